@@ -1,0 +1,37 @@
+package durable
+
+import (
+	"errors"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+func syncData(f *os.File) error { return control(f, unix.Fdatasync) }
+func syncFS(f *os.File) error   { return control(f, unix.Syncfs) }
+
+// control calls call with f's descriptor, which stays open during the call,
+// and again whenever a signal interrupts it.
+func control(f *os.File, call func(fd int) error) error {
+	c, err := f.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var result error
+	err = c.Control(func(fd uintptr) {
+		for {
+			if result = call(int(fd)); result != unix.EINTR {
+				return
+			}
+		}
+	})
+	return errors.Join(err, result)
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
