@@ -1,0 +1,141 @@
+package seal
+
+import (
+	"encoding/binary"
+	"math/bits"
+
+	"signet/core/key"
+)
+
+// The rolling sum of n bytes is the sum of (byte+1)·kⁿ⁻¹⁻ⁱ modulo 2⁶¹−1, k
+// being keyed by the region secret. Two windows that differ have equal sums
+// with a chance of n in 2⁶¹ for whoever does not know k, so nobody outside the
+// region can make files that are slow to cut; a sum is a hint all the same,
+// and nothing is reused before its keyed id is compared.
+const prime = 1<<61 - 1
+
+// rolling holds the powers of one secret's k.
+type rolling struct {
+	k, k2, k8 uint64
+	in        [8][256]uint64 // in[j][b] = (b+1)·k⁷⁻ʲ
+}
+
+// mul is a·b modulo prime, not fully reduced: below 2⁶²+16. a may be up to
+// 2⁶¹+15, b is reduced.
+func mul(a, b uint64) uint64 {
+	hi, lo := bits.Mul64(a, b)
+	return lo&prime + (lo>>61 | hi<<3)
+}
+
+// fold takes anything to at most 2⁶¹+6.
+func fold(a uint64) uint64 { return a&prime + a>>61 }
+
+// whole takes what fold gave to the one number below prime.
+func whole(a uint64) uint64 {
+	if a >= prime {
+		a -= prime
+	}
+	return a
+}
+
+// rolling is made when first asked for: a reader never needs it.
+func (s *Secret) rolling() *rolling {
+	s.in().once.Do(func() {
+		r := &rolling{k: binary.BigEndian.Uint64(derive(s.in().b[:], nil, key.LabelRolling, nil, 8)) % prime}
+		pow := uint64(1)
+		for j := 7; j >= 0; j-- {
+			for b := range r.in[j] {
+				r.in[j][b] = whole(fold(mul(pow, uint64(b+1))))
+			}
+			pow = whole(fold(mul(pow, r.k)))
+		}
+		r.k2, r.k8 = whole(fold(mul(r.k, r.k))), pow
+		s.in().rolled = r
+	})
+	return s.in().rolled
+}
+
+// power is k to the n.
+func (r *rolling) power(n int) uint64 {
+	p, sq := uint64(1), r.k
+	for ; n > 0; n >>= 1 {
+		if n&1 == 1 {
+			p = whole(fold(mul(p, sq)))
+		}
+		sq = whole(fold(mul(sq, sq)))
+	}
+	return p
+}
+
+// sum is the rolling sum of b, in one go: eight bytes a step.
+func (r *rolling) sum(b []byte) uint64 {
+	var h uint64
+	in := &r.in
+	for len(b) >= 8 {
+		t := in[0][b[0]] + in[1][b[1]] + in[2][b[2]] + in[3][b[3]] + in[4][b[4]] + in[5][b[5]] + in[6][b[6]] + in[7][b[7]]
+		h = fold(mul(h, r.k8) + fold(t))
+		b = b[8:]
+	}
+	for _, c := range b {
+		h = fold(mul(h, r.k) + in[7][c])
+	}
+	return whole(h)
+}
+
+// Fingerprint is what a manifest keeps of a piece beside its Ref: its rolling
+// sum and its keyed id (which is its PlaintextID). Safe for concurrent use.
+func (s *Secret) Fingerprint(piece []byte) (sum uint64, id [32]byte) {
+	return s.rolling().sum(piece), s.PlaintextID(piece)
+}
+
+// A roller moves one window of fixed length over bytes and stops where its sum
+// may be one that it looks for.
+type roller struct {
+	*rolling
+	out   [2][256]uint64 // out[j][b] = −(b+1)·kⁿ⁺ʲ: takes a byte out of the window
+	maybe [1024]uint64   // a bit per sum looked for, at its low 16 bits
+}
+
+func (r *rolling) roller(window int, sums map[uint64]int) *roller {
+	x := &roller{rolling: r}
+	pow := r.power(window)
+	for j := range x.out {
+		for b := range x.out[j] {
+			x.out[j][b] = prime - whole(fold(mul(pow, uint64(b+1))))
+		}
+		pow = whole(fold(mul(pow, r.k)))
+	}
+	for s := range sums {
+		x.maybe[s>>6&1023] |= 1 << (s & 63)
+	}
+	return x
+}
+
+func (x *roller) hit(h uint64) bool { return x.maybe[h>>6&1023]>>(h&63)&1 == 1 }
+
+// roll moves the window whose sum is h one byte at a time, out leaving and in
+// entering, by at least one byte, until the sum may be wanted or in ends. It
+// returns the new sum and by how many bytes it moved. out and in have the same
+// length, at least 1. Two bytes are taken a step, each from the sum before the
+// step, because a multiplication waits for the one before it.
+func (x *roller) roll(h uint64, out, in []byte) (sum uint64, n int) {
+	in1, in2, out1, out2 := &x.in[7], &x.in[6], &x.out[0], &x.out[1]
+	k, k2 := x.k, x.k2
+	out = out[:len(in)]
+	for ; n+1 < len(in); n += 2 {
+		a, b, c, d := in[n], in[n+1], out[n], out[n+1]
+		first := whole(fold(mul(h, k) + in1[a] + out1[c]))
+		h = fold(mul(h, k2) + in2[a] + out2[c] + in1[b] + out1[d])
+		if x.hit(first) {
+			return first, n + 1
+		}
+		if w := whole(h); x.hit(w) {
+			return w, n + 2
+		}
+	}
+	if n < len(in) {
+		h = fold(mul(h, k) + in1[in[n]] + out1[out[n]])
+		n++
+	}
+	return whole(h), n
+}
