@@ -1,0 +1,176 @@
+package meta
+
+import (
+	"crypto/sha256"
+	"database/sql"
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"signet"
+)
+
+// A LogNum is the short name of a log in this database, 1 and up.
+type LogNum int64
+
+const (
+	positionBits = 40
+	maxPosition  = 1<<positionBits - 1
+)
+
+func position(log LogNum, at uint64) int64 { return int64(log)<<positionBits | int64(at) }
+
+// A Log is what the database knows of a log as a whole.
+type Log struct {
+	Num  LogNum
+	ID   signet.LogID
+	Size uint64
+	Time int64  // ms, of the newest leaf and checkpoint
+	Tip  []byte // newest checkpoint
+	Full []byte // newest full checkpoint
+}
+
+// Logs lists all logs in the order of their making.
+func (db *DB) Logs() ([]Log, error) {
+	s, err := db.reading("SELECT num, kind, id, size, time, tip, full FROM logs ORDER BY num")
+	if err != nil {
+		return nil, err
+	}
+	rows, err := s.Query()
+	if err != nil {
+		return nil, fmt.Errorf("list logs: %w", err)
+	}
+	defer rows.Close()
+	var out []Log
+	for rows.Next() {
+		var l Log
+		var id []byte
+		if err := rows.Scan(&l.Num, &l.ID.Kind, &id, &l.Size, &l.Time, &l.Tip, &l.Full); err != nil {
+			return nil, fmt.Errorf("list logs: %w", err)
+		}
+		if copy(l.ID.ID[:], id) != 32 {
+			return nil, fmt.Errorf("log %d: identifier of %d bytes", l.Num, len(id))
+		}
+		out = append(out, l)
+	}
+	return out, rows.Err()
+}
+
+// NewLog makes an empty log.
+func (tx *Tx) NewLog(id signet.LogID) (LogNum, error) {
+	r, err := tx.exec("INSERT INTO logs (kind, id, size, time, tip, full) VALUES (?, ?, 0, 0, x'', x'')", id.Kind, id.ID[:])
+	if err != nil {
+		return 0, fmt.Errorf("make log %s: %w", id, err)
+	}
+	n, err := r.LastInsertId()
+	return LogNum(n), err
+}
+
+// SetLog stores size, time and checkpoints of l.
+func (tx *Tx) SetLog(l Log) error {
+	if _, err := tx.exec("UPDATE logs SET size = ?, time = ?, tip = ?, full = ? WHERE num = ?", l.Size, l.Time, l.Tip, l.Full, l.Num); err != nil {
+		return fmt.Errorf("update log %s: %w", l.ID, err)
+	}
+	return nil
+}
+
+func headHash(log LogNum, head []byte) []byte {
+	h := sha256.New()
+	var n [8]byte
+	binary.BigEndian.PutUint64(n[:], uint64(log))
+	h.Write(n[:])
+	h.Write(head)
+	return h.Sum(nil)[:16]
+}
+
+// Append stores a record at a position of a log, the next one.
+func (tx *Tx) Append(log LogNum, at uint64, r signet.Record) error {
+	if at > maxPosition {
+		return fmt.Errorf("log %d is full", log)
+	}
+	p := position(log, at)
+	if _, err := tx.exec("INSERT INTO leaves VALUES (?, ?)", p, r.Leaf); err != nil {
+		return fmt.Errorf("append to log %d: %w", log, err)
+	}
+	if _, err := tx.exec("INSERT INTO records VALUES (?, ?, ?)", p, notNil(r.Head), notNil(r.Blob)); err != nil {
+		return fmt.Errorf("append to log %d: %w", log, err)
+	}
+	if _, err := tx.exec("INSERT INTO heads VALUES (?, ?)", headHash(log, r.Head), p); err != nil {
+		return fmt.Errorf("append to log %d: %w", log, err)
+	}
+	return nil
+}
+
+func notNil(b []byte) []byte {
+	if b == nil {
+		return []byte{}
+	}
+	return b
+}
+
+// Lookup finds the record of a log with exactly these head bytes, and its
+// leaf. An error wraps signet.ErrNotFound where there is none.
+func (tx *Tx) Lookup(log LogNum, head []byte) (at uint64, leaf []byte, err error) {
+	var p int64
+	err = tx.queryRow("SELECT heads.pos, leaf FROM heads JOIN leaves ON leaves.pos = heads.pos WHERE hash = ?", []any{&p, &leaf}, headHash(log, head))
+	return uint64(p & maxPosition), leaf, err
+}
+
+// Leaves calls each with every leaf of a log from position from on, in order.
+// leaf is valid only during the call.
+func (db *DB) Leaves(log LogNum, from, to uint64, each func(at uint64, leaf []byte) error) error {
+	s, err := db.reading("SELECT pos, leaf FROM leaves WHERE pos >= ? AND pos < ? ORDER BY pos")
+	if err != nil {
+		return err
+	}
+	rows, err := s.Query(position(log, from), position(log, to))
+	if err != nil {
+		return fmt.Errorf("read leaves: %w", err)
+	}
+	defer rows.Close()
+	for next := from; rows.Next(); next++ {
+		var p int64
+		var leaf sql.RawBytes
+		if err := rows.Scan(&p, &leaf); err != nil {
+			return fmt.Errorf("read leaves: %w", err)
+		}
+		if at := uint64(p & maxPosition); at != next {
+			return fmt.Errorf("log %d: leaf %d is missing: %w", log, next, ErrDamaged)
+		}
+		if err := each(next, leaf); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}
+
+// ErrDamaged says that the database lacks what it must have.
+var ErrDamaged = errors.New("database is damaged")
+
+// Records calls each with whole records of a log from position from to before
+// to, in order, until each answers false.
+func (db *DB) Records(log LogNum, from, to uint64, each func(at uint64, r signet.Record) (more bool, err error)) error {
+	s, err := db.reading("SELECT leaves.pos, leaf, head, blob FROM leaves LEFT JOIN records ON records.pos = leaves.pos WHERE leaves.pos >= ? AND leaves.pos < ? ORDER BY leaves.pos")
+	if err != nil {
+		return err
+	}
+	rows, err := s.Query(position(log, from), position(log, to))
+	if err != nil {
+		return fmt.Errorf("read records: %w", err)
+	}
+	defer rows.Close()
+	for next := from; rows.Next(); next++ {
+		var p int64
+		var r signet.Record
+		if err := rows.Scan(&p, &r.Leaf, &r.Head, &r.Blob); err != nil {
+			return fmt.Errorf("read records: %w", err)
+		}
+		if at := uint64(p & maxPosition); at != next || r.Head == nil {
+			return fmt.Errorf("log %d: record %d is missing: %w", log, next, ErrDamaged)
+		}
+		if more, err := each(next, r); err != nil || !more {
+			return err
+		}
+	}
+	return rows.Err()
+}

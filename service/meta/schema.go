@@ -1,0 +1,51 @@
+package meta
+
+// format is PRAGMA user_version. A database with a larger one is refused; one
+// with a smaller one is migrated by steps[its version:] after a copy was made.
+const format = 1
+
+// application is PRAGMA application_id: "sgnt".
+const application = 0x73676e74
+
+// steps[n] turns format n into n+1.
+//
+// Positions of records are their log's number shifted left by 40 bits, plus
+// the position in the log, so that a log's records lie together and are read
+// in order without an index.
+var steps = []string{`
+CREATE TABLE settings (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE logs (
+	num INTEGER PRIMARY KEY,
+	kind INTEGER NOT NULL,
+	id BLOB NOT NULL,
+	size INTEGER NOT NULL,
+	time INTEGER NOT NULL,   -- of the newest leaf and checkpoint, ms
+	tip BLOB NOT NULL,       -- newest checkpoint, full or not
+	full BLOB NOT NULL,      -- newest full checkpoint
+	UNIQUE (kind, id)
+);
+-- Leaves apart from the rest: every device replays all of them, and the tree
+-- is rebuilt from them when the service starts.
+CREATE TABLE leaves (pos INTEGER PRIMARY KEY, leaf BLOB NOT NULL);
+CREATE TABLE records (pos INTEGER PRIMARY KEY, head BLOB NOT NULL, blob BLOB NOT NULL);
+-- First half of SHA-256(log number, head): finds what is offered again.
+CREATE TABLE heads (hash BLOB PRIMARY KEY, pos INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE objects (
+	log INTEGER NOT NULL,
+	id BLOB NOT NULL,
+	pack INTEGER NOT NULL,
+	off INTEGER NOT NULL,
+	len INTEGER NOT NULL,
+	entry INTEGER NOT NULL,  -- pinned by the entry at this position, plus one; 0: by none yet
+	device INTEGER NOT NULL, -- who sent it, while entry is 0; 0: not known any more
+	added INTEGER NOT NULL,  -- ms
+	PRIMARY KEY (log, id)
+) WITHOUT ROWID;
+CREATE INDEX unpinned ON objects (device, len) WHERE entry = 0;
+-- How far each pack is durable and indexed.
+CREATE TABLE packs (pack INTEGER PRIMARY KEY, end INTEGER NOT NULL);
+CREATE TABLE devices (num INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE);
+-- What is accepted once for ever.
+CREATE TABLE claims (kind INTEGER NOT NULL, hash BLOB NOT NULL, holder BLOB NOT NULL, PRIMARY KEY (kind, hash)) WITHOUT ROWID;
+CREATE TABLE sealed (owner BLOB NOT NULL, subject BLOB NOT NULL, version INTEGER NOT NULL, bytes BLOB NOT NULL, PRIMARY KEY (owner, subject)) WITHOUT ROWID;
+`}
