@@ -485,3 +485,22 @@ func (c *Contradicted) Error() string {
 
 // Unwrap makes it a signet.ErrNotVerified.
 func (c *Contradicted) Unwrap() error { return signet.ErrNotVerified }
+
+// Reopen gives back the entry at a position that was valid when it was
+// applied, from its whole record: for replaying operations later than
+// verifying headers. The record is held against the leaf in the tree.
+func Reopen(s *State, position uint64, rec signet.Record) (*Entry, error) {
+	leaf, err := ParseLeaf(rec.Leaf)
+	if err != nil {
+		return nil, malformed(err)
+	}
+	i, err := parse(rec.Head, rec.Blob)
+	if err != nil {
+		return nil, err
+	}
+	if position >= s.Size() || s.Tree.Leaf(position) != chain.LeafHash(rec.Leaf) || i.hash != leaf.Hash || !i.hasBlob {
+		return nil, fmt.Errorf("%s: entry %d: not the one that was verified: %w", s.region, position, signet.ErrNotVerified)
+	}
+	return &Entry{Header: i.Header, Hash: i.hash, Position: position, Time: leaf.Time, Whole: true,
+		Sealed: i.sealed, Objects: i.objects}, nil
+}

@@ -1,0 +1,280 @@
+// Package region is an open region: where what the journal proves and what the
+// keys open come together.
+//
+// It promises that nothing reaches the tree that core/journal did not verify,
+// that what is committed is sealed under a generation which no revoked device
+// holds, and that a tree whose digest another device's disagrees with is an
+// alarm. It does no I/O: records come in, records go out; who fetches, stores
+// and sends them is the caller's business. It starts no goroutine and is used
+// by one at a time.
+//
+// Source: spec/journal.md, spec/operations.md, spec/envelope.md.
+package region
+
+import (
+	"errors"
+	"fmt"
+
+	"signet"
+	"signet/core/chain"
+	"signet/core/journal"
+	"signet/core/key"
+	"signet/core/ring"
+	"signet/core/seal"
+	"signet/core/tree"
+	"signet/core/wire"
+)
+
+// A Region is a region as one device knows it.
+type Region struct {
+	State    *journal.State
+	Follower chain.Follower
+	Tree     *tree.Tree // replayed up to Replayed()
+
+	self     *Self
+	keys     func() *Keys // the ring's keys, which grow when the ring is rekeyed
+	dir      journal.Directory
+	seeds    map[signet.Generation]*seal.Seed
+	secret   *seal.Secret
+	replayed uint64
+	valid    []bool                 // by position: whether the entry had effect
+	digests  map[uint64]signet.Hash // by digest point
+	point    uint64                 // the last digest point replayed
+	since    int                    // operations replayed since the last snapshot
+	snapshot *Snapshot              // newest one that may be believed, not loaded
+}
+
+// New is a region of which nothing was read yet.
+func New(id signet.RegionID, dir journal.Directory, self *Self, keys func() *Keys) *Region {
+	return &Region{State: journal.NewState(id, dir), Follower: chain.Follower{Log: signet.Journal(id)}, Tree: tree.New(),
+		self: self, keys: keys, dir: dir, seeds: map[signet.Generation]*seal.Seed{}, digests: map[uint64]signet.Hash{}}
+}
+
+// ID is the region's id.
+func (r *Region) ID() signet.RegionID { return r.State.Region() }
+
+// Name is what its members call it; empty before the genesis is replayed.
+func (r *Region) Name() string {
+	n, _ := r.Tree.Node(signet.RootNode)
+	return n.Name
+}
+
+// Secret keys the region's ids and sums; nil before its envelope was opened.
+func (r *Region) Secret() *seal.Secret { return r.secret }
+
+// Replayed is the number of entries that the tree holds.
+func (r *Region) Replayed() uint64 { return r.replayed }
+
+// A Step is what one entry did.
+type Step struct {
+	Position uint64
+	Entry    *journal.Entry // nil if the entry had no effect
+	Reason   error          // why not, if Entry is nil
+	Batch    *tree.Batch    // nil if it has no operations
+	Outcomes []tree.Outcome
+	Events   []tree.Event
+	// Unopened says why the operations of a valid entry were not replayed: its
+	// writer sealed nonsense. Every replica skips them alike.
+	Unopened error
+}
+
+// ErrDigest says that another device's tree differs from ours, though both
+// read the same journal.
+var ErrDigest = fmt.Errorf("state digest differs: %w", signet.ErrNotVerified)
+
+// Take verifies the next record of the journal. rec must come with its leaf
+// and head, and with its blob if the entry is of authority. It does not touch
+// the tree: Replay does.
+func (r *Region) Take(rec signet.Record) (*journal.Entry, error, error) {
+	leaf, err := journal.ParseLeaf(rec.Leaf)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%s: leaf %d: %w", r.ID(), r.State.Size(), errors.Join(err, signet.ErrNotVerified))
+	}
+	e, reason, err := r.State.Apply(leaf, rec.Head, rec.Blob)
+	if err != nil {
+		return nil, nil, err
+	}
+	r.valid = append(r.valid, e != nil)
+	if e != nil && e.Type == journal.Snapshot {
+		r.noteSnapshot(e)
+	}
+	return e, reason, nil
+}
+
+// Replay brings the tree one entry further: rec is the whole record at
+// position Replayed(), which Take accepted before.
+func (r *Region) Replay(rec signet.Record) (Step, error) {
+	s := Step{Position: r.replayed}
+	if s.Position >= r.State.Size() {
+		return s, fmt.Errorf("%s: replay of entry %d before it was verified", r.ID(), s.Position)
+	}
+	if r.valid[s.Position] {
+		e, err := journal.Reopen(r.State, s.Position, rec)
+		if err != nil {
+			return s, err
+		}
+		s.Entry = e
+		if err := r.open(e, &s); err != nil {
+			return s, err
+		}
+	}
+	r.replayed++
+	if err := r.compare(s.Entry); err != nil {
+		return s, err
+	}
+	if r.replayed%journal.DigestEvery == 0 || s.Entry != nil && s.Entry.Type == journal.Content && s.Entry.Count == 0 && len(s.Entry.Objects) == 0 {
+		r.point = r.replayed
+		r.digests[r.point] = r.digest()
+	}
+	return s, nil
+}
+
+func (r *Region) digest() signet.Hash {
+	if r.secret == nil {
+		return signet.Hash{}
+	}
+	return r.Tree.Digest(tree.DigestKey(r.secret.DigestKey()))
+}
+
+// open replays the operations of a valid entry.
+func (r *Region) open(e *journal.Entry, s *Step) error {
+	if len(e.Sealed) == 0 || e.Type == journal.Snapshot {
+		return nil
+	}
+	seed, err := r.seed(e.Generation)
+	if err != nil {
+		return fmt.Errorf("%s: entry %d: %w", r.ID(), e.Position, err)
+	}
+	plain, err := seal.OpenOps(seed, r.context(e.Device, e.Generation, e.Type), e.Sealed)
+	if err == nil {
+		s.Batch, err = tree.ParseBatch(plain)
+	}
+	if err == nil && (len(s.Batch.Items) != int(e.Count) || s.Batch.Root() != e.Root) {
+		err = fmt.Errorf("operations are not those that the header names")
+	}
+	if err != nil {
+		s.Batch = nil
+		s.Unopened = fmt.Errorf("%s: entry %d by %s: %w", r.ID(), e.Position, e.Device, err)
+		return nil
+	}
+	te := tree.Entry{Region: r.ID(), Hash: e.Hash, Position: e.Position, Time: e.Time, Device: e.Device}
+	s.Outcomes = r.Tree.Apply(te, s.Batch)
+	s.Events = r.Tree.Events(te, s.Batch, s.Outcomes)
+	r.since += len(s.Batch.Items)
+	return nil
+}
+
+// compare holds the digest that an entry's writer states against ours.
+func (r *Region) compare(e *journal.Entry) error {
+	if e == nil || e.DigestAt == 0 {
+		return nil
+	}
+	ours, ok := r.digests[e.DigestAt]
+	if ok && ours != e.Digest {
+		return fmt.Errorf("%s: %w: at %d ours (%s) and that of %s", r.ID(), ErrDigest, e.DigestAt, r.self.Device, e.Device)
+	}
+	return nil
+}
+
+// context is what sealed operations are bound to. In a genesis the region has
+// no id yet; its claim is bound by the entry that names the blob.
+func (r *Region) context(writer signet.DeviceID, g signet.Generation, t journal.Type) []byte {
+	id := r.ID()
+	if t == journal.Genesis {
+		id = signet.RegionID{}
+	}
+	return opsContext(r.self.Org, id, writer, g, t)
+}
+
+func opsContext(org signet.OrgID, id signet.RegionID, writer signet.DeviceID, g signet.Generation, t journal.Type) []byte {
+	var w wire.Writer
+	w.Raw(org[:])
+	w.Raw(id[:])
+	w.Raw(writer[:])
+	w.U32(uint32(g))
+	w.U8(uint8(t))
+	return w.B
+}
+
+// seed opens the key of a generation: by an envelope to this device's ring or
+// to the device itself, else by the back-links of a later one.
+func (r *Region) seed(g signet.Generation) (*seal.Seed, error) {
+	if s := r.seeds[g]; s != nil {
+		return s, nil
+	}
+	gens := r.State.Generations()
+	if int(g) > len(gens) || g == 0 {
+		return nil, fmt.Errorf("generation %d: %w", g, ErrNoKey)
+	}
+	err := r.openEnvelope(&gens[g-1])
+	if err == nil {
+		return r.seeds[g], nil
+	}
+	if !errors.Is(err, ErrNoKey) {
+		return nil, err
+	}
+	if int(g) == len(gens) {
+		return nil, fmt.Errorf("%s, generation %d: %w", r.ID(), g, ErrNoKey)
+	}
+	next, err := r.seed(g + 1)
+	if err != nil {
+		return nil, err
+	}
+	prev, err := seal.OpenBack(r.back(g+1), next, gens[g].BackLink, gens[g-1].Public)
+	if err != nil {
+		return nil, fmt.Errorf("%s: back-link of generation %d: %w", r.ID(), g+1, err)
+	}
+	r.seeds[g] = prev
+	return prev, nil
+}
+
+func (r *Region) back(g signet.Generation) seal.BackContext {
+	return seal.BackContext{Org: r.self.Org, OwnerKind: seal.OfRegion, Owner: r.ID(), Generation: g}
+}
+
+func (r *Region) openEnvelope(g *journal.Generation) error {
+	founding := r.State.Founding()
+	for _, e := range g.Envelopes {
+		var opener seal.Opener
+		switch {
+		case e.Kind == ring.ToDevice && signet.DeviceID(e.ID) == r.self.Device:
+			opener = r.self.Opener
+		case e.Kind == ring.ToRing && signet.RingID(e.ID) == r.self.Ring && r.keys().Seed(e.Generation) != nil:
+			opener = r.keys().Seed(e.Generation).Opener()
+		default:
+			continue
+		}
+		c := regionContext(r.self.Org, r.ID(), g.Number, e.Recipient, g.Giver)
+		if g.Number == 1 {
+			c.Owner = founding.Claim
+		}
+		seed, secret, err := seal.OpenEnvelope(c, opener, e.Sealed, g.Public, founding.SecretCommit)
+		if err != nil {
+			return fmt.Errorf("%s: key of generation %d, given by %s: %w", r.ID(), g.Number, g.Giver, err)
+		}
+		r.seeds[g.Number], r.secret = seed, secret
+		return nil
+	}
+	return ErrNoKey
+}
+
+func regionContext(org signet.OrgID, owner [32]byte, g signet.Generation, to ring.Recipient, giver signet.DeviceID) seal.Context {
+	return seal.Context{Org: org, OwnerKind: seal.OfRegion, Owner: owner, Generation: g,
+		RecipientKind: seal.RecipientKind(to.Kind), Recipient: to.ID, RecipientGeneration: to.Generation, Giver: giver}
+}
+
+// A Key is where a recipient's public key comes from.
+func publicKey(dir *ring.State, to ring.Recipient) (key.Encryption, bool) {
+	if to.Kind == ring.ToDevice {
+		d := dir.Device(signet.DeviceID(to.ID))
+		if d == nil {
+			return key.Encryption{}, false
+		}
+		return d.Seal, true
+	}
+	gens := dir.Generations(signet.RingID(to.ID))
+	if to.Generation == 0 || int(to.Generation) > len(gens) {
+		return key.Encryption{}, false
+	}
+	return gens[to.Generation-1].Public, true
+}
