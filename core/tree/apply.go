@@ -190,6 +190,9 @@ func (r *replay) create() {
 		parent, name, lost := r.placeFor(n)
 		if lost {
 			parent, name = r.lostAndFound(), n.id.String()
+			if within(parent, n) { // n holds lost+found, or is it
+				parent = r.root
+			}
 			r.out.Reason = ReasonLost
 		}
 		r.revive(n)
@@ -541,7 +544,7 @@ func (r *replay) alias(id signet.NodeID, n *node) {
 // member made a file of that id, the root serves.
 func (r *replay) lostAndFound() *node {
 	id := LostAndFound(r.entry.Region)
-	n := r.nodes[id]
+	n := r.find(id)
 	if n == nil {
 		n = &node{id: id, parent: r.root, name: "lost+found", typ: Dir, mode: 0o755,
 			place: r.now, content: r.now, attr: r.now}

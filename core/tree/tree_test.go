@@ -142,7 +142,8 @@ func TestReplayHoldsItsPromises(t *testing.T) {
 		tr, twin := New(), New()
 		revs := []signet.RevisionID{{}}
 		pool := ids
-		for pos := uint64(1); pos < uint64(rapid.IntRange(2, 60).Draw(rt, "entries")); pos++ {
+		entries := uint64(rapid.IntRange(1, 60).Draw(rt, "entries"))
+		for pos := uint64(1); pos <= entries; pos++ {
 			var items []Item
 			for range rapid.IntRange(1, 3).Draw(rt, "ops") {
 				op := genOp(rt, revs, pool, pos)
