@@ -84,7 +84,9 @@ type Error struct {
 	Missing []signet.ObjectID // of KindMissing: the objects to upload first
 	Request string            // the service's id of the request, for its logs; or empty
 
-	cause error // on the client: what happened below
+	// cause is what happened below, for the message alone: a caller that asks
+	// for context.DeadlineExceeded must not find a network's timeout.
+	cause error
 }
 
 // Error is the message, and what the service called the request.
@@ -111,9 +113,6 @@ func (e *Error) Is(target error) bool {
 	s := kinds[e.Kind].sentinel
 	return s != nil && s == target
 }
-
-// Unwrap is the cause.
-func (e *Error) Unwrap() error { return e.cause }
 
 // ErrorKind, ErrorHint and MissingObjects are for callers that may not import
 // this package and look for an interface with errors.As.
