@@ -31,11 +31,11 @@ type problem struct {
 
 func (p *problem) Error() string { return p.text }
 
-// Kind is the stable name of the failure.
-func (p *problem) Kind() string { return p.kind }
+// ErrorKind is the stable name of the failure.
+func (p *problem) ErrorKind() string { return p.kind }
 
-// Hint says what to do about it.
-func (p *problem) Hint() string { return p.hint }
+// ErrorHint says what to do about it.
+func (p *problem) ErrorHint() string { return p.hint }
 
 // Unwrap is the class of the failure: a sentinel of package signet, or nil.
 func (p *problem) Unwrap() error { return p.class }

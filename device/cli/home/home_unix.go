@@ -42,6 +42,6 @@ func private(dir string, info fs.FileInfo) error {
 // notPrivate says that a home is not this user's alone.
 type notPrivate struct{ text, hint string }
 
-func (e *notPrivate) Error() string { return e.text }
-func (e *notPrivate) Kind() string  { return "home_mode" }
-func (e *notPrivate) Hint() string  { return e.hint }
+func (e *notPrivate) Error() string     { return e.text }
+func (e *notPrivate) ErrorKind() string { return "home_mode" }
+func (e *notPrivate) ErrorHint() string { return e.hint }
