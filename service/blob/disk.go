@@ -90,6 +90,15 @@ func Open(dir string, marks []Mark, found func(Found) error) (*Disk, error) {
 	return d, nil
 }
 
+// OpenReader opens the packs in dir for Get and Scan alone, beside a store that
+// writes them. Put fails.
+func OpenReader(dir string) *Disk {
+	d := &Disk{dir: dir, broken: fmt.Errorf("store is open for reading: %w", signet.ErrUnavailable)}
+	d.free = sync.NewCond(&d.mu)
+	d.readers.dir = dir
+	return d
+}
+
 // path is where a pack lies: 256 packs, 64 GiB, in a folder.
 func path(dir string, pack uint32) string {
 	return filepath.Join(dir, "packs", fmt.Sprintf("%02x", pack>>8), fmt.Sprintf("%08x.pack", pack))

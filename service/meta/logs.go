@@ -108,49 +108,36 @@ func notNil(b []byte) []byte {
 	return b
 }
 
-// Lookup finds the record of a log with exactly these head bytes, and its
-// leaf. An error wraps signet.ErrNotFound where there is none.
-func (tx *Tx) Lookup(log LogNum, head []byte) (at uint64, leaf []byte, err error) {
-	var p int64
-	err = tx.queryRow("SELECT heads.pos, leaf FROM heads JOIN leaves ON leaves.pos = heads.pos WHERE hash = ?", []any{&p, &leaf}, headHash(log, head))
-	return uint64(p & maxPosition), leaf, err
-}
-
-// Leaves calls each with every leaf of a log from position from on, in order.
-// leaf is valid only during the call.
-func (db *DB) Leaves(log LogNum, from, to uint64, each func(at uint64, leaf []byte) error) error {
-	s, err := db.reading("SELECT pos, leaf FROM leaves WHERE pos >= ? AND pos < ? ORDER BY pos")
-	if err != nil {
-		return err
-	}
-	rows, err := s.Query(position(log, from), position(log, to))
-	if err != nil {
-		return fmt.Errorf("read leaves: %w", err)
-	}
-	defer rows.Close()
-	for next := from; rows.Next(); next++ {
-		var p int64
-		var leaf sql.RawBytes
-		if err := rows.Scan(&p, &leaf); err != nil {
-			return fmt.Errorf("read leaves: %w", err)
-		}
-		if at := uint64(p & maxPosition); at != next {
-			return fmt.Errorf("log %d: leaf %d is missing: %w", log, next, ErrDamaged)
-		}
-		if err := each(next, leaf); err != nil {
-			return err
-		}
-	}
-	return rows.Err()
-}
-
 // ErrDamaged says that the database lacks what it must have.
 var ErrDamaged = errors.New("database is damaged")
 
-// Records calls each with whole records of a log from position from to before
-// to, in order, until each answers false.
-func (db *DB) Records(log LogNum, from, to uint64, each func(at uint64, r signet.Record) (more bool, err error)) error {
-	s, err := db.reading("SELECT leaves.pos, leaf, head, blob FROM leaves LEFT JOIN records ON records.pos = leaves.pos WHERE leaves.pos >= ? AND leaves.pos < ? ORDER BY leaves.pos")
+// Lookup finds the record of a log with exactly these head bytes. An error
+// wraps signet.ErrNotFound where there is none.
+func (db *DB) Lookup(log LogNum, head []byte) (at uint64, err error) {
+	s, err := db.reading("SELECT pos FROM heads WHERE hash = ?")
+	if err != nil {
+		return 0, err
+	}
+	var p int64
+	err = found(s.QueryRow(headHash(log, head)).Scan(&p))
+	return uint64(p & maxPosition), err
+}
+
+// Records calls each with the records of a log from position from to before
+// to, in order, until it answers false. parts says what is read of each: a
+// blob that is not asked for costs nothing.
+func (db *DB) Records(log LogNum, from, to uint64, parts signet.Parts, each func(at uint64, r signet.Record) (more bool, err error)) error {
+	columns := "leaf, x'', x''"
+	switch parts {
+	case signet.WithHead:
+		columns = "leaf, head, x''"
+	case signet.WithBlob:
+		columns = "leaf, x'', blob"
+	case signet.Whole:
+		columns = "leaf, head, blob"
+	}
+	s, err := db.reading("SELECT leaves.pos, records.pos, " + columns +
+		" FROM leaves LEFT JOIN records ON records.pos = leaves.pos WHERE leaves.pos >= ? AND leaves.pos < ? ORDER BY leaves.pos")
 	if err != nil {
 		return err
 	}
@@ -159,18 +146,34 @@ func (db *DB) Records(log LogNum, from, to uint64, each func(at uint64, r signet
 		return fmt.Errorf("read records: %w", err)
 	}
 	defer rows.Close()
-	for next := from; rows.Next(); next++ {
+	for next := from; next < to; next++ {
+		if !rows.Next() {
+			if err := rows.Err(); err != nil {
+				return fmt.Errorf("read records: %w", err)
+			}
+			return fmt.Errorf("log %d: record %d is missing: %w", log, next, ErrDamaged)
+		}
 		var p int64
+		var body sql.NullInt64
 		var r signet.Record
-		if err := rows.Scan(&p, &r.Leaf, &r.Head, &r.Blob); err != nil {
+		if err := rows.Scan(&p, &body, &r.Leaf, &r.Head, &r.Blob); err != nil {
 			return fmt.Errorf("read records: %w", err)
 		}
-		if at := uint64(p & maxPosition); at != next || r.Head == nil {
+		if at := uint64(p & maxPosition); at != next || !body.Valid {
 			return fmt.Errorf("log %d: record %d is missing: %w", log, next, ErrDamaged)
 		}
 		if more, err := each(next, r); err != nil || !more {
 			return err
 		}
 	}
-	return rows.Err()
+	return nil
+}
+
+// Blob reads the blob of one record.
+func (db *DB) Blob(log LogNum, at uint64) (blob []byte, err error) {
+	s, err := db.reading("SELECT blob FROM records WHERE pos = ?")
+	if err != nil {
+		return nil, err
+	}
+	return blob, found(s.QueryRow(position(log, at)).Scan(&blob))
 }

@@ -61,23 +61,22 @@ func TestRecordsComeBackInOrderAfterReopening(t *testing.T) {
 		t.Fatalf("logs: %+v", logs)
 	}
 	var got []string
-	must(t, db.Records(2, 7, 10, func(at uint64, r signet.Record) (bool, error) {
+	must(t, db.Records(2, 7, 10, signet.Whole, func(at uint64, r signet.Record) (bool, error) {
 		got = append(got, fmt.Sprintf("%d %s %s %d", at, r.Leaf, r.Head, len(r.Blob)))
 		return at < 8, nil
 	}))
 	if s := strings.Join(got, ";"); s != "7 leaf 7 of 2 head 7 0;8 leaf 8 of 2 head 8 0" {
 		t.Errorf("records: %s", s)
 	}
-	must(t, db.Update(func(tx *Tx) error {
-		at, leaf, err := tx.Lookup(1, []byte("head 4"))
-		if err != nil || at != 4 || string(leaf) != "leaf 4 of 1" {
-			t.Errorf("lookup: %d, %q, %v", at, leaf, err)
-		}
-		if _, _, err := tx.Lookup(1, []byte("head")); !errors.Is(err, signet.ErrNotFound) {
-			t.Errorf("lookup of another head: %v", err)
-		}
-		return nil
-	}))
+	if at, err := db.Lookup(1, []byte("head 4")); err != nil || at != 4 {
+		t.Errorf("lookup: %d, %v", at, err)
+	}
+	if _, err := db.Lookup(1, []byte("head")); !errors.Is(err, signet.ErrNotFound) {
+		t.Errorf("lookup of another head: %v", err)
+	}
+	if b, err := db.Blob(2, 3); err != nil || len(b) != 0 {
+		t.Errorf("blob: %q, %v", b, err)
+	}
 }
 
 func TestFailedUpdateLeavesNothing(t *testing.T) {
@@ -108,9 +107,11 @@ func TestMissingRecordIsDamage(t *testing.T) {
 		}
 		return nil
 	}))
-	err := db.Leaves(1, 0, 4, func(uint64, []byte) error { return nil })
-	if !errors.Is(err, ErrDamaged) {
-		t.Errorf("leaves: %v", err)
+	for _, to := range []uint64{4, 5} { // one in the middle, one at the end
+		err := db.Records(1, 4-to/2, to, signet.LeafOnly, func(uint64, signet.Record) (bool, error) { return true, nil })
+		if !errors.Is(err, ErrDamaged) {
+			t.Errorf("records before %d: %v", to, err)
+		}
 	}
 }
 

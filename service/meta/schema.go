@@ -45,6 +45,8 @@ CREATE INDEX unpinned ON objects (device, len) WHERE entry = 0;
 -- How far each pack is durable and indexed.
 CREATE TABLE packs (pack INTEGER PRIMARY KEY, end INTEGER NOT NULL);
 CREATE TABLE devices (num INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE);
+-- Invitations that wait for whoever holds their key; claim is that key's hash.
+CREATE TABLE invitations (claim BLOB PRIMARY KEY, bytes BLOB NOT NULL, expiry INTEGER NOT NULL) WITHOUT ROWID;
 -- What is accepted once for ever.
 CREATE TABLE claims (kind INTEGER NOT NULL, hash BLOB NOT NULL, holder BLOB NOT NULL, PRIMARY KEY (kind, hash)) WITHOUT ROWID;
 CREATE TABLE sealed (owner BLOB NOT NULL, subject BLOB NOT NULL, version INTEGER NOT NULL, bytes BLOB NOT NULL, PRIMARY KEY (owner, subject)) WITHOUT ROWID;

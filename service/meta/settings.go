@@ -34,6 +34,27 @@ func (tx *Tx) Claim(kind ClaimKind, hash signet.Hash, holder [32]byte) error {
 	return nil
 }
 
+// Invite keeps an invitation for whoever holds its key, until expiry (ms), and
+// forgets those that ran out before now.
+func (tx *Tx) Invite(claim [32]byte, invitation []byte, expiry, now int64) error {
+	if _, err := tx.exec("DELETE FROM invitations WHERE expiry < ?", now); err != nil {
+		return fmt.Errorf("forget invitations: %w", err)
+	}
+	if _, err := tx.exec("INSERT INTO invitations VALUES (?, ?, ?)", claim[:], invitation, expiry); err != nil {
+		return fmt.Errorf("keep invitation: %w", err)
+	}
+	return nil
+}
+
+// Invitation finds what Invite kept; signet.ErrNotFound if there is none.
+func (db *DB) Invitation(claim [32]byte) (invitation []byte, err error) {
+	s, err := db.reading("SELECT bytes FROM invitations WHERE claim = ?")
+	if err != nil {
+		return nil, err
+	}
+	return invitation, found(s.QueryRow(claim[:]).Scan(&invitation))
+}
+
 // Setting reads a setting; signet.ErrNotFound if it was never set.
 func (db *DB) Setting(name string) (value []byte, err error) {
 	s, err := db.reading("SELECT value FROM settings WHERE name = ?")
