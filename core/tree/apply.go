@@ -173,8 +173,11 @@ func (r *replay) create() {
 			r.lost()
 			return
 		}
-		// Two devices made the same at the same place: one node.
-		if twin := r.child(parent, name); twin != nil && r.same(twin) {
+		// Two devices made the same at the same place, and neither knew of the
+		// other's: one node. A writer that knew means a second one, or is
+		// about to move the first away.
+		twin := r.child(parent, name)
+		if twin != nil && r.same(twin) && twin.place.pos > r.op.Seen && twin.place.device != r.device {
 			r.alias(r.op.Node, twin)
 			r.redirect(twin)
 			r.done(Adopted, "", twin)

@@ -88,6 +88,11 @@ type Op struct {
 	HasMTime bool   // Attr
 	HasMode  bool   // Attr
 
+	// Seen, of a Create, is the position up to which its writer had replayed
+	// the journal. What another device put at the same place after that, the
+	// writer did not know: if it is the same, the two become one node.
+	Seen uint64
+
 	// Whole, of a Delete of a folder: what is below goes too, as far as the
 	// writer's base held it. Complete is the position up to which that base
 	// held the folder completely.
@@ -135,6 +140,7 @@ func (o *Op) Bytes() ([]byte, error) {
 		o.writePayload(&w)
 		w.I64(o.MTime)
 		w.U32(o.Mode)
+		w.U64(o.Seen)
 	case Edit:
 		w.U8(uint8(o.Type))
 		w.Raw(o.BaseContent[:])
@@ -197,6 +203,7 @@ func ParseOp(b []byte) (Op, error) {
 		o.readPayload(r)
 		o.MTime = r.I64()
 		o.Mode = r.U32()
+		o.Seen = r.U64()
 	case Edit:
 		o.Type = Type(r.U8())
 		r.Raw(o.BaseContent[:])
