@@ -159,6 +159,7 @@ func (c *Client) prove(conn net.Conn, b *binding) error {
 	var w wire.Writer
 	w.Raw(b.org[:])
 	w.Raw(b.device[:])
+	w.Raw(b.certificate[:])
 	w.Vec16(signature)
 	if _, err := c.exchange(conn, br, pathConnect, w.B); err != nil {
 		return err

@@ -35,7 +35,8 @@ const (
 	KindInternal    Kind = "internal"        // signet.ErrUnavailable: the service's own fault
 )
 
-// Kinds that a client finds by itself. All are signet.ErrUnavailable.
+// Kinds that a client finds by itself (the certificate's also the service, when
+// a device shows it one that is not its own). All are signet.ErrUnavailable.
 const (
 	KindUnreachable Kind = "unreachable" // no connection, or it was cut
 	KindCertificate Kind = "certificate" // the peer fails TLS or has another certificate than pinned
@@ -62,7 +63,7 @@ var kinds = map[Kind]struct {
 	KindUnavailable: {signet.ErrUnavailable, http.StatusServiceUnavailable},
 	KindInternal:    {signet.ErrUnavailable, http.StatusInternalServerError},
 	KindUnreachable: {signet.ErrUnavailable, 0},
-	KindCertificate: {signet.ErrUnavailable, 0},
+	KindCertificate: {signet.ErrUnavailable, http.StatusMisdirectedRequest},
 	KindNotSignet:   {signet.ErrUnavailable, 0},
 }
 

@@ -180,7 +180,11 @@ func (c *call) refuse(err error) {
 	}
 	c.answered = true
 	c.deadline(len(body))
-	c.w.WriteHeader(kinds[e.Kind].status)
+	status := kinds[e.Kind].status
+	if status == 0 {
+		status = http.StatusInternalServerError
+	}
+	c.w.WriteHeader(status)
 	c.w.Write(body)
 	c.out = int64(len(body))
 }
@@ -289,6 +293,8 @@ func (c *call) connect() error {
 	var b binding
 	r.Raw(b.org[:])
 	r.Raw(b.device[:])
+	var seen [32]byte
+	r.Raw(seen[:])
 	signature := r.Vec16(key.BothSize)
 	if err := r.Done(); err != nil {
 		return malformed(err)
@@ -302,6 +308,12 @@ func (c *call) connect() error {
 	}
 	if info.Fresh || info.Org != b.org {
 		return Errorf(KindNotEnrolled, "this service has another organisation").WithHint("check the address of the service")
+	}
+	// The signature covers the certificate too; comparing it first only
+	// gives interception its name, instead of a device that is not known.
+	if seen != c.ch.certificate {
+		return Errorf(KindCertificate, "the certificate that the device saw is not the service's").
+			WithHint("a proxy in between opens the connection: let Signet's traffic pass it, or end TLS at the service itself")
 	}
 	if err := c.bind(&b); err != nil {
 		return err
