@@ -27,7 +27,7 @@ type (
 	RingID [32]byte
 	// DeviceID names a device: the hash of its two public keys and its class.
 	DeviceID [32]byte
-	// RegionID names a region: the hash of its genesis entry's header.
+	// RegionID names a region: the hash of its genesis entry.
 	RegionID [32]byte
 	// ObjectID names a stored object: the SHA-256 of exactly its stored bytes.
 	ObjectID [32]byte

@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"errors"
 	"fmt"
 
 	"signet"
@@ -87,12 +88,15 @@ func parseNewKey(b []byte) (*NewKey, error) {
 // ClaimOf is the claim of a region's genesis, unverified: for the service,
 // which accepts one genesis per claim.
 func ClaimOf(head, blob []byte) (signet.Hash, error) {
-	i, err := parse(head, blob)
+	i, err := parse(head)
 	if err != nil {
 		return signet.Hash{}, err
 	}
-	if i.Type != Genesis || !i.hasBlob {
+	if i.Type != Genesis {
 		return signet.Hash{}, fmt.Errorf("entry: not a genesis: %w", errMalformed)
+	}
+	if err := errors.Join(i.attach(blob), i.fault); err != nil {
+		return signet.Hash{}, err
 	}
 	f, err := parseFounding(i.body)
 	if err != nil {

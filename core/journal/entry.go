@@ -134,6 +134,10 @@ func parseHeader(b []byte) (h Header, err error) {
 		r.Fail("no directory head")
 	case h.Type.Authority() && h.Own != zero:
 		r.Fail("an authority entry in a device's content chain")
+	case h.Type.Authority() && (h.Objects != zero || h.Type != Genesis && h.Count != 0):
+		r.Fail("an authority entry with content")
+	case h.DigestAt == 0 && h.Digest != zero:
+		r.Fail("a digest of nothing")
 	case (h.Type == Genesis) != (h.Authority == zero):
 		r.Fail("no authority entry named")
 	case (h.Type == Genesis || h.Type == Rekey) != (h.Body != zero):
@@ -190,20 +194,23 @@ func (d *Draft) Sign(by key.Signer) (signet.Record, signet.Hash, error) {
 	if n := len(head.B) + len(blob.B); n > MaxEntry {
 		return signet.Record{}, signet.Hash{}, fmt.Errorf("entry of %d bytes, at most %d allowed", n, MaxEntry)
 	}
-	return signet.Record{Head: head.B, Blob: blob.B}, hashHeader(b), nil
+	return signet.Record{Head: head.B, Blob: blob.B}, hashHead(head.B), nil
 }
 
-func hashHeader(b []byte) signet.Hash { return key.Sum(key.LabelEntryHash, b) }
+// hashHead is an entry's hash. It covers all that the verdict on the entry
+// depends on, signature and checkpoints included: were it of the header alone,
+// the service could show one device a spoiled signature under the leaf that
+// another has the right one for, and the first would pass over the entry in
+// silence.
+func hashHead(head []byte) signet.Hash { return key.Sum(key.LabelEntryHash, head) }
 
 // HashOf is the hash of the entry whose head is given, unverified: to find
-// again what was sent.
+// again what was sent. A head whose parts cannot be told apart is an error.
 func HashOf(head []byte) (signet.Hash, error) {
-	r := wire.NewReader(head)
-	b := r.Vec16(MaxHeader)
-	if r.Err() != nil {
-		return signet.Hash{}, fmt.Errorf("entry: %w", r.Err())
+	if _, err := split(head); err != nil {
+		return signet.Hash{}, err
 	}
-	return hashHeader(b), nil
+	return hashHead(head), nil
 }
 
 // RegionOf is the id of the region that a record of its genesis makes.
@@ -219,57 +226,71 @@ func appendObjects(b []byte, ids []signet.ObjectID) []byte {
 	return b
 }
 
-// item is an entry as it came: parsed, its parts bound to its header, nothing
-// verified.
+// item is an entry as it came: parsed, nothing verified.
 type item struct {
 	Header
 	hash      signet.Hash
 	header    []byte
 	sig       []byte
 	seen, dir []byte
-	hasBlob   bool
-	sealed    []byte
-	objects   []signet.ObjectID
-	body      []byte
+
+	hasBlob bool
+	sealed  []byte
+	objects []signet.ObjectID
+	body    []byte
+	fault   error // the parts are those that the writer bound, and break the limits
 }
 
-// parse reads the parts of a record. blob may be empty: then the entry's
-// operations and objects stay unknown, which only content entries allow.
-func parse(head, blob []byte) (*item, error) {
-	if len(head)+len(blob) > MaxEntry {
-		return nil, fmt.Errorf("entry of %d bytes: %w", len(head)+len(blob), errMalformed)
-	}
+// split takes a head apart.
+func split(head []byte) (*item, error) {
 	r := wire.NewReader(head)
 	i := &item{header: r.Vec16(MaxHeader), sig: r.Vec16(key.BothSize), seen: r.Vec16(maxCheckpoint), dir: r.Vec16(maxCheckpoint)}
 	if err := r.Done(); err != nil {
 		return nil, fmt.Errorf("entry: %w", malformed(err))
 	}
-	i.hash = hashHeader(i.header)
-	var err error
+	i.hash = hashHead(head)
+	return i, nil
+}
+
+// parse reads a head.
+func parse(head []byte) (*item, error) {
+	i, err := split(head)
+	if err != nil {
+		return nil, err
+	}
 	if i.Header, err = parseHeader(i.header); err != nil {
 		return nil, fmt.Errorf("entry header: %w", malformed(err))
 	}
-	if len(blob) == 0 {
-		return i, nil
+	return i, nil
+}
+
+const maxPart = 1<<24 - 1 // what a vector with three bytes of length can hold
+
+// attach reads the blob of a parsed head. Its error means that the blob is not
+// the one that the writer bound: that is the service's doing and says nothing
+// of the entry. What the writer did wrong is in fault.
+func (i *item) attach(blob []byte) error {
+	r := wire.NewReader(blob)
+	sealed, objects, body := r.Vec24(maxPart), r.Vec24(maxPart), r.Vec24(maxPart)
+	if err := r.Done(); err != nil {
+		return fmt.Errorf("entry: parts: %w", malformed(err))
+	}
+	if ring.BlobHash(sealed) != i.Operations || ring.BlobHash(objects) != i.Objects || ring.BlobHash(body) != i.Body {
+		return fmt.Errorf("entry: parts are not those that the header names: %w", errMalformed)
 	}
 	i.hasBlob = true
-	r = wire.NewReader(blob)
-	i.sealed = r.Vec24(MaxEntry)
-	objects := r.Vec24(MaxObjects * 32)
-	i.body = r.Vec24(MaxEntry)
-	if r.Err() == nil && len(objects)%32 != 0 {
-		r.Fail("object ids of %d bytes", len(objects))
+	switch size := len(i.header) + len(i.sig) + len(i.seen) + len(i.dir) + 8 + len(blob); {
+	case size > MaxEntry:
+		i.fault = fmt.Errorf("entry of %d bytes: %w", size, errMalformed)
+	case len(objects) > MaxObjects*32 || len(objects)%32 != 0:
+		i.fault = fmt.Errorf("object ids of %d bytes: %w", len(objects), errMalformed)
+	default:
+		i.sealed, i.body = sealed, body
+		for ; len(objects) > 0; objects = objects[32:] {
+			i.objects = append(i.objects, signet.ObjectID(objects[:32]))
+		}
 	}
-	if err := r.Done(); err != nil {
-		return nil, fmt.Errorf("entry: %w", malformed(err))
-	}
-	if ring.BlobHash(i.sealed) != i.Operations || ring.BlobHash(objects) != i.Objects || ring.BlobHash(i.body) != i.Body {
-		return nil, fmt.Errorf("entry: parts are not those that the header names: %w", errMalformed)
-	}
-	for ; len(objects) > 0; objects = objects[32:] {
-		i.objects = append(i.objects, signet.ObjectID(objects[:32]))
-	}
-	return i, nil
+	return nil
 }
 
 const maxCheckpoint = 8 << 10 // bytes

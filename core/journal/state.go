@@ -10,8 +10,10 @@
 package journal
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 
 	"signet"
 	"signet/core/chain"
@@ -66,10 +68,15 @@ type Entry struct {
 	Whole     bool              // Sealed, Objects and Body came with it
 	Sealed    []byte            // operations
 	Objects   []signet.ObjectID
+	envelopes []ring.Envelope // of a Rekey
 	// BackDated says that the writer had been revoked when the entry was
 	// ordered, as far as the directory at hand tells; it is valid all the same,
 	// because no entry before it told the journal.
 	BackDated bool
+	// Void says why a valid entry has its place and nothing else: a rekey that
+	// is not sealed to the right recipients, so that the old generation stays;
+	// parts that the writer bound and that break the limits. Nil otherwise.
+	Void error
 }
 
 // own is where a device stands with its content entries.
@@ -156,11 +163,14 @@ func (s *State) MayRead(d signet.DeviceID, now int64) bool {
 // has a size: one of its envelopes went to a device revoked since, or to a
 // ring generation that is stale itself.
 func (s *State) StaleAt(size uint64) bool {
-	for _, e := range s.Current().Envelopes {
+	return s.stale(s.Current().Envelopes, size)
+}
+
+func (s *State) stale(envelopes []ring.Envelope, size uint64) bool {
+	for _, e := range envelopes {
 		switch e.Kind {
 		case ring.ToDevice:
-			d := signet.DeviceID(e.ID)
-			if r, ok := s.dir.RingOf(d); !ok || !s.dir.ActiveAt(r, d, size) {
+			if s.dir.RevokedAt(signet.DeviceID(e.ID), size) {
 				return true
 			}
 		case ring.ToRing:
@@ -175,12 +185,13 @@ func (s *State) StaleAt(size uint64) bool {
 // Recipients is whom a new generation must be sealed to when the directory has
 // a size: each ring with a role at its fresh generation; where a ring is stale
 // itself, its active devices instead, so that any single writer can always go
-// on (the bypass).
+// on (the bypass). In the order of their ids.
 func (s *State) Recipients(size uint64) []ring.Recipient {
 	var list []ring.Recipient
 	for r := range s.roles {
 		list = append(list, recipientsOf(s.dir.State, r, size)...)
 	}
+	slices.SortFunc(list, func(a, b ring.Recipient) int { return bytes.Compare(a.ID[:], b.ID[:]) })
 	return list
 }
 
@@ -216,15 +227,18 @@ func sameRecipients(envelopes []ring.Envelope, want []ring.Recipient) bool {
 
 // Apply takes the next leaf with its record. An entry that is not valid at
 // this place has no effect: then the Entry is nil and reason says why; the
-// leaf counts all the same. err is for what lets the replay not go on:
-// ErrNeedDirectory; a leaf that does not match its record, or whose time goes
-// back; a *chain.Fork, where the checkpoint that the entry's writer had seen
-// was signed by the service and is not of this log.
+// leaf counts all the same. That verdict depends on nothing but what the leaf
+// binds, the entries before and the directory. err is for what lets the replay
+// not go on, and changes nothing: ErrNeedDirectory; a leaf that does not match
+// its record, or whose time goes back; an authority entry that the service
+// gives without its body; a blob that is not the bound one; a *Contradicted,
+// where the checkpoint that the entry's writer had seen was signed by the
+// service and is not of this log; a writer's ring that the service withholds.
 func (s *State) Apply(leaf Leaf, head, blob []byte) (e *Entry, reason error, err error) {
 	if leaf.Time < s.time {
 		return nil, nil, fmt.Errorf("%s: entry %d: time goes back: %w", s.region, s.Size(), signet.ErrNotVerified)
 	}
-	if hash, herr := HashOf(head); herr != nil || hash != leaf.Hash {
+	if hashHead(head) != leaf.Hash {
 		return nil, nil, fmt.Errorf("%s: entry %d: not the one that the leaf names: %w", s.region, s.Size(), signet.ErrNotVerified)
 	}
 	e, effect, reason, err := s.verify(head, blob, leaf.Time)
@@ -245,15 +259,20 @@ func (s *State) Apply(leaf Leaf, head, blob []byte) (e *Entry, reason error, err
 // Check reports whether a record would be valid as the next entry, at a time
 // in ms: the service calls it before it orders, the writer before it sends.
 // The service also refuses what a replica could not: a writer that the newest
-// directory says is revoked, a generation that it says is stale, and an entry
-// without its parts.
+// directory says is revoked, a generation that it says is stale, an entry
+// without its parts, and one that would be Void. A time before that of the
+// last leaf is taken to be that one: it is in the Entry.
 func (s *State) Check(head, blob []byte, now int64) (*Entry, error) {
 	if len(blob) == 0 {
 		return nil, fmt.Errorf("%s: entry without its parts: %w", s.region, errMalformed)
 	}
+	now = max(now, s.time)
 	e, _, reason, err := s.verify(head, blob, now)
 	if err := errors.Join(reason, err); err != nil {
 		return nil, fmt.Errorf("%s: %w", s.region, err)
+	}
+	if e.Void != nil {
+		return nil, fmt.Errorf("%s: %w", s.region, e.Void)
 	}
 	if !s.dir.Active(e.Device, now) {
 		return nil, fmt.Errorf("%s: the device is revoked: %w", s.region, signet.ErrNotAllowed)
@@ -261,20 +280,25 @@ func (s *State) Check(head, blob []byte, now int64) (*Entry, error) {
 	if len(s.gens) > 0 && !e.Type.Authority() && s.StaleAt(s.dir.Size()) {
 		return nil, fmt.Errorf("%s: generation %d: %w", s.region, e.Generation, signet.ErrStale)
 	}
+	// Nor does it order a key that was given to a revoked device, because its
+	// writer did not know yet.
+	if e.Type == Rekey && s.stale(e.envelopes, s.dir.Size()) {
+		return nil, fmt.Errorf("%s: generation %d is stale before it begins: %w", s.region, e.Generation, signet.ErrStale)
+	}
 	return e, nil
 }
 
 // verify applies the rules of spec/journal.md, "valid", in their order.
 func (s *State) verify(head, blob []byte, now int64) (e *Entry, effect func(), reason, err error) {
-	i, err := parse(head, blob)
+	if s.dir.LogKey() == nil {
+		return nil, nil, nil, ErrNeedDirectory // not even the root: nothing can be said of any entry
+	}
+	i, err := parse(head)
 	if err != nil {
 		return nil, nil, err, nil
 	}
 	no := func(kind error, format string, args ...any) (*Entry, func(), error, error) {
 		return nil, nil, fmt.Errorf("%s entry: %s: %w", i.Type, fmt.Sprintf(format, args...), kind), nil
-	}
-	if i.Type.Authority() && !i.hasBlob {
-		return nil, nil, nil, fmt.Errorf("%s entry %d: came without its body: %w", i.Type, s.Size(), signet.ErrNotVerified)
 	}
 	if i.Org != s.dir.Org() {
 		return no(signet.ErrNotVerified, "of another organisation")
@@ -285,6 +309,11 @@ func (s *State) verify(head, blob []byte, now int64) (e *Entry, effect func(), r
 		}
 	} else if i.Region != s.region || s.founding == nil {
 		return no(signet.ErrNotVerified, "of another region")
+	} else if s.roles[i.Ring] < Writer {
+		return no(signet.ErrNotAllowed, "writer's ring may not write here")
+	}
+	if s.dir.Opaque(i.Ring) {
+		return nil, nil, nil, fmt.Errorf("%s entry %d: the statements of its writer's ring are withheld: %w", i.Type, s.Size(), signet.ErrNotVerified)
 	}
 
 	// Who signed. The key is that of the directory at hand, which may be newer
@@ -356,26 +385,36 @@ func (s *State) verify(head, blob []byte, now int64) (e *Entry, effect func(), r
 	if !s.dir.ActiveAt(i.Ring, i.Device, dirAt) {
 		return no(signet.ErrNotAllowed, "writer is not an active device of its ring")
 	}
-	if i.Type != Genesis && s.roles[i.Ring] < Writer {
-		return no(signet.ErrNotAllowed, "writer's ring may not write here")
+	if i.Type != Genesis && i.Type != Rekey && i.Generation != s.Current().Number {
+		return no(signet.ErrStale, "generation %d is not the current one", i.Generation)
+	}
+	if !i.Type.Authority() && s.StaleAt(dirAt) {
+		return no(signet.ErrStale, "generation %d", i.Generation)
+	}
+
+	// The parts. A content entry is judged without them; an authority entry is
+	// not, and they must be the bound ones.
+	if len(blob) > 0 {
+		err = i.attach(blob)
+	} else if i.Type.Authority() {
+		err = errors.New("came without its body")
+	}
+	if err != nil {
+		return nil, nil, nil, fmt.Errorf("%s entry %d: %w", i.Type, s.Size(), errors.Join(err, signet.ErrNotVerified))
+	}
+	if i.Type.Authority() && i.fault != nil {
+		return no(signet.ErrNotVerified, "%v", i.fault)
 	}
 	e = &Entry{Header: i.Header, Hash: i.hash, Position: s.Size(), Time: now, Seen: seen, Dir: dir, Whole: i.hasBlob,
-		Sealed: i.sealed, Objects: i.objects, BackDated: !s.dir.Active(i.Device, now)}
+		Sealed: i.sealed, Objects: i.objects, BackDated: s.dir.GoneBy(i.Device, now), Void: i.fault}
 
 	switch i.Type {
 	case Genesis:
 		return s.verifyGenesis(i, e, dirAt)
 	case Rekey:
-		return s.verifyRekey(i, e, dirAt)
-	}
-	if i.Generation != s.Current().Number {
-		return no(signet.ErrStale, "generation %d is not the current one", i.Generation)
-	}
-	if i.Type == Marker {
+		return s.verifyRekey(i, e)
+	case Marker:
 		return e, func() { s.follow(i, dir) }, nil, nil
-	}
-	if s.StaleAt(dirAt) {
-		return no(signet.ErrStale, "generation %d", i.Generation)
 	}
 	return e, func() {
 		s.last[i.Device] = own{hash: i.hash, seen: seenSize, dir: dir.Size, authority: authority}
@@ -407,7 +446,7 @@ func (s *State) verifyGenesis(i *item, e *Entry, dirAt uint64) (*Entry, func(), 
 	}, nil, nil
 }
 
-func (s *State) verifyRekey(i *item, e *Entry, dirAt uint64) (*Entry, func(), error, error) {
+func (s *State) verifyRekey(i *item, e *Entry) (*Entry, func(), error, error) {
 	k, err := parseNewKey(i.body)
 	if err != nil {
 		return nil, nil, malformed(err), nil
@@ -415,10 +454,14 @@ func (s *State) verifyRekey(i *item, e *Entry, dirAt uint64) (*Entry, func(), er
 	// The recipients are judged at the directory head that the rekey names, so
 	// that its writer can know them. A rekey with a wrong set keeps its place
 	// in the sub-chain, and the old generation stays current.
-	takes := k.Number == s.Current().Number+1 && i.Generation == k.Number && len(k.BackLink) > 0 &&
-		sameRecipients(k.Envelopes, s.Recipients(e.Dir.Size))
+	if k.Number != s.Current().Number+1 || i.Generation != k.Number || len(k.BackLink) == 0 {
+		e.Void = fmt.Errorf("rekey: generation %d does not follow %d: %w", k.Number, s.Current().Number, signet.ErrConflict)
+	} else if !sameRecipients(k.Envelopes, s.Recipients(e.Dir.Size)) {
+		e.Void = fmt.Errorf("rekey: the key is not sealed to those who may read and nobody else: %w", signet.ErrNotAllowed)
+	}
+	e.envelopes = k.Envelopes
 	return e, func() {
-		if takes {
+		if e.Void == nil {
 			s.gens = append(s.gens, generation(i, e, k.Number, k.Public, k.BackLink, k.Envelopes))
 		}
 		s.follow(i, e.Dir)
@@ -494,13 +537,19 @@ func Reopen(s *State, position uint64, rec signet.Record) (*Entry, error) {
 	if err != nil {
 		return nil, malformed(err)
 	}
-	i, err := parse(rec.Head, rec.Blob)
+	i, err := parse(rec.Head)
 	if err != nil {
 		return nil, err
 	}
-	if position >= s.Size() || s.Tree.Leaf(position) != chain.LeafHash(rec.Leaf) || i.hash != leaf.Hash || !i.hasBlob {
+	if position >= s.Size() || s.Tree.Leaf(position) != chain.LeafHash(rec.Leaf) || i.hash != leaf.Hash {
 		return nil, fmt.Errorf("%s: entry %d: not the one that was verified: %w", s.region, position, signet.ErrNotVerified)
 	}
+	if err := i.attach(rec.Blob); err != nil {
+		return nil, fmt.Errorf("%s: entry %d: %w", s.region, position, err)
+	}
 	return &Entry{Header: i.Header, Hash: i.hash, Position: position, Time: leaf.Time, Whole: true,
-		Sealed: i.sealed, Objects: i.objects}, nil
+		Sealed: i.sealed, Objects: i.objects, Void: i.fault}, nil
 }
+
+// SetDirectory makes s use another replay of the same directory.
+func (s *State) SetDirectory(dir Directory) { s.dir = dir }

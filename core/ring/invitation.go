@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"signet"
 	"signet/core/key"
@@ -129,7 +131,7 @@ func ParseInvite(s string) (*Invite, error) {
 	address, fragment, ok := strings.Cut(strings.TrimSpace(s), "#")
 	fragment, ok2 := strings.CutPrefix(fragment, fragmentInvite)
 	u, err := url.Parse(address)
-	if !ok || !ok2 || err != nil || u.Host == "" {
+	if !ok || !ok2 || err != nil || u.Host == "" || u.User != nil || (u.Scheme != "https" && u.Scheme != "http") {
 		return nil, fmt.Errorf("not an enrolment URL: %w", wire.ErrMalformed)
 	}
 	b, err := base64.RawURLEncoding.Strict().DecodeString(fragment)
@@ -144,6 +146,10 @@ func ParseInvite(s string) (*Invite, error) {
 	i.Pin = r.Vec8(32)
 	r.Raw(i.Salt[:])
 	i.Label = string(r.Vec8(255))
+	// The label is shown on a terminal: no escape sequence comes that way.
+	if !utf8.ValidString(i.Label) || strings.ContainsFunc(i.Label, unicode.IsControl) {
+		r.Fail("label is not text")
+	}
 	if n := len(i.Pin); r.Err() == nil && n != 0 && n != 32 {
 		r.Fail("fingerprint of %d bytes", n)
 	}

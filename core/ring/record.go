@@ -82,12 +82,16 @@ func ParseRecord(b []byte) (*Record, error) {
 }
 
 // VerifyRecord checks that c was signed by a device that belongs, or once
-// belonged, to its ring. A record by a device that has left since stays: who
+// belonged, to its ring, and is about that ring or a device of it: nobody names
+// the devices of another ring. A record by a device that has left since stays: who
 // renamed what before leaving did so with right; the service refuses new ones.
 func (s *State) VerifyRecord(c *Record) error {
 	m := s.devices[c.Signer]
 	if m == nil || m.ring != c.Ring || c.Org != s.Org() {
 		return fmt.Errorf("sealed record: signer is no device of the ring: %w", signet.ErrNotVerified)
+	}
+	if about := s.devices[signet.DeviceID(c.Subject)]; signet.RingID(c.Subject) != c.Ring && (about == nil || about.ring != c.Ring) {
+		return fmt.Errorf("sealed record: about no device of the ring: %w", signet.ErrNotVerified)
 	}
 	if err := m.record.Sign.Verify(key.LabelRecord, c.signed, c.sig); err != nil {
 		return fmt.Errorf("sealed record: %w", err)

@@ -12,9 +12,11 @@
 package ring
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 
 	"signet"
 	"signet/core/key"
@@ -55,6 +57,7 @@ type member struct {
 	ring           signet.RingID
 	record         *Device
 	added, removed uint64 // positions; removed is never while there
+	clean          bool   // removed by a browser's own sign-out: its keys were destroyed, not lost
 	by             signet.DeviceID
 }
 
@@ -145,10 +148,11 @@ func (s *State) Device(d signet.DeviceID) *Device {
 	return nil
 }
 
-// ActiveAt reports whether d belonged to ring when the directory had a size.
+// ActiveAt reports whether d belonged to ring when the directory had a size;
+// of sizes not replayed yet nothing is known, and the answer is no.
 func (s *State) ActiveAt(ring signet.RingID, d signet.DeviceID, size uint64) bool {
 	m := s.devices[d]
-	return m != nil && m.ring == ring && m.at(size, s.timeAt(size))
+	return m != nil && m.ring == ring && size <= s.size && m.at(size, s.timeAt(size))
 }
 
 // Active reports whether d belongs to a ring now, at a time in ms.
@@ -158,8 +162,31 @@ func (s *State) Active(d signet.DeviceID, now int64) bool {
 }
 
 func (m *member) at(size uint64, now int64) bool {
-	return m.added < size && m.removed >= size && (m.record.NotAfter == 0 || now < m.record.NotAfter)
+	return m.added < size && m.removed >= size && !m.ended(now)
 }
+
+// RevokedAt reports whether d is no device that a key may rest with when the
+// directory had a size: unknown, not added yet, revoked, signed out or past
+// its date. A browser that signed itself out is not: its keys were destroyed.
+func (s *State) RevokedAt(d signet.DeviceID, size uint64) bool {
+	m := s.devices[d]
+	if m == nil || m.added >= size || size > s.size {
+		return true
+	}
+	if m.removed < size {
+		return !m.clean
+	}
+	return m.ended(s.timeAt(size))
+}
+
+// GoneBy reports whether d had left, or its date had passed, by a time of the
+// service in ms, as far as the directory at hand tells.
+func (s *State) GoneBy(d signet.DeviceID, time int64) bool {
+	m := s.devices[d]
+	return m == nil || m.ended(time) || m.removed != never && s.times[m.removed] <= time
+}
+
+func (m *member) ended(now int64) bool { return m.record.NotAfter != 0 && m.record.NotAfter <= now }
 
 // timeAt is the time of the last leaf of a directory of a size.
 func (s *State) timeAt(size uint64) int64 {
@@ -185,7 +212,8 @@ func (s *State) Members(ring signet.RingID) []Member {
 	return list
 }
 
-// Rings lists the rings whose statements this State was shown.
+// Rings lists the rings whose statements this State was shown, in the order of
+// their ids.
 func (s *State) Rings() []signet.RingID {
 	var list []signet.RingID
 	for id, c := range s.rings {
@@ -193,7 +221,15 @@ func (s *State) Rings() []signet.RingID {
 			list = append(list, id)
 		}
 	}
+	slices.SortFunc(list, func(a, b signet.RingID) int { return bytes.Compare(a[:], b[:]) })
 	return list
+}
+
+// Opaque reports whether ring exists but its statements were withheld: then
+// nothing can be said of its devices, and nothing may be concluded from that.
+func (s *State) Opaque(ring signet.RingID) bool {
+	c := s.rings[ring]
+	return c != nil && c.opaque
 }
 
 // Prime is the device that signed the genesis of ring.
@@ -248,8 +284,14 @@ func (s *State) GenerationAt(ring signet.RingID, size uint64) (Generation, bool)
 // lead to it) had been revoked since it was made. What the State was not shown
 // counts as stale: nobody seals to a ring on hearsay.
 func (s *State) StaleAt(ring signet.RingID, g signet.Generation, size uint64) bool {
+	return size > s.size || s.staleAt(ring, g, size, s.timeAt(size))
+}
+
+// staleAt is StaleAt at a time: that of the leaf about to come, where it is
+// asked whether a statement may.
+func (s *State) staleAt(ring signet.RingID, g signet.Generation, size uint64, now int64) bool {
 	c := s.rings[ring]
-	if c == nil || g == 0 || int(g) > len(c.gens) {
+	if c == nil || g == 0 || int(g) > len(c.gens) || c.gens[g-1].Position >= size {
 		return true
 	}
 	made := c.gens[g-1].Position
@@ -258,13 +300,13 @@ func (s *State) StaleAt(ring signet.RingID, g signet.Generation, size uint64) bo
 			return true
 		}
 	}
-	now := s.timeAt(size)
 	for _, d := range c.members {
 		m := s.devices[d]
 		// A device that ended by its date, without a sign-out before it, counts
-		// as revoked at that moment; so does one that made the date of a
-		// generation made later, when it was no recipient any more.
-		if e := m.record.NotAfter; e != 0 && e <= now && m.removed == never && s.times[made] < e {
+		// as revoked at that moment; of a generation made later it was no
+		// recipient. What happened to it from size on, a revocation after the
+		// date for one, must not change what was so at size.
+		if m.added < size && m.removed >= size && m.ended(now) && s.times[made] < m.record.NotAfter {
 			return true
 		}
 	}
@@ -307,6 +349,8 @@ func (s *State) Apply(leaf Leaf, head, blob []byte) error {
 func (s *State) applyOpaque(leaf Leaf) error {
 	c := s.rings[leaf.Ring]
 	switch {
+	case s.root == nil:
+		return fmt.Errorf("directory leaf %d: the root statement is withheld: %w", s.size, signet.ErrNotVerified)
 	case c == nil && leaf.Seq == 0:
 		c = &chain{id: leaf.Ring, opaque: true}
 		s.rings[leaf.Ring] = c
@@ -323,12 +367,14 @@ func (s *State) applyOpaque(leaf Leaf) error {
 
 // Check reports what Apply of head as the next statement, at a time, would
 // answer, and the leaf that it would get. The service calls it before it
-// orders, the writer before it sends.
+// orders, the writer before it sends. A time before that of the last leaf is
+// taken to be that one, so a clock that was set back stops nobody.
 func (s *State) Check(head, blob []byte, time int64) (Leaf, error) {
 	st, err := Parse(head)
 	if err != nil {
 		return Leaf{}, err
 	}
+	time = max(time, s.timeAt(s.size))
 	if _, err := s.check(st, blob, time); err != nil {
 		return Leaf{}, fmt.Errorf("%s statement: %w", st.Type, err)
 	}
@@ -389,7 +435,7 @@ func (s *State) check(st *Statement, blob []byte, now int64) (effect func(), err
 	}
 	switch st.Type {
 	case Add:
-		return s.checkAdd(c, st, envelopes)
+		return s.checkAdd(c, st, envelopes, now)
 	case Revoke:
 		return s.checkRevoke(c, st, envelopes, now)
 	case Rekey:
@@ -397,7 +443,7 @@ func (s *State) check(st *Statement, blob []byte, now int64) (effect func(), err
 	case SignOut:
 		return func() {
 			signer.removed = s.size
-			if signer.record.Class != Browser {
+			if signer.clean = signer.record.Class == Browser; !signer.clean {
 				c.removals = append(c.removals, s.size)
 			}
 		}, nil
@@ -410,6 +456,9 @@ func (s *State) check(st *Statement, blob []byte, now int64) (effect func(), err
 		id := st.Device.ID()
 		if s.Device(id) != nil {
 			return nil, fmt.Errorf("the device is known already: %w", signet.ErrConflict)
+		}
+		if (&member{record: st.Device}).ended(now) {
+			return nil, errEnded
 		}
 		return func() {
 			s.connectors[id] = &member{ring: st.Ring, record: st.Device, added: s.size, removed: never, by: st.Signer}
@@ -460,6 +509,12 @@ func (s *State) checkGenesis(st *Statement, envelopes []Envelope, now int64) (fu
 		return nil, fmt.Errorf("a %s device makes no ring: %w", st.Device.Class, signet.ErrNotAllowed)
 	case s.Device(dev) != nil:
 		return nil, fmt.Errorf("the device is known already: %w", signet.ErrConflict)
+	case s.rings[id] != nil:
+		// Its first telling was withheld. Were the second taken, the service
+		// could tell a ring's life anew and leave out a revocation.
+		return nil, fmt.Errorf("the ring exists: %w", signet.ErrConflict)
+	case (&member{record: st.Device}).ended(now):
+		return nil, errEnded
 	case st.Gen.Number != 1 || len(st.Gen.BackLink) != 0:
 		return nil, fmt.Errorf("does not begin with generation 1: %w", signet.ErrNotVerified)
 	case !recipientsAre(envelopes, []signet.DeviceID{dev}):
@@ -521,10 +576,12 @@ func (s *State) VerifyInvitation(i *Invitation, now int64) error {
 	return nil
 }
 
+var errEnded = fmt.Errorf("the device's date has passed: %w", signet.ErrNotAllowed)
+
 // ErrExpired says that an invitation ran out.
 var ErrExpired = fmt.Errorf("expired: %w", signet.ErrNotAllowed)
 
-func (s *State) checkAdd(c *chain, st *Statement, envelopes []Envelope) (func(), error) {
+func (s *State) checkAdd(c *chain, st *Statement, envelopes []Envelope, now int64) (func(), error) {
 	id := st.Device.ID()
 	current := c.gens[len(c.gens)-1].Number
 	switch {
@@ -534,7 +591,9 @@ func (s *State) checkAdd(c *chain, st *Statement, envelopes []Envelope) (func(),
 		return nil, fmt.Errorf("a connector belongs to no ring: %w", signet.ErrNotAllowed)
 	case s.Device(id) != nil:
 		return nil, fmt.Errorf("the device is known already: %w", signet.ErrConflict)
-	case st.Generation != current || s.StaleAt(c.id, current, s.size):
+	case (&member{record: st.Device}).ended(now):
+		return nil, errEnded
+	case st.Generation != current || s.staleAt(c.id, current, s.size, now):
 		return nil, fmt.Errorf("generation %d: %w", st.Generation, signet.ErrStale)
 	case !recipientsAre(envelopes, []signet.DeviceID{id}):
 		return nil, fmt.Errorf("the key is not sealed to the newcomer alone: %w", signet.ErrNotVerified)
@@ -563,11 +622,13 @@ func (s *State) checkRevoke(c *chain, st *Statement, envelopes []Envelope, now i
 		m.removed = s.size
 		c.removals = append(c.removals, s.size)
 	}
-	if st.Gen == nil {
-		return gone, nil
-	}
-	if st.Gone == st.Signer {
+	switch leaves := st.Gone == st.Signer; {
+	case leaves && st.Gen != nil:
 		return nil, fmt.Errorf("a device that leaves makes no key: %w", signet.ErrNotAllowed)
+	case leaves:
+		return gone, nil
+	case st.Gen == nil:
+		return nil, fmt.Errorf("a device that stays makes the next key at once: %w", signet.ErrNotAllowed)
 	}
 	return s.checkGeneration(c, st, envelopes, now, st.Gone, gone)
 }
