@@ -1,0 +1,41 @@
+# Two commands: `make run` shows Signet at work, `make test` proves it.
+
+GO ?= go
+
+.PHONY: build run clean-run test cross bench bench-scale soak fuzz deps
+
+build:
+	$(GO) build -trimpath -o bin/ ./cmd/signet ./cmd/signet-server
+
+# Works in .run/ inside this folder. DIR=PATH shows a folder of your own,
+# ONCE=1 ends by itself.
+run: build
+	@./test/firstrun/run
+
+clean-run: build
+	@./test/firstrun/run clean
+
+# Installs what the tests need, runs every stage and counts.
+test: deps
+	$(GO) run ./test/report
+
+cross:
+	$(GO) run ./test/report -only cross
+
+deps:
+	@./scripts/deps
+
+bench: build
+	$(GO) run ./test/bench
+
+bench-scale: build
+	$(GO) run ./test/bench -scale
+
+# Hours: tests behind the build tag soak.
+soak: build
+	$(GO) test -tags soak -count=1 -timeout 6h -run Soak -v ./...
+
+# Each fuzz target for SECONDS.
+SECONDS ?= 10
+fuzz:
+	@./scripts/fuzz $(SECONDS)

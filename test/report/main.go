@@ -1,0 +1,183 @@
+// Command report runs the stages of make test, each to its end even where an
+// earlier one failed, and prints what each room took, how many tests it ran
+// and what failed. Its last line is "N passed, N failed".
+//
+// It fails where anything failed, and where a test was skipped: a test that
+// does not run here protects nothing. It does not install what the tests need
+// (scripts/deps does).
+package main
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+// A stage is a part of make test. Commands of a stage run in order; a stage
+// with a tests command counts each test, any other counts as one test per
+// command.
+type stage struct {
+	name     string
+	env      []string
+	tests    []string   // a go test -json
+	commands [][]string // each must exit 0
+	quiet    bool       // output of commands is a failure too
+	run      func() (room, error)
+}
+
+// A room is what a stage ran in one package, or one command.
+type room struct {
+	name                    string
+	passed, failed, skipped int
+	took                    time.Duration
+	notes                   []string // printed as they are
+}
+
+var wasm = []string{"GOOS=js", "GOARCH=wasm"}
+
+func stages(goroot string) []stage {
+	// Node gets a small environment: wasm_exec.js refuses a large one.
+	node := fmt.Sprintf("-exec=env -i PATH=%s HOME=%s TMPDIR=%s %s",
+		os.Getenv("PATH"), os.Getenv("HOME"), os.TempDir(), filepath.Join(goroot, "lib/wasm/go_js_wasm_exec"))
+	return []stage{
+		{name: "gofmt", commands: [][]string{append([]string{"gofmt", "-l"}, sources()...)}, quiet: true},
+		{name: "vet", commands: [][]string{{"go", "vet", "./..."}}},
+		{name: "race", tests: []string{"-race", "-timeout=20m", "./..."}},
+		{name: "fips", env: []string{"GODEBUG=fips140=only"}, tests: []string{"-timeout=10m", "./core/...", "./device/...", "./service/..."}},
+		{name: "wasm", env: wasm, tests: []string{"-timeout=10m", node, "./core/..."}},
+		{name: "cross", commands: cross()},
+		{name: "sizes", run: sizes},
+	}
+}
+
+// cross builds and vets both programs for every platform that they are for.
+func cross() (commands [][]string) {
+	for _, p := range []string{"linux/amd64", "linux/arm64", "darwin/arm64", "darwin/amd64", "windows/amd64"} {
+		goos, goarch, _ := strings.Cut(p, "/")
+		env := []string{"env", "GOOS=" + goos, "GOARCH=" + goarch, "CGO_ENABLED=0", "go"}
+		commands = append(commands,
+			append(slices.Clone(env), "build", "-trimpath", "-o", os.DevNull, "./cmd/..."),
+			append(slices.Clone(env), "vet", "./cmd/..."))
+	}
+	return commands
+}
+
+// sources are the folders and files that gofmt looks at: packages, and not
+// what somebody keeps in the clone beside them.
+func sources() []string {
+	out, err := exec.Command("go", "list", "-e", "-f", "{{.Dir}}", "./...").Output()
+	if err != nil {
+		return []string{"."}
+	}
+	here, _ := os.Getwd()
+	files, _ := filepath.Glob("*.go")
+	for dir := range strings.Lines(string(out)) {
+		if dir = strings.TrimSpace(dir); dir != here {
+			files = append(files, dir)
+		}
+	}
+	return files
+}
+
+func main() {
+	only := flag.String("only", "", "comma-separated stages; default all")
+	flag.Parse()
+	goroot, err := exec.Command("go", "env", "GOROOT").Output()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "error: go env:", err)
+		os.Exit(1)
+	}
+	start := time.Now()
+	var table []string
+	var total room
+	for _, s := range stages(strings.TrimSpace(string(goroot))) {
+		if *only != "" && !slices.Contains(strings.Split(*only, ","), s.name) {
+			continue
+		}
+		fmt.Printf("== %s\n", s.name)
+		began := time.Now()
+		rooms := s.do()
+		var sum room
+		for _, r := range rooms {
+			table = append(table, r.line(s.name))
+			for _, n := range r.notes {
+				table = append(table, "        "+n)
+			}
+			sum.add(r)
+		}
+		sum.name, sum.took = "all", time.Since(began)
+		table = append(table, sum.line(s.name), "")
+		total.add(sum)
+	}
+	fmt.Printf("\n%s", strings.Join(table, "\n"))
+	fmt.Printf("\n%d skipped; %s in all\n", total.skipped, time.Since(start).Round(time.Second))
+	fmt.Printf("%d passed, %d failed\n", total.passed, total.failed)
+	if total.failed > 0 || total.skipped > 0 || total.passed == 0 {
+		os.Exit(1)
+	}
+}
+
+func (r *room) add(o room) {
+	r.passed += o.passed
+	r.failed += o.failed
+	r.skipped += o.skipped
+}
+
+func (r room) line(stage string) string {
+	s := fmt.Sprintf("%-6s  %-40s %5d tests %7.1f s", stage, r.name, r.passed+r.failed+r.skipped, r.took.Seconds())
+	if r.failed > 0 {
+		s += fmt.Sprintf("  %d FAILED", r.failed)
+	}
+	if r.skipped > 0 {
+		s += fmt.Sprintf("  %d SKIPPED", r.skipped)
+	}
+	return s
+}
+
+func (s stage) do() (rooms []room) {
+	switch {
+	case s.run != nil:
+		r, err := s.run()
+		if err != nil {
+			fmt.Println(err)
+			r.failed++
+		} else {
+			r.passed++
+		}
+		return []room{r}
+	case s.tests != nil:
+		return goTest(s.env, s.tests)
+	}
+	for _, c := range s.commands {
+		rooms = append(rooms, s.command(c))
+	}
+	return rooms
+}
+
+func (s stage) command(args []string) room {
+	began := time.Now()
+	cmd := exec.Command(args[0], args[1:]...)
+	cmd.Env = append(os.Environ(), s.env...)
+	out, err := cmd.CombinedOutput()
+	r := room{name: short(args), took: time.Since(began)}
+	if err == nil && !(s.quiet && len(out) > 0) {
+		r.passed = 1
+		return r
+	}
+	r.failed = 1
+	fmt.Printf("%s: %v\n%s\n", r.name, err, out)
+	return r
+}
+
+// short names a command for the table: platform, verb and what for.
+func short(args []string) string {
+	if args[0] == "env" {
+		return strings.TrimPrefix(args[1], "GOOS=") + "/" + strings.TrimPrefix(args[2], "GOARCH=") + " " + args[5]
+	}
+	return strings.Join(args[:2], " ")
+}

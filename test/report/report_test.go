@@ -1,0 +1,71 @@
+package main
+
+import (
+	"strings"
+	"testing"
+)
+
+const events = `{"Action":"start","Package":"signet/a"}
+{"Action":"run","Package":"signet/a","Test":"TestGood"}
+{"Action":"output","Package":"signet/a","Test":"TestGood","Output":"not shown\n"}
+{"Action":"pass","Package":"signet/a","Test":"TestGood","Elapsed":0.1}
+{"Action":"output","Package":"signet/a","Test":"TestBad/case","Output":"shown\n"}
+{"Action":"fail","Package":"signet/a","Test":"TestBad/case","Elapsed":0.1}
+{"Action":"skip","Package":"signet/a","Test":"TestLater","Elapsed":0}
+{"Action":"fail","Package":"signet/a","Elapsed":1.5}
+not json
+{"Action":"skip","Package":"signet/notests","Elapsed":0}
+{"ImportPath":"signet/broken","Action":"build-output","Output":"broken.go:1: syntax error\n"}
+{"Action":"fail","Package":"signet/broken","Elapsed":0}
+`
+
+func TestEveryPassFailureSkipAndBrokenPackageIsCounted(t *testing.T) {
+	var out strings.Builder
+	rooms := count(strings.NewReader(events), &out)
+	if len(rooms) != 2 || rooms[0].name != "a" || rooms[1].name != "broken" {
+		t.Fatalf("rooms %+v", rooms)
+	}
+	total := sum(rooms)
+	if total.passed != 1 || total.failed != 2 || total.skipped != 1 {
+		t.Errorf("%d passed, %d failed, %d skipped", total.passed, total.failed, total.skipped)
+	}
+	for _, want := range []string{"shown\n", "syntax error", "not json", "1 FAILED", "1 SKIPPED"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("%q is not in the output", want)
+		}
+	}
+	if strings.Contains(out.String(), "not shown") {
+		t.Error("output of a test that passed is shown")
+	}
+}
+
+func TestACommandThatSaysSomethingFailsAQuietStage(t *testing.T) {
+	for _, c := range []struct {
+		args   []string
+		quiet  bool
+		failed int
+	}{
+		{[]string{"go", "version"}, false, 0},
+		{[]string{"go", "version"}, true, 1},
+		{[]string{"go", "no-such-command"}, false, 1},
+	} {
+		if r := (stage{quiet: c.quiet}).command(c.args); r.failed != c.failed {
+			t.Errorf("%v: %d failures", c.args, r.failed)
+		}
+	}
+}
+
+func TestTheBrowserProgramLinksMethodsAndFunctions(t *testing.T) {
+	src, n, err := linkAll("../../core")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"\twire.NewReader,\n", "\t(*chain.Tree).Append,\n", "\tkey.Generate,\n"} {
+		if !strings.Contains(string(src), want) {
+			t.Errorf("%q is not linked", want)
+		}
+	}
+	if n < 100 {
+		t.Errorf("%d functions", n)
+	}
+}
