@@ -137,6 +137,7 @@ func openPiece(dst []byte, ref Ref, object []byte) ([]byte, error) {
 	if subtle.ConstantTimeCompare(object[2:chunkHeader], chunkCommitment(ref.Key)) != 1 {
 		return nil, fmt.Errorf("sealed with another key: %w", ErrOpen)
 	}
+	dst = slices.Grow(dst, len(object)-chunkHeader-nonceSize-tagSize)
 	out, err := chunkKey(ref.Key).Open(dst, nil, object[chunkHeader:], object[:chunkHeader])
 	if err != nil {
 		return nil, ErrOpen
@@ -144,7 +145,7 @@ func openPiece(dst []byte, ref Ref, object []byte) ([]byte, error) {
 	return unpack(dst, out[len(dst):], int(ref.Size))
 }
 
-// unpack takes the plaintext of a chunk, which lies directly behind dst, and
+// unpack takes the plaintext of a chunk, which lies in the room behind dst, and
 // appends the piece to dst.
 func unpack(dst, inner []byte, size int) ([]byte, error) {
 	body := inner[:len(inner)-chunkTrailer]
@@ -157,7 +158,7 @@ func unpack(dst, inner []byte, size int) ([]byte, error) {
 		if n != size {
 			return nil, fmt.Errorf("piece of %d bytes, %d promised: %w", n, size, ErrOpen)
 		}
-		return append(dst, body[:n]...), nil // onto itself: dst has the room
+		return dst[:len(dst)+n], nil // it lies there already
 	case flagZstd:
 		buf := scratch.Get().(*[]byte)
 		defer scratch.Put(buf)

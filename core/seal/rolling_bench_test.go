@@ -1,0 +1,32 @@
+package seal
+
+import (
+	"crypto/rand"
+	"testing"
+)
+
+func BenchmarkRoll(b *testing.B) {
+	data := make([]byte, 1<<20)
+	rand.Read(data)
+	r := NewSecret().rolling()
+	x := r.roller(1<<17, map[uint64]int{1: 0})
+	h := r.sum(data[:1<<17])
+	n := len(data) - 1<<17
+	b.SetBytes(int64(n))
+	for b.Loop() {
+		for at := 0; at < n; {
+			var m int
+			_, m = x.roll(h, data[at:n], data[at+1<<17:])
+			at += m
+		}
+	}
+}
+
+func BenchmarkSum(b *testing.B) {
+	data := make([]byte, 1<<20)
+	r := NewSecret().rolling()
+	b.SetBytes(1 << 20)
+	for b.Loop() {
+		r.sum(data)
+	}
+}
