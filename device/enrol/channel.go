@@ -37,11 +37,13 @@ const (
 	stepWelcome          // giver: its person saw the same code and the ring has the device, or not
 )
 
-// Messages are padded to a multiple of padTo and are never larger than
-// maxMessage bytes sealed: what the service sees tells the step and no more.
+// Messages are padded to a multiple of padTo, so that what the service sees
+// tells the step and no more. They are never larger than maxMessage bytes
+// sealed, which is what the service relays; maxBody leaves room for the seal.
 const (
 	padTo      = 16 << 10
-	maxMessage = 4 << 20
+	maxMessage = 64 << 10
+	maxBody    = 3*padTo - 3
 )
 
 // A channel is one end of a conversation. bound is the running hash of all
@@ -84,6 +86,9 @@ func (c *channel) advance(step byte, body []byte) {
 }
 
 func (c *channel) send(ctx context.Context, step byte, body []byte) error {
+	if len(body) > maxBody {
+		return fmt.Errorf("link: message of %d bytes, at most %d can be sent", len(body), maxBody)
+	}
 	var w wire.Writer
 	w.Vec24(body)
 	w.Raw(make([]byte, (padTo-len(w.B)%padTo)%padTo))
@@ -111,7 +116,7 @@ func (c *channel) receive(ctx context.Context, step byte) ([]byte, error) {
 		return nil, fmt.Errorf("link: message %d: %w", step, ErrChannel)
 	}
 	r := wire.NewReader(padded)
-	body := r.Vec24(maxMessage)
+	body := r.Vec24(maxBody)
 	for _, b := range r.Take(r.Len()) {
 		if b != 0 {
 			r.Fail("padding")

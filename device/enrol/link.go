@@ -16,7 +16,7 @@ import (
 const (
 	maxName   = 255
 	maxRecord = 16 << 10
-	maxIntro  = 1 << 20
+	maxIntro  = 32 << 10
 
 	nonceSize = 32
 )
@@ -34,7 +34,7 @@ type Introduction struct {
 	Ring        signet.RingID
 	LogKeys     signet.Hash
 	Certificate signet.Hash // zero where public authorities vouch for the service
-	Ringwise    []byte      // for core/ring; at most 1 MiB, may be empty
+	Ringwise    []byte      // for core/ring; at most 32 KiB, may be empty
 }
 
 func (i Introduction) encode() []byte {
@@ -133,7 +133,7 @@ func (g *Giver) Confirmed(ctx context.Context) error {
 }
 
 // Welcome ends the conversation with what the newcomer needs from core/ring:
-// it is sent only after the ring has the device.
+// it is sent only after the ring has the device. payload is at most 49,148 bytes.
 func (g *Giver) Welcome(ctx context.Context, payload []byte) error {
 	return g.c.send(ctx, stepWelcome, append([]byte{sayYes}, payload...))
 }

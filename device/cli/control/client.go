@@ -21,9 +21,10 @@ const openPause = 25 * time.Millisecond
 // Open finds who carries out methods on a home: its daemon if there is one,
 // else this process, which then owns the home until the Node is closed. It
 // waits until ctx ends where another command owns it (the error wraps
-// home.ErrHeld then). inProcess makes the methods of this process; it is called
+// home.ErrHeld then), and calls waiting, if not nil, once before it does.
+// inProcess makes the methods of this process; it is called
 // only with the lock held.
-func Open(ctx context.Context, d home.Dir, inProcess func(context.Context) (Methods, io.Closer, error)) (Node, error) {
+func Open(ctx context.Context, d home.Dir, waiting func(), inProcess func(context.Context) (Methods, io.Closer, error)) (Node, error) {
 	t := time.NewTicker(openPause)
 	defer t.Stop()
 	for {
@@ -41,6 +42,10 @@ func Open(ctx context.Context, d home.Dir, inProcess func(context.Context) (Meth
 			return nil, err
 		}
 		// A command has it, or a daemon that does not answer yet.
+		if waiting != nil {
+			waiting()
+			waiting = nil
+		}
 		select {
 		case <-ctx.Done():
 			return nil, fmt.Errorf("%w (%w)", err, ctx.Err())

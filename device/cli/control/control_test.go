@@ -139,7 +139,7 @@ func TestMethodBehavesAlikeInProcessAndThroughTheDaemon(t *testing.T) {
 		if remote {
 			daemon(t, d, methods(nil))
 		}
-		n, err := Open(t.Context(), d, inProcess)
+		n, err := Open(t.Context(), d, nil, inProcess)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -220,13 +220,13 @@ func TestStaleSocketIsReplaced(t *testing.T) {
 	}
 	l.SetUnlinkOnClose(false) // as a killed daemon leaves it
 	l.Close()
-	n, err := Open(t.Context(), d, inProcess)
+	n, err := Open(t.Context(), d, nil, inProcess)
 	if err != nil || n.Remote() {
 		t.Fatalf("with a stale socket: %v", err)
 	}
 	n.Close()
 	stop := daemon(t, d, methods(nil))
-	if n, err = Open(t.Context(), d, inProcess); err != nil || !n.Remote() {
+	if n, err = Open(t.Context(), d, nil, inProcess); err != nil || !n.Remote() {
 		t.Fatalf("the daemon is not reached: %v", err)
 	}
 	n.Close()
@@ -244,12 +244,12 @@ func TestCommandWaitsForTheHomeAndForADaemonThatStarts(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 	defer cancel()
-	if _, err := Open(ctx, d, inProcess); !errors.Is(err, home.ErrHeld) || FaultOf(err).Code != TimedOut || FaultOf(err).Kind != "busy" {
+	if _, err := Open(ctx, d, nil, inProcess); !errors.Is(err, home.ErrHeld) || FaultOf(err).Code != TimedOut || FaultOf(err).Kind != "busy" {
 		t.Errorf("a held home: %v", err)
 	}
 	got := make(chan error)
 	go func() {
-		n, err := Open(t.Context(), d, inProcess)
+		n, err := Open(t.Context(), d, nil, inProcess)
 		if err == nil {
 			err = n.Close()
 		}
@@ -310,7 +310,7 @@ func TestDaemonThatIsKilledMidwayIsAnError(t *testing.T) {
 		t.Errorf("killed midway: %+v", f)
 	}
 	cmd.Wait()
-	next, err := Open(t.Context(), d, inProcess)
+	next, err := Open(t.Context(), d, nil, inProcess)
 	if err != nil || next.Remote() {
 		t.Fatalf("after the kill: %v", err)
 	}
@@ -368,7 +368,7 @@ func TestDaemonOfAnotherProtocolIsNamed(t *testing.T) {
 		c.Read(make([]byte, 4096))
 		io.WriteString(c, "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{\"signet\":99,\"version\":\"9\"}")
 	}()
-	if _, err := Open(t.Context(), d, inProcess); err == nil || FaultOf(err).Kind != "version" {
+	if _, err := Open(t.Context(), d, nil, inProcess); err == nil || FaultOf(err).Kind != "version" {
 		t.Errorf("another protocol: %v", err)
 	}
 }

@@ -2,6 +2,7 @@ package control
 
 import (
 	"strings"
+	"time"
 	"unicode/utf8"
 )
 
@@ -13,4 +14,26 @@ func Name(s string) (text string, exact []byte) {
 		return s, nil
 	}
 	return strings.ToValidUTF8(s, "\uFFFD"), []byte(s)
+}
+
+// A Time is a moment in results: RFC 3339 in UTC with nanoseconds, null where
+// it is not known.
+type Time struct{ time.Time }
+
+const timeLayout = "2006-01-02T15:04:05.000000000Z"
+
+// Milliseconds is the Time of milliseconds since 1970; 0 is not known.
+func Milliseconds(ms int64) Time {
+	if ms == 0 {
+		return Time{}
+	}
+	return Time{time.UnixMilli(ms)}
+}
+
+// MarshalJSON implements json.Marshaler.
+func (t Time) MarshalJSON() ([]byte, error) {
+	if t.IsZero() {
+		return []byte("null"), nil
+	}
+	return []byte(t.UTC().Format(`"` + timeLayout + `"`)), nil
 }
