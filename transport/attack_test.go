@@ -186,6 +186,9 @@ func intercept(t *testing.T, f *fixture) (url string, cert tls.Certificate) {
 	}
 	addr := listen(t, func(c net.Conn) {
 		in := tls.Server(c, &tls.Config{Certificates: []tls.Certificate{cert}, NextProtos: []string{"http/1.1"}})
+		if in.Handshake() != nil {
+			return
+		}
 		out, err := tls.Dial("tcp", strings.TrimPrefix(f.url, "https://"), &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"http/1.1"}})
 		if err != nil {
 			return
@@ -217,6 +220,24 @@ func TestInterceptionOfTLSIsNoticed(t *testing.T) {
 	if f.Sessions() != 0 {
 		t.Error("a session was opened through a proxy")
 	}
+}
+
+func TestFailedProofsAreCountedAgainstTheirAddress(t *testing.T) {
+	f := serve(t, transport.Limits{PublicRate: 0.2}, false)
+	for range 20 { // good ones are not
+		c := dial(t, f.config())
+		if _, err := c.Read(within(t), signet.Directory(f.Org), 0, signet.LeafOnly); err != nil {
+			t.Fatal(err)
+		}
+		c.Close()
+	}
+	config := f.config()
+	config.Signer = newKey(t)
+	var err error
+	for i := 0; i < 5 && kindOf(err) != transport.KindRate; i++ {
+		_, err = dial(t, config).Read(within(t), signet.Directory(f.Org), 0, signet.LeafOnly)
+	}
+	unavailable(t, err, transport.KindRate)
 }
 
 func TestUnknownPeerGetsRelayRequestsOnly(t *testing.T) {
@@ -469,7 +490,6 @@ func TestPlainHTTPIsForLoopbackOnly(t *testing.T) {
 	}
 }
 
-// frozen serves TLS, answers a wait's hello, then says nothing more.
 func TestSilentStreamIsTakenForDead(t *testing.T) {
 	for name, frame := range map[string]string{
 		"no ping":        "\x01\x00\x00\x00\x04\x00\x00\x00\x0a",

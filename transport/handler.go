@@ -136,11 +136,14 @@ func (c *call) serve() error {
 // admit holds a request to its rates: one slightly over waits, one far over is
 // refused.
 func (c *call) admit() error {
-	all := []*rate.Limiter{c.ch.limiter, c.ch.perDevice}
-	if c.ch.session == nil {
-		all[1] = c.ch.public
+	other := c.ch.public
+	switch path := c.r.URL.Path; {
+	case c.ch.session != nil:
+		other = c.ch.perDevice
+	case path == pathConnect || path == pathNonce:
+		other = c.ch.limiter // a connect is charged to its address if it fails
 	}
-	for _, l := range all {
+	for _, l := range [...]*rate.Limiter{c.ch.limiter, other} {
 		r := l.Reserve()
 		d := r.Delay()
 		if d == 0 {
@@ -282,10 +285,23 @@ func (c *call) nonce() error {
 	return c.answer(c.ch.nonce[:])
 }
 
-// connect opens a session on this connection. The binding is computed from
+// connect opens a session on this connection. One that fails counts as a
+// public request: a whole office may come back at once, nobody may try keys.
+func (c *call) connect() error {
+	if c.ch.public.Tokens() < 1 {
+		return Errorf(KindRate, "too many requests").WithHint("wait a little and try again")
+	}
+	err := c.open()
+	if err != nil {
+		c.ch.public.Allow()
+	}
+	return err
+}
+
+// open makes the session of a good proof. The binding is computed from
 // what this end sees, so a signature made for another channel, or through
 // somebody in between, does not verify.
-func (c *call) connect() error {
+func (c *call) open() error {
 	r, err := c.body()
 	if err != nil {
 		return err

@@ -15,7 +15,7 @@ type Limits struct {
 	PerAddress int           // open connections of one address (IPv6: one /64): 1024; loopback is not counted
 	ConnRate   float64       // requests per second of one connection, ten seconds' worth at once: 500
 	DeviceRate float64       // requests per second of one device on all its connections, likewise: 1000
-	PublicRate float64       // requests per second of one address without a device, likewise: 20
+	PublicRate float64       // requests per second of one address without a device, and its failed connects, likewise: 50
 	Uploads    int           // Put requests whose bodies are held at once, up to 8 MiB each: 16
 	Ping       time.Duration // between signs of life on a waiting stream: 25 s
 	Stall      time.Duration // how long a peer may move no byte: 60 s
@@ -44,7 +44,7 @@ func (l Limits) WithDefaults() Limits {
 	number(&l.Uploads, 16)
 	perSecond(&l.ConnRate, 500)
 	perSecond(&l.DeviceRate, 1000)
-	perSecond(&l.PublicRate, 20)
+	perSecond(&l.PublicRate, 50)
 	duration(&l.Ping, 25*time.Second)
 	duration(&l.Stall, 60*time.Second)
 	duration(&l.Drain, 20*time.Second)

@@ -165,7 +165,6 @@ func TestClientAndHandlerOnLoopbackConform(t *testing.T) {
 	})
 }
 
-// plainBackend lets the suite see the service in memory without a wire.
 func TestMemoryConforms(t *testing.T) {
 	conformance.Run(t, func(t *testing.T) conformance.Subject {
 		m := transporttest.New(signet.OrgID{1})
