@@ -1,3 +1,5 @@
+//go:build !portable
+
 package disk
 
 import (
@@ -319,7 +321,11 @@ func (f *fsys) create(path string) (*os.File, error) {
 func (f *fsys) openWrite(path string) (*os.File, error) { return f.openRW(path, unix.O_NONBLOCK) }
 
 func (f *fsys) openRW(path string, flags int) (*os.File, error) {
-	fd, err := f.open(path, unix.O_RDWR|flags, 0o600)
+	var mode uint32
+	if flags&unix.O_CREAT != 0 { // openat2 takes a mode only then
+		mode = 0o600
+	}
+	fd, err := f.open(path, unix.O_RDWR|flags, mode)
 	if err != nil {
 		return nil, err
 	}
@@ -410,7 +416,7 @@ func (f *fsys) symlink(target, path string) error {
 }
 
 // setFile sets mode and mtime of an open file.
-func (f *fsys) setFile(file *os.File, mode uint32, mtime int64) error {
+func (f *fsys) setFile(file *os.File, _ string, mode uint32, mtime int64) error {
 	fd := int(file.Fd())
 	if err := eintr0(func() error { return unix.Fchmod(fd, mode) }); err != nil {
 		return err
@@ -588,3 +594,6 @@ func (f *fsys) setMode(path string, mode uint32) (tree.Stat, error) {
 	}
 	return f.statFD(fd)
 }
+
+// syncAll makes everything on the file system durable.
+func (f *fsys) syncAll() error { return durable.SyncFS(f.root) }

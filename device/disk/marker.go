@@ -193,8 +193,7 @@ func (v *Volume) writeMarker(m *Marker) error {
 	if err := v.fs.renamePlain(s.path, markerPath); err != nil {
 		return err
 	}
-	s.placed = true
-	if v.marker, err = v.fs.lstat(markerPath); err != nil {
+	if v.marker, err = s.done("write", markerPath); err != nil {
 		return err
 	}
 	d, err := v.fs.openFolder(private)

@@ -89,7 +89,7 @@ func (s *Staged) Truncate(size int64) error { return wrap("truncate", s.path, s.
 // whoever asks) and the modification time, after the last write. Nothing is
 // durable yet.
 func (s *Staged) Finish(mode uint32, mtime int64) error {
-	if err := s.v.fs.setFile(s.f, mode&0o777, mtime); err != nil {
+	if err := s.v.fs.setFile(s.f, s.path, mode&0o777, mtime); err != nil {
 		return wrap("finish", s.path, err)
 	}
 	s.finished = true
@@ -123,7 +123,7 @@ func (v *Volume) SyncStaged(ctx context.Context, staged []*Staged) error {
 	}
 	all := false
 	if len(staged) > syncEach {
-		err := durable.SyncFS(v.fs.root)
+		err := v.fs.syncAll()
 		if err != nil && !errors.Is(err, durable.ErrUnsupported) {
 			return wrap("sync", stagingPath, err)
 		}

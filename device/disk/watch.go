@@ -133,6 +133,12 @@ type watchCount struct {
 	err        atomic.Pointer[error]
 }
 
+func (c *watchCount) reset() {
+	c.have.Store(0)
+	c.want.Store(0)
+	c.err.Store(nil)
+}
+
 // Watches reports how many folders are watched, how many there are, and, where
 // fewer are watched, why (the system's limit): the rest is seen by scans only.
 func (v *Volume) Watches() (have, want int, err error) {
