@@ -34,6 +34,18 @@ func (tx *Tx) Claim(kind ClaimKind, hash signet.Hash, holder [32]byte) error {
 	return nil
 }
 
+// Claimed tells who made a claim; signet.ErrNotFound if nobody did.
+func (db *DB) Claimed(kind ClaimKind, hash signet.Hash) (holder [32]byte, err error) {
+	s, err := db.reading("SELECT holder FROM claims WHERE kind = ? AND hash = ?")
+	if err != nil {
+		return holder, err
+	}
+	var b []byte
+	err = found(s.QueryRow(kind, hash[:]).Scan(&b))
+	copy(holder[:], b)
+	return holder, err
+}
+
 // Invite keeps an invitation for whoever holds its key, until expiry (ms), and
 // forgets those that ran out before now.
 func (tx *Tx) Invite(claim [32]byte, invitation []byte, expiry, now int64) error {

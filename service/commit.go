@@ -1,0 +1,517 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"signet"
+	"signet/core/chain"
+	"signet/core/journal"
+	"signet/core/ring"
+	"signet/service/meta"
+	"signet/transport"
+)
+
+// An offer is a record that somebody wants appended, and where the answer
+// goes.
+type offer struct {
+	log    signet.LogID
+	record signet.Record
+	sent   int64
+	enrol  bool // by nobody known: a root or genesis statement
+	fulls  *fulls
+	answer chan answer
+
+	// Set on the way.
+	history  *history
+	position uint64
+	leaf     []byte
+	err      error
+	appended bool
+	objects  []signet.ObjectID
+	full     bool // wants a full checkpoint
+	claim    signet.Hash
+	typ      ring.Type // of a statement
+	device   signet.DeviceID
+}
+
+type answer struct {
+	receipt signet.Receipt
+	err     error
+}
+
+// Bounds of one group of offers.
+const (
+	maxGroup      = 512
+	maxGroupBytes = 16 << 20
+)
+
+// offer hands a record to the committer and waits for its receipt.
+func (s *Service) offer(ctx context.Context, o *offer) (signet.Receipt, error) {
+	o.answer = make(chan answer, 1)
+	select {
+	case s.offers <- o:
+	case <-ctx.Done():
+		return signet.Receipt{}, ctx.Err()
+	}
+	select {
+	case a := <-o.answer:
+		return a.receipt, a.err
+	case <-ctx.Done():
+		// It may be appended all the same: offered again, it gets its receipt.
+		return signet.Receipt{}, ctx.Err()
+	}
+}
+
+// commitLoop takes offers as they come. While a group is being made durable
+// the next one gathers, so an idle service answers at once and a busy one
+// shares a sync among many; nobody waits on a timer.
+func (s *Service) commitLoop(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			s.refuseRest()
+			return
+		case o := <-s.offers:
+			s.commit(s.gather(o))
+		}
+	}
+}
+
+func (s *Service) gather(first *offer) []*offer {
+	group, size := []*offer{first}, len(first.record.Blob)
+	for len(group) < maxGroup && size < maxGroupBytes {
+		select {
+		case o := <-s.offers:
+			group = append(group, o)
+			size += len(o.record.Head) + len(o.record.Blob)
+		default:
+			return group
+		}
+	}
+	return group
+}
+
+func (s *Service) refuseRest() {
+	for {
+		select {
+		case o := <-s.offers:
+			o.answer <- answer{err: errStopping}
+		default:
+			return
+		}
+	}
+}
+
+var errStopping = transport.Errorf(transport.KindUnavailable, "the service is going down")
+
+// commit decides on a group in order, makes what it accepts durable in one
+// transaction, and answers.
+//
+// Order matters: objects are synced before the rows that name them, rows and
+// checkpoints are committed before anybody sees a receipt. A crash before the
+// commit leaves objects that no entry names; one after it leaves everything,
+// and the writer, who saw no receipt, asks again and gets it.
+func (s *Service) commit(group []*offer) {
+	touched := map[*history]bool{} // and whether a full checkpoint is wanted
+	for _, o := range group {
+		s.mu.Lock()
+		if o.err = s.failed; o.err == nil {
+			o.err = s.accept(o)
+		}
+		s.mu.Unlock()
+		if o.err == nil && o.appended {
+			touched[o.history] = touched[o.history] || o.full
+		}
+	}
+	var signed map[*history]*chain.Checkpoint
+	if len(touched) > 0 {
+		var err error
+		if signed, err = s.persist(group, touched); err != nil {
+			s.undo(group, touched, err)
+		} else {
+			s.publish(group, signed)
+		}
+	}
+	for _, o := range group {
+		a := answer{err: o.err}
+		if o.err == nil {
+			a.receipt, a.err = s.receipt(o)
+		}
+		o.answer <- a
+	}
+}
+
+// accept decides whether a record may come next and takes it into memory.
+func (s *Service) accept(o *offer) error {
+	if o.log.Kind == signet.DirectoryLog {
+		return s.acceptStatement(o)
+	}
+	return s.acceptEntry(o)
+}
+
+// again finds a record that the log has already, in the database or earlier in
+// the same group.
+func (s *Service) again(o *offer, h *history) (bool, error) {
+	if h == nil {
+		return false, nil
+	}
+	o.history = h
+	if at, ok := h.ahead[string(o.record.Head)]; ok {
+		o.position, o.leaf = at.position, at.leaf
+		return true, nil
+	}
+	if h.Num == 0 {
+		return false, nil
+	}
+	at, err := s.db.Lookup(h.Num, o.record.Head)
+	if errors.Is(err, signet.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	o.position = at
+	return true, s.db.Records(h.Num, at, at+1, signet.LeafOnly, func(_ uint64, r signet.Record) (bool, error) {
+		o.leaf = r.Leaf
+		return true, nil
+	})
+}
+
+// skew refuses a device whose clock is far off, before anything is appended.
+func (s *Service) skew(o *offer, now int64) error {
+	d := time.Duration(o.sent-now) * time.Millisecond
+	if d <= maxSkew && d >= -maxSkew {
+		return nil
+	}
+	return transport.Errorf(transport.KindClock, "this device's clock says %s, the service's %s", stamp(o.sent), stamp(now)).
+		WithHint("set the clock that is wrong")
+}
+
+func stamp(ms int64) string {
+	if ms < -1<<45 || ms > 1<<48 { // outside of the years that RFC 3339 can write
+		return fmt.Sprintf("%d ms", ms)
+	}
+	return time.UnixMilli(ms).UTC().Format(time.RFC3339)
+}
+
+// take records that o is now the last of h.
+func (o *offer) take(h *history, leaf []byte) {
+	o.history, o.leaf, o.position, o.appended = h, leaf, h.tree.Size()-1, true
+	if h.ahead == nil {
+		h.ahead = map[string]*offer{}
+	}
+	h.ahead[string(o.record.Head)] = o
+}
+
+func (s *Service) acceptStatement(o *offer) error {
+	if s.directory != nil && o.log != s.directory.ID && !o.enrol {
+		return fmt.Errorf("directory of another organisation: %w", signet.ErrNotFound)
+	}
+	if there, err := s.again(o, s.directory); there || err != nil {
+		return err
+	}
+	now := s.now()
+	if err := s.skew(o, now); err != nil {
+		return err
+	}
+	st, err := ring.Parse(o.record.Head)
+	if err != nil {
+		return transport.Errorf(transport.KindInvalid, "%v", err)
+	}
+	if o.enrol && st.Type != ring.Root && st.Type != ring.Genesis {
+		return fmt.Errorf("a %s statement by nobody known: %w", st.Type, signet.ErrNotAllowed)
+	}
+	if st.Type == ring.Root {
+		if err := s.checkRoot(st); err != nil {
+			return err
+		}
+	}
+	h := s.directory
+	if h != nil {
+		now = max(now, h.Time, s.lastTime(h))
+	}
+	leaf := ring.LeafOf(st, now)
+	if err := s.ring.Apply(leaf, o.record.Head, o.record.Blob); err != nil {
+		return err
+	}
+	encoded := leaf.Append(nil)
+	s.tree.Append(encoded)
+	if h == nil {
+		h = &history{Log: meta.Log{ID: signet.Directory(s.ring.Org())}, tree: s.tree}
+		s.directory, s.logs[h.ID] = h, h
+	}
+	h.time = now
+	o.full, o.typ = true, st.Type
+	switch {
+	case st.Type == ring.AllowConnector:
+		o.device = st.Device.ID()
+	case st.Type == ring.DropConnector:
+		o.device = st.Gone
+	}
+	o.take(h, encoded)
+	return nil
+}
+
+// lastTime is that of the last leaf, committed or not.
+func (s *Service) lastTime(h *history) int64 { return max(h.Time, h.time) }
+
+func (s *Service) acceptEntry(o *offer) error {
+	h := s.logs[o.log]
+	if there, err := s.again(o, h); there || err != nil {
+		return err
+	}
+	now := s.now()
+	if err := s.skew(o, now); err != nil {
+		return err
+	}
+	var j *journal.State
+	fresh := h == nil
+	if fresh {
+		region, err := journal.RegionOf(o.record.Head)
+		if err != nil || signet.Journal(region) != o.log {
+			return fmt.Errorf("no such region: %w", signet.ErrNotFound)
+		}
+		if o.claim, err = journal.ClaimOf(o.record.Head, o.record.Blob); err != nil {
+			return err
+		}
+		if err := s.claimed(o); err != nil {
+			return err
+		}
+		j = journal.NewState(region, journal.Directory{State: s.ring, Tree: s.tree})
+		h = &history{Log: meta.Log{ID: o.log}, journal: j, tree: &j.Tree}
+	} else {
+		j = h.journal
+		now = max(now, s.lastTime(h))
+	}
+	e, err := j.Check(o.record.Head, o.record.Blob, now)
+	if err != nil {
+		return err
+	}
+	if err := s.present(o, h, e.Objects); err != nil {
+		return err
+	}
+	leaf := journal.Leaf{Hash: e.Hash, Time: now}
+	_, reason, err := j.Apply(leaf, o.record.Head, o.record.Blob)
+	if err := errors.Join(reason, err); err != nil {
+		return err
+	}
+	if fresh {
+		h.claim, s.logs[o.log] = o.claim, h
+	}
+	h.time = now
+	o.objects = e.Objects
+	o.full = e.Type.Authority() || e.Type == journal.Snapshot
+	o.take(h, leaf.Append(nil))
+	return nil
+}
+
+// claimed refuses a second region for a claim.
+func (s *Service) claimed(o *offer) error {
+	holder, err := s.db.Claimed(meta.RegionClaim, o.claim)
+	if errors.Is(err, signet.ErrNotFound) {
+		// Or one earlier in this group.
+		for _, h := range s.logs {
+			if h.Num == 0 && h.claim == o.claim && h.journal != nil {
+				return fmt.Errorf("the region exists: %w", signet.ErrConflict)
+			}
+		}
+		return nil
+	}
+	if err == nil && holder != o.log.ID {
+		return fmt.Errorf("the region exists: %w", signet.ErrConflict)
+	}
+	return err
+}
+
+// present answers with the objects of an entry that are not stored.
+func (s *Service) present(o *offer, h *history, ids []signet.ObjectID) error {
+	var missing []signet.ObjectID
+	for _, id := range ids {
+		ok, err := s.uploads.has(h.Num, id)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			missing = append(missing, id)
+		}
+	}
+	if len(missing) > 0 {
+		return transport.MissingObjects(missing)
+	}
+	return nil
+}
+
+// persist makes a group durable and returns the new checkpoints.
+func (s *Service) persist(group []*offer, touched map[*history]bool) (map[*history]*chain.Checkpoint, error) {
+	for _, o := range group {
+		if o.appended && s.uploads.anyPending(o.history.Num, o.objects) {
+			if err := s.uploads.flush(s.now()); err != nil {
+				return nil, err
+			}
+			break
+		}
+	}
+	signed := map[*history]*chain.Checkpoint{}
+	for h, full := range touched {
+		s.mu.RLock()
+		now, full := h.due(max(s.now(), s.lastTime(h)), full)
+		s.mu.RUnlock()
+		c, err := chain.Sign(s.config.Key, h.ID, h.tree.Size(), h.tree.Root(), now, full)
+		if err != nil {
+			return nil, err
+		}
+		signed[h] = c
+	}
+	var freed []meta.Object
+	nums := map[*history]meta.LogNum{}
+	err := s.db.Update(func(tx *meta.Tx) error {
+		for h, c := range signed {
+			l := h.Log
+			if l.Num == 0 {
+				var err error
+				if l.Num, err = tx.NewLog(l.ID); err != nil {
+					return err
+				}
+			}
+			nums[h] = l.Num
+			l.Size, l.Time, l.Tip = c.Size, s.lastTime(h), c.Bytes()
+			if c.Full {
+				l.Full = c.Bytes()
+			}
+			if err := tx.SetLog(l); err != nil {
+				return err
+			}
+		}
+		for _, o := range group {
+			if o.err != nil || !o.appended {
+				continue
+			}
+			if err := s.write(tx, o, nums[o.history], &freed); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	for h, n := range nums {
+		if h.Num == 0 { // nobody else looks at a log that has no checkpoint yet
+			h.Num = n
+		}
+	}
+	s.uploads.pinned(freed)
+	return signed, nil
+}
+
+// write stores one record of a group, with what follows from it.
+func (s *Service) write(tx *meta.Tx, o *offer, num meta.LogNum, freed *[]meta.Object) error {
+	r := signet.Record{Leaf: o.leaf, Head: o.record.Head, Blob: o.record.Blob}
+	if err := tx.Append(num, o.position, r); err != nil {
+		return err
+	}
+	for _, id := range o.objects {
+		before, err := tx.Pin(num, id, o.position)
+		if err != nil {
+			return fmt.Errorf("pin %s: %w", id, err)
+		}
+		if before.Entry == 0 {
+			*freed = append(*freed, before)
+		}
+	}
+	if o.claim != (signet.Hash{}) {
+		if err := tx.Claim(meta.RegionClaim, o.claim, o.log.ID); err != nil {
+			return err
+		}
+	}
+	ours := s.config.Connector != nil && o.device == s.config.Connector.ID()
+	switch {
+	case o.typ == ring.Root:
+		return tx.Set(settingBootstrap, nil) // used up
+	case o.typ == ring.AllowConnector && ours:
+		return tx.Set(settingConnector, []byte("allowed"))
+	case o.typ == ring.DropConnector && ours:
+		return tx.Set(settingConnector, nil)
+	}
+	return nil
+}
+
+// undo brings memory back to what the disk has after a failed commit. Whether
+// the commit happened all the same only the disk knows.
+func (s *Service) undo(group []*offer, touched map[*history]bool, cause error) {
+	for _, o := range group {
+		if o.err == nil && o.appended {
+			o.err = fmt.Errorf("commit: %w", errors.Join(cause, signet.ErrUnavailable))
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.reload(); err != nil {
+		s.failed = fmt.Errorf("the service could not read its data again after a failed commit: %w", errors.Join(err, signet.ErrUnavailable))
+	}
+}
+
+// reload replays all logs again.
+func (s *Service) reload() error {
+	s.directory, s.logs = nil, map[signet.LogID]*history{}
+	if err := s.load(); err != nil {
+		return err
+	}
+	for w := range s.waiters {
+		w.wakeAll()
+	}
+	return nil
+}
+
+// publish shows committed records to those that wait.
+func (s *Service) publish(group []*offer, signed map[*history]*chain.Checkpoint) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	records := map[*history][]signet.Record{}
+	for _, o := range group {
+		if o.err == nil && o.appended {
+			records[o.history] = append(records[o.history], signet.Record{Leaf: o.leaf, Head: o.record.Head, Blob: o.record.Blob})
+		}
+	}
+	all := false // who may see what may have changed
+	for h, c := range signed {
+		all = all || h.journal == nil || h.Size == 0
+		h.Size, h.Time, h.Tip, h.tip, h.ahead = c.Size, s.lastTime(h), c.Bytes(), c, nil
+		if c.Full {
+			h.Full, h.full = c.Bytes(), c
+		}
+		h.remember(records[h])
+	}
+	for w := range s.waiters {
+		if all {
+			w.wakeAll()
+			continue
+		}
+		for h := range signed {
+			w.wake(h.ID)
+		}
+	}
+}
+
+// receipt proves that an offer's record is in its log. It is called after the
+// commit.
+func (s *Service) receipt(o *offer) (signet.Receipt, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	h := s.logs[o.history.ID]
+	if h == nil || h.tip == nil || o.position >= h.tip.Size {
+		return signet.Receipt{}, fmt.Errorf("record at %d is not committed: %w", o.position, signet.ErrUnavailable)
+	}
+	c, err := o.fulls.checkpoint(h, s.config.Key)
+	if err != nil {
+		return signet.Receipt{}, err
+	}
+	proof, err := h.tree.Inclusion(o.position, c.Size)
+	if err != nil {
+		return signet.Receipt{}, err
+	}
+	return signet.Receipt{Position: o.position, Leaf: o.leaf, Checkpoint: c.Bytes(), Proof: proof}, nil
+}

@@ -1,0 +1,248 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"signet"
+	"signet/service/blob"
+	"signet/service/meta"
+	"signet/transport"
+)
+
+// uploads is what was put and is not indexed yet. A row of the index is
+// written only after its pack was synced, so an indexed object is a durable
+// one; until then this is the index, and a crash forgets it (the next start
+// finds again what is whole).
+type uploads struct {
+	db    *meta.DB
+	store blob.Store
+	max   int64 // bytes of one device that no entry names
+
+	flushing sync.Mutex // one flush at a time
+	wake     chan struct{}
+
+	mu      sync.Mutex
+	epoch   uint64 // counts failed syncs: what was put before one is lost
+	pending map[place]meta.Object
+	synced  map[place]meta.Object // being indexed
+	bytes   int64                 // of pending
+	usage   map[meta.DeviceNum]int64
+}
+
+// place names an object of a region.
+type place struct {
+	log meta.LogNum
+	id  signet.ObjectID
+}
+
+// When pending objects are flushed though no entry asks for it.
+const (
+	flushBytes   = 32 << 20
+	flushObjects = 8192
+	flushEvery   = 5 * time.Second
+)
+
+func newUploads(db *meta.DB, store blob.Store, max int64) (*uploads, error) {
+	usage, err := db.Unpinned()
+	if err != nil {
+		return nil, err
+	}
+	return &uploads{db: db, store: store, max: max, wake: make(chan struct{}, 1), pending: map[place]meta.Object{}, usage: usage}, nil
+}
+
+// loop flushes in the background, so that a commit after a large upload finds
+// little left to sync.
+func (u *uploads) loop(ctx context.Context) {
+	t := time.NewTicker(flushEvery)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		case <-u.wake:
+		}
+		u.flush(time.Now().UnixMilli()) // a failure shows where an entry needs the objects
+	}
+}
+
+// put stores objects of a region for a device, but for those that are there.
+func (u *uploads) put(log meta.LogNum, region signet.RegionID, device meta.DeviceNum, objects [][]byte, now int64) error {
+	fresh := make([]blob.Object, 0, len(objects))
+	var size int64
+	for _, b := range objects {
+		if len(b) > blob.MaxObject {
+			return transport.Errorf(transport.KindTooLarge, "object of %d bytes, at most %d allowed", len(b), blob.MaxObject)
+		}
+		o := blob.Name(b)
+		there, err := u.has(log, o.ID)
+		if err != nil {
+			return err
+		}
+		if !there {
+			fresh = append(fresh, o)
+			size += int64(len(b))
+		}
+	}
+	if len(fresh) == 0 {
+		return nil
+	}
+	epoch, err := u.charge(device, size)
+	if err != nil {
+		return err
+	}
+	places, err := u.store.Put(region, fresh)
+	if err != nil {
+		u.refund(device, size)
+		return fmt.Errorf("store objects: %w", errors.Join(err, signet.ErrUnavailable))
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.epoch != epoch {
+		u.usage[device] -= size
+		return fmt.Errorf("store objects: a sync failed meanwhile: %w", signet.ErrUnavailable)
+	}
+	for i, o := range fresh {
+		k := place{log, o.ID}
+		if _, twice := u.pending[k]; twice { // put by two at once: both lie in packs, one is indexed
+			u.usage[device] -= int64(len(o.Bytes))
+			continue
+		}
+		u.pending[k] = meta.Object{ID: o.ID, Place: places[i], Device: device, Added: now}
+		u.bytes += int64(len(o.Bytes))
+	}
+	if u.bytes >= flushBytes || len(u.pending) >= flushObjects {
+		select {
+		case u.wake <- struct{}{}:
+		default:
+		}
+	}
+	return nil
+}
+
+func (u *uploads) charge(device meta.DeviceNum, size int64) (epoch uint64, err error) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.usage[device]+size > u.max {
+		return 0, transport.Errorf(transport.KindNotAllowed, "this device has %d bytes on the service that no entry names, at most %d allowed", u.usage[device], u.max).
+			WithHint("wait until what was uploaded is committed")
+	}
+	u.usage[device] += size
+	return u.epoch, nil
+}
+
+func (u *uploads) refund(device meta.DeviceNum, size int64) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.usage[device] -= size
+}
+
+// pinned takes objects off their senders' accounts.
+func (u *uploads) pinned(objects []meta.Object) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for _, o := range objects {
+		if u.usage[o.Device] -= int64(o.Place.Length); u.usage[o.Device] <= 0 {
+			delete(u.usage, o.Device)
+		}
+	}
+}
+
+// find looks an object up here and in the index; signet.ErrNotFound if it is
+// in neither.
+func (u *uploads) find(log meta.LogNum, id signet.ObjectID) (meta.Object, error) {
+	k := place{log, id}
+	u.mu.Lock()
+	o, ok := u.pending[k]
+	if !ok {
+		o, ok = u.synced[k]
+	}
+	u.mu.Unlock()
+	if ok {
+		return o, nil
+	}
+	return u.db.Object(log, id)
+}
+
+func (u *uploads) has(log meta.LogNum, id signet.ObjectID) (bool, error) {
+	_, err := u.find(log, id)
+	if errors.Is(err, signet.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// anyPending reports whether an object is not indexed yet.
+func (u *uploads) anyPending(log meta.LogNum, ids []signet.ObjectID) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for _, id := range ids {
+		if _, ok := u.pending[place{log, id}]; ok {
+			return true
+		}
+		if _, ok := u.synced[place{log, id}]; ok {
+			return true
+		}
+	}
+	return false
+}
+
+// flush syncs the packs and indexes what was pending. After a failed sync what
+// was pending is gone: devices are told that it is missing, and send it again.
+func (u *uploads) flush(now int64) error {
+	u.flushing.Lock()
+	defer u.flushing.Unlock()
+	u.mu.Lock()
+	if len(u.pending) == 0 && len(u.synced) == 0 {
+		u.mu.Unlock()
+		return nil
+	}
+	batch := u.pending
+	for k, o := range u.synced { // a failed transaction left them
+		batch[k] = o
+	}
+	u.synced, u.pending, u.bytes = batch, map[place]meta.Object{}, 0
+	u.mu.Unlock()
+
+	marks, err := u.store.Sync()
+	if err != nil {
+		u.lose()
+		return fmt.Errorf("store objects: %w", errors.Join(err, signet.ErrUnavailable))
+	}
+	rows := map[meta.LogNum][]meta.Object{}
+	for k, o := range batch {
+		rows[k.log] = append(rows[k.log], o)
+	}
+	err = u.db.Update(func(tx *meta.Tx) error {
+		for log, objects := range rows {
+			if err := tx.PutObjects(log, objects); err != nil {
+				return err
+			}
+		}
+		return tx.Marks(marks)
+	})
+	if err != nil {
+		return fmt.Errorf("index objects: %w", errors.Join(err, signet.ErrUnavailable))
+	}
+	u.mu.Lock()
+	u.synced = nil
+	u.mu.Unlock()
+	return nil
+}
+
+// lose forgets all that was not durable.
+func (u *uploads) lose() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.epoch++
+	for _, m := range []map[place]meta.Object{u.pending, u.synced} {
+		for _, o := range m {
+			u.usage[o.Device] -= int64(o.Place.Length)
+		}
+	}
+	u.pending, u.synced, u.bytes = map[place]meta.Object{}, nil, 0
+}
