@@ -1,0 +1,128 @@
+package service
+
+import (
+	"database/sql"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"signet"
+)
+
+// stored makes a service with a region of some entries and objects, and stops
+// it.
+func stored(t *testing.T) (*bench, *writer, []signet.ObjectID) {
+	b := newBench(t)
+	w := b.found().newRegion(1)
+	var ids []signet.ObjectID
+	for i := range 5 {
+		o := []byte(strings.Repeat("object ", 1000+i))
+		must(t, w.session.Put(t.Context(), w.region, [][]byte{o}))
+		ids = append(ids, nameOf(o))
+		must(t, w.append(w.log(), w.entry(nameOf(o))))
+	}
+	must(t, b.Service.Close())
+	t.Cleanup(b.open) // what newBench's cleanup closes
+	return b, w, ids
+}
+
+func (b *bench) problems(t *testing.T, repair bool) (out []Problem) {
+	t.Helper()
+	_, err := Check(t.Context(), b.dir, b.key.Public(), repair, func(p Problem) { out = append(out, p) })
+	must(t, err)
+	return out
+}
+
+func edit(t *testing.T, b *bench, query string) {
+	t.Helper()
+	db, err := sql.Open("sqlite", filepath.Join(b.dir, databaseName))
+	must(t, err)
+	r, err := db.Exec(query)
+	must(t, err)
+	if n, _ := r.RowsAffected(); n == 0 {
+		t.Fatalf("%s: nothing changed", query)
+	}
+	must(t, db.Close())
+}
+
+func TestCheckFindsNothingWrongWithWholeData(t *testing.T) {
+	b, _, _ := stored(t)
+	if p := b.problems(t, false); len(p) != 0 {
+		t.Errorf("%+v", p)
+	}
+}
+
+func packFile(t *testing.T, b *bench) string {
+	t.Helper()
+	names, _ := filepath.Glob(filepath.Join(b.dir, "packs", "*", "*.pack"))
+	if len(names) != 1 {
+		t.Fatalf("packs %v", names)
+	}
+	return names[0]
+}
+
+func TestCheckFindsAFlippedByteInAPack(t *testing.T) {
+	b, w, ids := stored(t)
+	name := packFile(t, b)
+	data, err := os.ReadFile(name)
+	must(t, err)
+	data[16+72+100] ^= 1 // in the first object
+	must(t, os.WriteFile(name, data, 0o600))
+	p := b.problems(t, false)
+	if len(p) != 1 || p[0].Object != ids[0].String() || p[0].Log != w.log().String() || p[0].Mended {
+		t.Fatalf("%+v", p)
+	}
+	// With a whole copy elsewhere, repair mends it.
+	data = append(data, data[16:16+72+7000]...)
+	data[len(data)-7000+100] ^= 1
+	must(t, os.WriteFile(name, data, 0o600))
+	if p := b.problems(t, true); len(p) != 1 || !p[0].Mended {
+		t.Fatalf("%+v", p)
+	}
+	if p := b.problems(t, false); len(p) != 0 {
+		t.Errorf("after repair: %+v", p)
+	}
+	data[16+72+100] ^= 1
+	must(t, os.WriteFile(name, data, 0o600))
+}
+
+// Every change of a record is found, and a service that meets one does not
+// start.
+func TestCheckFindsChangedAndRemovedRecords(t *testing.T) {
+	for name, query := range map[string]string{
+		"record removed":     "DELETE FROM records WHERE pos = (SELECT max(pos) - 2 FROM records)",
+		"last leaf removed":  "DELETE FROM leaves WHERE pos = (SELECT max(pos) FROM leaves)",
+		"log shortened":      "UPDATE logs SET size = size - 1 WHERE kind = 2",
+		"time changed":       "UPDATE leaves SET leaf = substr(leaf, 1, 39) || x'01' WHERE pos = (SELECT max(pos) FROM leaves)",
+		"signature changed":  "UPDATE records SET head = substr(head, 1, 500) || x'ff' || substr(head, 502) WHERE pos = (SELECT max(pos) FROM records)",
+		"operations changed": "UPDATE records SET blob = substr(blob, 1, 20) || x'ffff' || substr(blob, 23) WHERE pos = (SELECT max(pos) FROM records)",
+		"operations removed": "UPDATE records SET blob = x'' WHERE pos = (SELECT max(pos) FROM records)",
+		"statement changed":  "UPDATE records SET head = substr(head, 1, 3000) || x'ffff' || substr(head, 3003) WHERE pos = (SELECT min(pos) FROM records)",
+		"checkpoint changed": "UPDATE logs SET tip = full WHERE kind = 2",
+		"object unindexed":   "DELETE FROM objects WHERE entry = 3",
+	} {
+		t.Run(name, func(t *testing.T) {
+			b, _, _ := stored(t)
+			copyOf, err := os.ReadFile(filepath.Join(b.dir, databaseName))
+			must(t, err)
+			edit(t, b, query)
+			if p := b.problems(t, false); len(p) == 0 {
+				t.Error("nothing found")
+			}
+			must(t, os.WriteFile(filepath.Join(b.dir, databaseName), copyOf, 0o600))
+		})
+	}
+}
+
+func TestServiceDoesNotServeAChangedLog(t *testing.T) {
+	b, _, _ := stored(t)
+	copyOf, err := os.ReadFile(filepath.Join(b.dir, databaseName))
+	must(t, err)
+	edit(t, b, "UPDATE logs SET size = size - 1 WHERE kind = 2")
+	if s, err := Open(b.config()); err == nil {
+		s.Close()
+		t.Error("opened")
+	}
+	must(t, os.WriteFile(filepath.Join(b.dir, databaseName), copyOf, 0o600))
+}
