@@ -1,0 +1,152 @@
+package service
+
+import (
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"signet"
+	"signet/service/blob/blobtest"
+)
+
+// A store that fails, having done its work or not, costs nobody an
+// acknowledged record: what was put is asked for again.
+func TestFailedStoreLosesNothingAcknowledged(t *testing.T) {
+	for _, happens := range []bool{false, true} {
+		t.Run(fmt.Sprintf("happens=%v", happens), func(t *testing.T) {
+			b := newBench(t)
+			w := b.found().newRegion(1)
+			f := &blobtest.Faulty{Store: b.uploads.store, Happens: happens}
+			b.uploads.store = f
+			one, two := []byte("one"), []byte("two")
+			must(t, w.session.Put(t.Context(), w.region, [][]byte{one}))
+			e1 := w.entry(nameOf(one))
+
+			f.FailPut = 1
+			wantIs(t, w.session.Put(t.Context(), w.region, [][]byte{two}), signet.ErrUnavailable)
+			f.FailSync = 1
+			wantIs(t, w.append(w.log(), e1), signet.ErrUnavailable)
+			if missing, err := w.session.Have(t.Context(), w.region, []signet.ObjectID{nameOf(one)}); err != nil || len(missing) != 1 {
+				t.Fatalf("after a failed sync: missing %v, %v", missing, err)
+			}
+			must(t, w.session.Put(t.Context(), w.region, [][]byte{one, two}))
+			must(t, w.append(w.log(), e1))
+			must(t, w.append(w.log(), w.entry(nameOf(two))))
+			b.reopen()
+			w.connect()
+			if c := w.head(w.log()); c.Size != 3 {
+				t.Errorf("size %d, want 3", c.Size)
+			}
+			if missing, err := w.session.Have(t.Context(), w.region, []signet.ObjectID{nameOf(one), nameOf(two)}); err != nil || len(missing) != 0 {
+				t.Errorf("missing %v, %v", missing, err)
+			}
+		})
+	}
+}
+
+// A commit that failed leaves memory as the disk is: the same record is
+// accepted afterwards, at the same place.
+func TestFailedCommitIsTakenBack(t *testing.T) {
+	b := newBench(t)
+	w := b.found().newRegion(1)
+	must(t, w.append(w.log(), w.entry()))
+	e := w.entry()
+	stop := b.refuseWrites()
+	wantIs(t, w.append(w.log(), e), signet.ErrUnavailable)
+	stop()
+	must(t, b.Ready())
+	must(t, w.append(w.log(), e))
+	if c := w.head(w.log()); c.Size != 3 {
+		t.Errorf("size %d, want 3", c.Size)
+	}
+}
+
+// refuseWrites makes the database refuse new records until stop is called.
+func (b *bench) refuseWrites() (stop func()) {
+	b.t.Helper()
+	must(b.t, b.db.Exec("CREATE TRIGGER refuse BEFORE INSERT ON leaves BEGIN SELECT raise(ABORT, 'refused'); END"))
+	return func() { must(b.t, b.db.Exec("DROP TRIGGER refuse")) }
+}
+
+func TestManyWritersAreAllAcknowledgedInOrder(t *testing.T) {
+	b := newBench(t)
+	d := b.found()
+	w := d.newRegion(1)
+	writers := []*writer{w}
+	for range 3 {
+		writers = append(writers, w.on(d.add()))
+	}
+	var wg sync.WaitGroup
+	for _, w := range writers {
+		wg.Go(func() {
+			var last uint64
+			for range 25 {
+				o := fmt.Appendf(nil, "%s %d", w.id(), last)
+				if err := w.session.Put(t.Context(), w.region, [][]byte{o}); err != nil {
+					t.Error(err)
+				}
+				r, err := w.session.Append(t.Context(), w.log(), w.entry(nameOf(o)), b.millis())
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				b.checkReceipt(w.log(), r)
+				if r.Position <= last {
+					t.Errorf("position %d after %d", r.Position, last)
+				}
+				last = r.Position
+			}
+		})
+	}
+	wg.Wait()
+	b.reopen()
+	w.connect()
+	if c := w.head(w.log()); c.Size != 101 {
+		t.Errorf("size %d, want 101", c.Size)
+	}
+	if p := b.problems(t, false); len(p) != 0 {
+		t.Errorf("%+v", p)
+	}
+}
+
+// BenchmarkCommit is W10: 64 writers, one operation an entry, each verified
+// and durable before the next.
+func BenchmarkCommit(b *testing.B) {
+	for _, regions := range []int{1, 8} {
+		b.Run(fmt.Sprintf("64writers%dregions", regions), func(b *testing.B) {
+			x := newBench(b)
+			d := x.found()
+			var ws []*writer
+			for i := range regions {
+				ws = append(ws, d.newRegion(byte(i+1)))
+			}
+			var writers []*writer
+			for i := range 64 {
+				writers = append(writers, ws[i%regions].on(d.add()))
+			}
+			per := max(1, b.N/64)
+			entries := make([][]signet.Record, 64)
+			for i, w := range writers {
+				for range per {
+					entries[i] = append(entries[i], w.entry())
+				}
+			}
+			b.ResetTimer()
+			start := time.Now()
+			var wg sync.WaitGroup
+			for i, w := range writers {
+				wg.Go(func() {
+					for _, e := range entries[i] {
+						if err := w.append(w.log(), e); err != nil {
+							b.Error(err)
+							return
+						}
+					}
+				})
+			}
+			wg.Wait()
+			b.ReportMetric(float64(64*per)/time.Since(start).Seconds(), "entries/s")
+		})
+	}
+}
