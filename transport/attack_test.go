@@ -311,7 +311,8 @@ func (w *wireConn) post(path string, length int, header string, body []byte) (in
 // proof is the body of a connect.
 func (f *fixture) proof(t *testing.T, channel uint8, exporter, nonce, certificate []byte) []byte {
 	var b wire.Writer
-	b.U16(1)
+	b.U8(1)
+	b.U8(1)
 	b.Raw(f.Org[:])
 	b.Raw(f.device[:])
 	b.U8(channel)

@@ -13,6 +13,9 @@ import (
 // any other (RFC 8446, section 7.5).
 const exporterLabel = "EXPORTER-signet-v1"
 
+// bindingFormat is the number of a binding's layout.
+const bindingFormat = 1
+
 // Kinds of channel inside a binding.
 const (
 	channelTLS      = 1
@@ -33,7 +36,8 @@ type binding struct {
 
 func (b *binding) bytes() []byte {
 	var w wire.Writer
-	w.U16(key.Suite)
+	w.U8(key.Suite)
+	w.U8(bindingFormat)
 	w.Raw(b.org[:])
 	w.Raw(b.device[:])
 	w.U8(b.channel)

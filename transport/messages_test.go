@@ -2,12 +2,15 @@ package transport
 
 import (
 	"bytes"
+	"errors"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
 	"signet"
+	"signet/core/key"
 	"signet/core/wire"
+	"signet/spec/vectors"
 )
 
 // parsers read a body and write it again.
@@ -124,4 +127,41 @@ func TestLimitersForgetOnlyFullOnes(t *testing.T) {
 	if l.get("busy").Allow() {
 		t.Error("an empty limiter was forgotten")
 	}
+}
+
+func TestVectors(t *testing.T) {
+	vectors.Run(t, "transport", func(c vectors.Case) string {
+		r := wire.NewReader(c.Files["bytes"])
+		switch c.Fields["body"] {
+		case "page":
+			takePage(r)
+		case "receipt":
+			takeReceipt(r)
+		case "heads":
+			takeHeads(r)
+		case "ids":
+			takeIDs(r)
+		case "info":
+			takeInfo(r)
+		case "binding":
+			var b binding
+			b.org, b.device, b.channel = signet.OrgID(c.Files["org"]), signet.DeviceID(c.Files["device"]), channelTLS
+			copy(b.exporter[:], c.Files["exporter"])
+			copy(b.certificate[:], c.Files["certificate"])
+			k, err := key.FromSeed([32]byte(c.Files["seed"]))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := k.Public().Verify(key.LabelConnection, b.bytes(), c.Files["signature"]); err != nil || !bytes.Equal(b.bytes(), c.Files["bytes"]) {
+				return "not-verified"
+			}
+			return "ok"
+		default:
+			t.Fatalf("body %q", c.Fields["body"])
+		}
+		if errors.Is(r.Done(), wire.ErrMalformed) {
+			return "malformed"
+		}
+		return "ok"
+	})
 }

@@ -55,6 +55,7 @@ func Serve(ctx context.Context, ln net.Listener, config *tls.Config, h *Handler)
 			// Closed comes when the last handler of the connection is done.
 			if state == http.StateClosed {
 				channelOf(c).end()
+				s.open.Done()
 			}
 		},
 		ErrorLog: log.New(logWriter{h.log}, "", 0),
@@ -75,7 +76,22 @@ func Serve(ctx context.Context, ln net.Listener, config *tls.Config, h *Handler)
 	if err := <-done; !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
-	return nil
+	return s.ended()
+}
+
+// ended waits until every session is closed: the backend goes after us.
+func (s *server) ended() error {
+	closed := make(chan struct{})
+	go func() {
+		s.open.Wait()
+		close(closed)
+	}()
+	select {
+	case <-closed:
+		return nil
+	case <-time.After(s.handler.limits.Drain):
+		return errors.New("stop serving: requests do not end")
+	}
 }
 
 func isLoopback(a net.Addr) bool {
@@ -86,8 +102,9 @@ func isLoopback(a net.Addr) bool {
 // server is what the connections of one Serve share.
 type server struct {
 	handler *Handler
-	stop    chan struct{} // closed when Serve was told to end
-	slots   chan struct{} // one per open connection
+	stop    chan struct{}  // closed when Serve was told to end
+	slots   chan struct{}  // one per open connection
+	open    sync.WaitGroup // likewise, until its session is closed
 
 	mu         sync.Mutex
 	perAddress map[string]int
@@ -162,6 +179,7 @@ func (l *listener) Accept() (net.Conn, error) {
 		}
 		ch := newChannel(c, l.server, l.tls)
 		if ch.admit() {
+			l.server.open.Add(1)
 			return ch, nil
 		}
 		c.Close()
