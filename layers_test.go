@@ -46,6 +46,7 @@ var layers = []layer{
 	{who: "core/key", only: []string{"std", ".", "core/wire", mldsa}, why: "signatures stand on nothing but the suite"},
 	{who: "core/chain", only: []string{"std", ".", "core/wire", "core/key", tlog}, why: "a log does not know what it records"},
 	{who: "core/ring", only: []string{"std", ".", "core/wire", "core/key", "core/chain"}, why: "who is who is public: the service replays it"},
+	{who: "core/ring/ringtest", only: []string{"std", ".", "core/wire", "core/key", "core/chain", "core/ring", "core/journal"}, why: "a small organisation for the tests of who may what"},
 	{who: "core/journal", only: []string{"std", ".", "core/wire", "core/key", "core/chain", "core/ring"}, why: "authority is checked without any secret: the service replays it"},
 	{who: "core/seal", only: []string{"std", ".", "core/wire", "core/key", zstd}, why: "what opens does not depend on who may"},
 	{who: "core/tree", only: []string{"std", ".", "core/wire", "core/key", tlog}, why: "a tree is a value; it opens nothing"},

@@ -651,10 +651,11 @@ func (s *State) checkGeneration(c *chain, st *Statement, envelopes []Envelope, n
 }
 
 // Recipients lists the devices that a new generation of ring must be sealed
-// to, when gone leaves (zero: nobody), at a time in ms.
+// to, when gone leaves (zero: nobody), at a time in ms; one before the last
+// leaf's is taken to be that.
 func (s *State) Recipients(ring signet.RingID, now int64, gone signet.DeviceID) []signet.DeviceID {
 	if c := s.rings[ring]; c != nil {
-		return s.recipients(c, now, gone)
+		return s.recipients(c, max(now, s.timeAt(s.size)), gone)
 	}
 	return nil
 }
