@@ -91,6 +91,48 @@ func BenchmarkCut(b *testing.B) {
 	}
 }
 
+// The bar of 1 KiB inserted in 1 GiB: what is uploaded, pieces and pages.
+func BenchmarkInsertInOneGiB(b *testing.B) {
+	s, st := seal.NewSecret(), newStore()
+	data := random(1, 1<<30)
+	old := cutBytes(b, s, data, nil).pieces
+	for i := range old { // as sealing would
+		old[i].Object = sha256.Sum256(old[i].ID[:])
+	}
+	_, m, err := s.Describe([32]byte{}, old, nil, st.put)
+	if err != nil {
+		b.Fatal(err)
+	}
+	at := 600*mib + 12345
+	data = join(data[:at], random(2, kib), data[at:])
+	b.SetBytes(int64(len(data)))
+	for b.Loop() {
+		st.bytes = 0
+		var pieces []seal.Piece
+		sha, err := s.Cut(bytes.NewReader(data), int64(len(data)), m.Pieces, func(c seal.Cut) error {
+			if c.Reuse >= 0 {
+				pieces = append(pieces, m.Pieces[c.Reuse])
+				return nil
+			}
+			object, ref, err := seal.SealPiece(nil, c.Data)
+			if err != nil {
+				return err
+			}
+			p := seal.Piece{Ref: ref}
+			p.Sum, p.ID = s.Fingerprint(c.Data)
+			pieces = append(pieces, p)
+			return st.put(ref, object)
+		})
+		if err != nil {
+			b.Fatal(err)
+		}
+		if _, _, err := s.Describe(sha, pieces, m, st.put); err != nil {
+			b.Fatal(err)
+		}
+		b.ReportMetric(float64(st.bytes)/kib, "sent-KiB")
+	}
+}
+
 func BenchmarkNewGeneration(b *testing.B) {
 	to, secret := must(seal.New()).Public(), seal.NewSecret()
 	for b.Loop() {
