@@ -55,7 +55,8 @@ func (v *Volume) at(step string) {
 	}
 }
 
-// Close releases the folder. Staged files that are still open stay on the disk
+// Close releases the folder; calls that come later, or are under way, fail.
+// Watch ends with its context. Staged files that are still open stay on the disk
 // until CleanStaging.
 func (v *Volume) Close() error { return v.fs.close() }
 

@@ -314,3 +314,20 @@ func longName(n int) []byte {
 	}
 	return b
 }
+
+func TestAClosedVolumeDoesNothing(t *testing.T) {
+	b := newBox(t, t.TempDir())
+	st := b.write("f", "x")
+	s := b.stage("y")
+	b.must(b.Close())
+	_, e1 := b.Stat("f")
+	_, e2 := b.Place(s, "g")
+	_, e3 := b.Trash("f", st, "k")
+	e4 := b.List("").Err
+	for i, err := range []error{e1, e2, e3, e4} {
+		if !errors.Is(err, os.ErrClosed) {
+			t.Errorf("operation %d: %v", i+1, err)
+		}
+	}
+	b.wantContent("f", "x")
+}

@@ -31,6 +31,7 @@ type fsys struct {
 	walk      atomic.Bool // openat2 is missing: resolve name by name
 	noReplace bool        // rename knows "only if the name is free"
 	exchange  bool        // rename knows "swap"
+	fineTimes bool        // every change after a stat has a time of its own
 	locked    *os.File
 }
 
@@ -57,7 +58,19 @@ func (f *fsys) close() error {
 	return errors.Join(err, f.root.Close())
 }
 
-func (f *fsys) rootFD() int { return int(f.root.Fd()) }
+// onRoot lends the root's descriptor. It stays open during do, so that a Close
+// meanwhile cannot make its number another folder's.
+func (f *fsys) onRoot(do func(fd int) error) error {
+	conn, err := f.root.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var result error
+	if conn.Control(func(fd uintptr) { result = do(int(fd)) }) != nil {
+		return os.ErrClosed
+	}
+	return result
+}
 
 // eintr repeats call while a signal interrupts it, and where openat2 asks for
 // another try because a rename passed by.
@@ -77,9 +90,18 @@ func eintr0(call func() error) error {
 
 // open opens path ("" is the root) below the root. flags get O_NOFOLLOW and
 // O_CLOEXEC. Paths longer than the kernel takes at once go in several steps.
-func (f *fsys) open(path string, flags int, mode uint32) (int, error) {
+func (f *fsys) open(path string, flags int, mode uint32) (fd int, err error) {
+	fd = -1
+	err = f.onRoot(func(root int) error {
+		fd, err = f.openLong(root, path, flags, mode)
+		return err
+	})
+	return fd, err
+}
+
+func (f *fsys) openLong(root int, path string, flags int, mode uint32) (int, error) {
 	const most = 4000 // below PATH_MAX, with its NUL
-	dirfd, owned := f.rootFD(), false
+	dirfd, owned := root, false
 	for len(path) > most {
 		cut := strings.LastIndexByte(path[:most], '/')
 		if cut < 0 {
@@ -116,7 +138,7 @@ func (f *fsys) openFrom(dirfd int, path string, flags int, mode uint32) (int, er
 		if err != unix.ENOSYS && err != unix.EPERM {
 			return fd, err
 		}
-		if err == unix.EPERM && f.openat2Works() {
+		if err == unix.EPERM && openat2Works() {
 			return -1, err
 		}
 		f.walk.Store(true)
@@ -126,8 +148,8 @@ func (f *fsys) openFrom(dirfd int, path string, flags int, mode uint32) (int, er
 
 // openat2Works tells a container that forbids the call from a file that may
 // not be opened.
-func (f *fsys) openat2Works() bool {
-	fd, err := unix.Openat2(f.rootFD(), ".", &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_BENEATH})
+func openat2Works() bool {
+	fd, err := unix.Openat2(unix.AT_FDCWD, "/", &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC})
 	if err == nil {
 		unix.Close(fd)
 	}
@@ -169,7 +191,7 @@ func (f *fsys) openByName(dirfd int, path string, flags int, mode uint32) (int, 
 func (f *fsys) at(path string, do func(dirfd int, name string) error) error {
 	folder, name := split(path)
 	if folder == "" {
-		return eintr0(func() error { return do(f.rootFD(), name) })
+		return f.onRoot(func(fd int) error { return eintr0(func() error { return do(fd, name) }) })
 	}
 	fd, err := f.open(folder, unix.O_PATH|unix.O_DIRECTORY, 0)
 	if err != nil {
@@ -244,7 +266,14 @@ func (f *fsys) statFD(fd int) (tree.Stat, error) {
 	return s, nil
 }
 
-func (f *fsys) statRoot() (tree.Stat, error) { return f.statFD(f.rootFD()) }
+func (f *fsys) statRoot() (s tree.Stat, err error) {
+	err = f.onRoot(func(fd int) error {
+		s, err = f.statFD(fd)
+		return err
+	})
+	return s, err
+}
+
 func (f *fsys) statFile(file *os.File) (tree.Stat, error) {
 	return f.statFD(int(file.Fd()))
 }
@@ -499,11 +528,18 @@ func (f *fsys) adoptGroup(file *os.File, folder string) {
 }
 
 func (f *fsys) free() (bytes, total uint64, err error) {
-	var st unix.Statfs_t
-	if err := eintr0(func() error { return unix.Fstatfs(f.rootFD(), &st) }); err != nil {
+	st, err := f.statfs()
+	if err != nil {
 		return 0, 0, err
 	}
 	return st.Bavail * uint64(st.Bsize), st.Blocks * uint64(st.Bsize), nil
+}
+
+func (f *fsys) statfs() (st unix.Statfs_t, err error) {
+	err = f.onRoot(func(fd int) error {
+		return eintr0(func() error { return unix.Fstatfs(fd, &st) })
+	})
+	return st, err
 }
 
 // fileSystem tells this file system from every other: by its UUID (Linux 6.9
@@ -515,11 +551,14 @@ func (f *fsys) fileSystem() (uuid, id string) {
 		uuid   [16]byte
 	}
 	const getUUID = 0x80111500 // FS_IOC_GETFSUUID
-	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(f.rootFD()), getUUID, uintptr(unsafe.Pointer(&u))); errno == 0 && u.length <= 16 && u.uuid != [16]byte{} {
-		uuid = hex.EncodeToString(u.uuid[:u.length])
-	}
-	var st unix.Statfs_t
-	if err := eintr0(func() error { return unix.Fstatfs(f.rootFD(), &st) }); err == nil {
+	f.onRoot(func(fd int) error {
+		_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), getUUID, uintptr(unsafe.Pointer(&u)))
+		if errno == 0 && u.length <= 16 && u.uuid != [16]byte{} {
+			uuid = hex.EncodeToString(u.uuid[:u.length])
+		}
+		return nil
+	})
+	if st, err := f.statfs(); err == nil {
 		b := *(*[8]byte)(unsafe.Pointer(&st.Fsid))
 		id = hex.EncodeToString(b[:])
 	}
@@ -557,8 +596,31 @@ func (f *fsys) probe() {
 		}
 		file.Close()
 	}
+	f.fineTimes = f.probeTimes(a, b)
 	f.exchange = !unsupported(f.rename(a, b, unix.RENAME_EXCHANGE))
 	f.noReplace = !unsupported(f.rename(a, b, unix.RENAME_NOREPLACE))
+}
+
+// probeTimes renames b over a several times, much faster than a kernel's clock
+// ticks, and sees whether the folder's time differs after each.
+func (f *fsys) probeTimes(a, b string) bool {
+	before, err := f.lstat(stagingPath)
+	for range 8 {
+		if err != nil || f.renamePlain(b, a) != nil {
+			return false
+		}
+		file, e := f.create(b)
+		if e != nil {
+			return false
+		}
+		file.Close()
+		var after tree.Stat
+		if after, err = f.lstat(stagingPath); after.CTime == before.CTime {
+			return false
+		}
+		before = after
+	}
+	return err == nil
 }
 
 func unsupported(err error) bool {

@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -439,5 +440,17 @@ func TestAFullOrReadOnlyDiskIsNamedAndChangesNothing(t *testing.T) {
 		v.Close()
 	}) {
 		t.Log("this user may not mount; nothing was tested")
+	}
+}
+
+func TestAFolderIsListedWholeWhereTimesComeInTicks(t *testing.T) {
+	b := newBox(t, t.TempDir())
+	b.fs.fineTimes = false
+	b.write("d/f", "")
+	if l := b.List("d"); l.Err != nil || len(l.Entries) != 1 {
+		t.Errorf("just changed: %v, %v", l.Entries, l.Err)
+	}
+	if d := b.stat("d"); time.Since(time.Unix(0, d.CTime)) < tick {
+		t.Error("the listing did not wait for the end of the tick")
 	}
 }

@@ -5,6 +5,7 @@ package disk
 import (
 	"encoding/binary"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -19,11 +20,14 @@ type scratch struct {
 	entries []Entry
 }
 
+// tick is longer than the coarsest kernel clock's (10 ms).
+const tick = 20 * time.Millisecond
+
 // list reads one folder. The folder's own signature is taken before and after:
 // a name that is renamed while a folder is read may be seen twice or not at
-// all, and a listing that lacks a file must never look like a deletion. Kernels
-// since 6.13 give every change after a stat a time of its own; older ones can
-// miss two changes within one tick (1-10 ms).
+// all, and a listing that lacks a file must never look like a deletion. Where
+// times come in ticks (before Linux 6.13) two changes within one cannot be told
+// apart, so a folder that just changed is read again when the tick is over.
 func (f *fsys) list(path string, sc *scratch) Listing {
 	l := Listing{Path: path}
 	dir, err := f.openFolder(path)
@@ -49,12 +53,17 @@ func (f *fsys) list(path string, sc *scratch) Listing {
 			l.Err = wrap("list", path, err)
 			return l
 		}
-		if !vanished && after.MTime == l.Stat.MTime && after.CTime == l.Stat.CTime {
+		same := !vanished && after.MTime == l.Stat.MTime && after.CTime == l.Stat.CTime
+		recent := !f.fineTimes && time.Since(time.Unix(0, after.CTime)).Abs() < tick
+		if same && !recent {
 			return l
 		}
 		if try == tries {
 			l.Err = fail("list", path, ErrChanging)
 			return l
+		}
+		if recent {
+			time.Sleep(tick)
 		}
 		if _, err := dir.Seek(0, 0); err != nil {
 			l.Err = wrap("list", path, err)

@@ -129,13 +129,17 @@ func (q *eventQueue) deliver(ctx context.Context, out chan<- Event) {
 
 // watchCount is what Watches reports.
 type watchCount struct {
-	have, want atomic.Int64
-	err        atomic.Pointer[error]
+	have, missing atomic.Int64
+	err           atomic.Pointer[error]
 }
 
 func (c *watchCount) reset() {
 	c.have.Store(0)
-	c.want.Store(0)
+	c.clear()
+}
+
+func (c *watchCount) clear() {
+	c.missing.Store(0)
 	c.err.Store(nil)
 }
 
@@ -145,5 +149,6 @@ func (v *Volume) Watches() (have, want int, err error) {
 	if e := v.watches.err.Load(); e != nil {
 		err = *e
 	}
-	return int(v.watches.have.Load()), int(v.watches.want.Load()), err
+	have = int(v.watches.have.Load())
+	return have, have + int(v.watches.missing.Load()), err
 }

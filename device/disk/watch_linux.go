@@ -29,6 +29,7 @@ type watcher struct {
 	queue *eventQueue
 	sc    *scratch
 	walk  uint32 // number of the last walk over all folders
+	limit int
 
 	nodes map[int32]*watchNode
 	root  *watchNode
@@ -53,7 +54,7 @@ type watchNode struct {
 const awayTime = time.Second
 
 // Watch reports what happens in the volume until ctx ends, when the channel is
-// closed. It returns when every folder is watched: a Scan that begins then and
+// closed (before that only if the system fails: watch and scan anew). It returns when every folder is watched: a Scan that begins then and
 // the events together miss nothing. A new folder is watched before it is
 // listed, and its files are reported. The channel may be read slowly: events
 // of one path become one, and too many become Overflow.
@@ -65,25 +66,43 @@ const awayTime = time.Second
 // and in any case about hourly: some file systems (network, FUSE) are silent
 // about what others do.
 func (v *Volume) Watch(ctx context.Context) (<-chan Event, error) {
-	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
+	w, err := v.newWatcher(ctx, 0)
 	if err != nil {
 		return nil, wrap("watch", "", err)
 	}
+	return w.start(ctx), nil
+}
+
+// newWatcher watches every folder. Tests set a limit of watches; 0 is the
+// system's.
+func (v *Volume) newWatcher(ctx context.Context, limit int) (*watcher, error) {
+	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
+	if err != nil {
+		return nil, err
+	}
 	w := &watcher{
-		v: v, file: os.NewFile(uintptr(fd), "inotify"), queue: newEventQueue(), sc: new(scratch),
+		v: v, file: os.NewFile(uintptr(fd), "inotify"), queue: newEventQueue(), sc: new(scratch), limit: limit,
 		nodes: map[int32]*watchNode{}, away: map[*watchNode]time.Time{},
 	}
 	v.watches.reset()
 	if w.root, err = w.add("", nil, ""); err != nil {
 		w.file.Close()
-		return nil, wrap("watch", "", err)
+		return nil, err
 	}
 	w.below(ctx, "", w.root, false)
+	return w, nil
+}
+
+func (w *watcher) start(ctx context.Context) <-chan Event {
 	out := make(chan Event)
+	ctx, cancel := context.WithCancel(ctx)
 	go w.queue.deliver(ctx, out)
 	context.AfterFunc(ctx, func() { w.file.Close() })
-	go w.run(ctx)
-	return out, nil
+	go func() {
+		defer cancel() // the reader sees the channel end, and watches anew
+		w.run(ctx)
+	}()
+	return out
 }
 
 // add watches the folder path, which is a child of parent. A folder that is
@@ -118,6 +137,9 @@ func (w *watcher) add(path string, parent *watchNode, name string) (*watchNode, 
 // addWatch and rmWatch borrow the descriptor, so that the end of ctx, which
 // closes it, cannot hand them another file's number.
 func (w *watcher) addWatch(path string, mask uint32) (wd int, err error) {
+	if w.limit > 0 && len(w.nodes) >= w.limit {
+		return 0, unix.ENOSPC
+	}
 	conn, err := w.file.SyscallConn()
 	if err != nil {
 		return 0, err
@@ -190,9 +212,16 @@ func (w *watcher) below(ctx context.Context, path string, n *watchNode, report b
 				continue
 			}
 			path := join(at.path, e.Name)
+			if at.n == nil { // below what is not watched: counted only
+				w.short(unix.ENOSPC)
+				todo = append(todo, item{path, nil})
+				continue
+			}
 			n, err := w.add(path, at.n, e.Name)
 			if err != nil {
-				w.short(err)
+				if w.short(err) {
+					todo = append(todo, item{path, nil})
+				}
 				continue
 			}
 			if report && n.missed {
@@ -202,7 +231,6 @@ func (w *watcher) below(ctx context.Context, path string, n *watchNode, report b
 			todo = append(todo, item{path, n})
 		}
 	}
-	w.recount()
 	return whole && ctx.Err() == nil
 }
 
@@ -210,6 +238,7 @@ func (w *watcher) below(ctx context.Context, path string, n *watchNode, report b
 // came and lets go of those that left.
 func (w *watcher) again(ctx context.Context) {
 	w.walk++
+	w.v.watches.clear()
 	w.root.walk = w.walk
 	if !w.below(ctx, "", w.root, false) {
 		return
@@ -222,24 +251,18 @@ func (w *watcher) again(ctx context.Context) {
 	}
 }
 
-// short notes that a folder is not watched. One that vanished is no matter.
-func (w *watcher) short(err error) {
+// short notes that a folder is not watched for want of watches. One that
+// vanished, or may not be read, is no matter of theirs.
+func (w *watcher) short(err error) bool {
 	if err != unix.ENOSPC && err != unix.ENOMEM {
-		return
+		return false
 	}
-	w.v.watches.want.Add(1)
+	w.v.watches.missing.Add(1)
 	why := fmt.Errorf("the system's limit of watches (fs.inotify.max_user_watches) is reached: %w", err)
 	if w.v.watches.err.Swap(&why) == nil {
 		w.queue.put("", Overflow)
 	}
-}
-
-// recount sets want to what is known: watched ones and those that were not.
-func (w *watcher) recount() {
-	have := w.v.watches.have.Load()
-	if w.v.watches.err.Load() == nil || w.v.watches.want.Load() < have {
-		w.v.watches.want.Store(have)
-	}
+	return true
 }
 
 // path is where a folder is now; false if it is away or was removed.
@@ -271,9 +294,6 @@ func (w *watcher) run(ctx context.Context) {
 			continue
 		}
 		if err != nil {
-			if ctx.Err() == nil {
-				w.queue.put("", Overflow)
-			}
 			return
 		}
 		for b := buf[:n]; len(b) >= unix.SizeofInotifyEvent; {
@@ -380,7 +400,6 @@ func (w *watcher) drop(n *watchNode) {
 	delete(w.nodes, n.wd)
 	delete(w.away, n)
 	w.v.watches.have.Add(-1)
-	w.recount()
 }
 
 // forget ends the watches of folders that left the volume.
@@ -407,5 +426,4 @@ func (w *watcher) unwatch(n *watchNode) {
 		delete(w.nodes, n.wd)
 		w.v.watches.have.Add(-1)
 	}
-	w.recount()
 }
