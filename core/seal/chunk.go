@@ -1,6 +1,7 @@
 package seal
 
 import (
+	"crypto/cipher"
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -79,10 +80,7 @@ func sealPiece(dst, piece []byte, compress bool) (object []byte, ref Ref, err er
 	return dst, ref, nil
 }
 
-func chunkKey(k [32]byte) interface {
-	Seal(dst, nonce, plaintext, additional []byte) []byte
-	Open(dst, nonce, ciphertext, additional []byte) ([]byte, error)
-} {
+func chunkKey(k [32]byte) cipher.AEAD {
 	return gcm(derive(k[:], nil, key.LabelChunk, nil, sumSize))
 }
 

@@ -210,6 +210,33 @@ func TestDeltaReusesNothingByItsSumAlone(t *testing.T) {
 	}
 }
 
+// Bytes that repeat what was once cut into dust must not make a manifest that
+// no reader takes.
+func TestDeltaOfRepeatedDustStaysWithinTheLimit(t *testing.T) {
+	s, st := seal.NewSecret(), newStore()
+	data := random(1, 128*kib+3000)
+	var old []seal.Piece
+	add := func(b []byte) {
+		p := seal.Piece{Ref: seal.Ref{Size: uint32(len(b))}}
+		p.Sum, p.ID = s.Fingerprint(b)
+		old = append(old, p)
+	}
+	add(data[:128*kib])
+	for i := range 3000 {
+		add(data[128*kib+i:][:1])
+	}
+	for range 1000 {
+		add(make([]byte, 128*kib))
+	}
+	v := cutBytes(t, s, bytes.Repeat(data, 20), old)
+	if len(v.pieces) < 3000 {
+		t.Fatal("the dust was not taken over, so this test shows nothing")
+	}
+	if _, _, err := s.Describe([32]byte{}, v.pieces, nil, st.put); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestCutReportsAFileThatChangesItsLength(t *testing.T) {
 	s := seal.NewSecret()
 	none := func(seal.Cut) error { return nil }
