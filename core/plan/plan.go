@@ -1,0 +1,180 @@
+// Package plan compares three trees and says what to do: base is what disk and
+// journal last agreed on, local is what the disk shows, remote is the replayed
+// journal.
+//
+// It promises: a pure function of its input, in the same order every time;
+// that absence is taken for deletion only below a folder that was listed
+// completely; that a local change which the journal does not have is never
+// overwritten or removed; that following Down never needs a name that is taken
+// or a folder that is not there, and that planning again after Up and Down took
+// effect, wholly or in part, leads to a disk that shows the journal's tree. It
+// does not read, hash, seal or wait, and it does not decide conflicts: replay
+// does (spec/operations.md).
+//
+// Nothing in a Plan is to be remembered but Agree, Forget and Rebind. Whoever
+// was interrupted looks again and plans again.
+package plan
+
+import (
+	"signet"
+	"signet/core/tree"
+)
+
+// A Base is what disk and journal last agreed on about a node.
+type Base struct {
+	Parent signet.NodeID // the folder that it was in, on disk
+	Name   string        // as on disk: an alias, if it had one
+	Type   tree.Type
+
+	Content, Place, Attr signet.RevisionID // that the disk showed
+
+	Size   int64
+	SHA256 [32]byte
+	Target string
+	Mode   uint32
+	MTime  int64
+}
+
+// A Local is what the last scan saw under one name. Its node id is the one
+// that the inode is bound to, or a new random one.
+type Local struct {
+	Parent signet.NodeID
+	Name   string
+	Type   tree.Type // tree.Other holds its name and is not synched
+	Size   int64
+	SHA256 [32]byte // of a file; zero if not known (yet)
+	Target string
+	Mode   uint32
+	MTime  int64
+
+	// Unsettled: being written, or not readable. Its content is not known;
+	// it is neither sent nor replaced nor removed.
+	Unsettled bool
+}
+
+// Input is what Make compares. It is not changed.
+type Input struct {
+	Base   map[signet.NodeID]Base
+	Local  map[signet.NodeID]Local // without the root
+	Remote *tree.Tree
+
+	// Complete reports whether a folder on disk was listed completely in this
+	// scan. Only then does it tell of absence.
+	Complete func(folder signet.NodeID) bool
+
+	Position uint64          // of the last entry in Remote
+	Device   signet.DeviceID // this device: its own puts are no conflict with its next
+	Caps     tree.Caps       // of the disk
+
+	// HoldUp and HoldDown keep deletions back, of remote nodes and of local
+	// files, while the guard waits for an answer. The rest goes on.
+	HoldUp, HoldDown bool
+}
+
+// A Plan is what to do.
+type Plan struct {
+	// Rebind says that a local file is another node than it was bound to.
+	// To be carried out first, all at once with Agree and Forget.
+	Rebind []Rebind
+	// Agree holds new values of Base, Forget what is to leave it.
+	Agree  map[signet.NodeID]Base
+	Forget []signet.NodeID
+
+	// Up is what to commit, in an order in which it can be cut into entries:
+	// new folders, moves, new files, edits, attributes, deletes. PlaintextID
+	// and Content of files are for the caller to add.
+	Up []tree.Op
+	// Down is what to do to the disk, in order.
+	Down []Action
+	// Held says what could not be planned now and why. What is held is tried
+	// again with the next plan.
+	Held []Held
+
+	Guard Guard
+}
+
+// Empty reports whether there is nothing to commit and nothing to do on disk.
+func (p *Plan) Empty() bool { return len(p.Up) == 0 && len(p.Down) == 0 }
+
+// A Rebind moves the binding of a local file from one node to another. From's
+// base, if it has one, is in Forget.
+type Rebind struct{ From, To signet.NodeID }
+
+// A Verb says what an Action does.
+type Verb uint8
+
+// The verbs.
+const (
+	MkDir   Verb = 1 // make folder Node at Parent, Name
+	Move    Verb = 2 // take Node, with all below it, to Parent, Name
+	Fetch   Verb = 3 // make file or link Node at Parent, Name
+	Replace Verb = 4 // give file or link Node, wherever it is now, Remote's content and attributes
+	SetAttr Verb = 5 // give Node Remote's mode and, if a file, mtime
+	Trash   Verb = 6 // take file, link or empty folder Node off the disk, wherever it is now
+)
+
+// String is the verb in lower case.
+func (v Verb) String() string {
+	return [...]string{"?", "mkdir", "move", "fetch", "replace", "setattr", "trash"}[min(v, 6)]
+}
+
+// An Action is one step on disk. Parent and Name are where it leads to; the
+// name is free and the parent there when all actions before it were done.
+// After one that failed, those that need it fail too, and the next plan sees
+// what is.
+type Action struct {
+	Verb   Verb
+	Node   signet.NodeID
+	Parent signet.NodeID // MkDir, Move, Fetch
+	Name   string        // MkDir, Move, Fetch
+	Expect Local         // Move, Replace, SetAttr, Trash: what the scan saw; if the disk shows anything else, do nothing
+	Remote tree.Node     // MkDir, Fetch, Replace, SetAttr: what is wanted
+}
+
+// A Held says why nothing is planned for a node though its trees differ.
+type Held struct {
+	Node signet.NodeID
+	Why  Why
+}
+
+// Why is a reason to wait.
+type Why string
+
+// The reasons.
+const (
+	Unsettled Why = "being written, or not hashed yet"
+	NameTaken Why = "its name is taken on this disk"
+	NoFolder  Why = "its folder is not on this disk, or not listed"
+	Unlisted  Why = "not seen, but its folder was not listed completely"
+	Unsynched Why = "something that is not synched has its name"
+	Unknown   Why = "agreed before, but the journal does not have it"
+	Guarded   Why = "deletion held by the guard"
+)
+
+// Guard counts the files and links that a plan deletes, whether they are held
+// or not.
+type Guard struct {
+	Up, Down int // deletions to commit; deletions on disk
+	Total    int // files and links that base has
+}
+
+// Exceeds reports whether n deletions in a volume of total files need an
+// answer from the user: more than 100 and more than a quarter, or all of 10 or
+// more.
+func Exceeds(n, total int) bool {
+	return n > max(100, total/4) || total >= 10 && n >= total
+}
+
+// TempName is the name, at the top of the volume, that a node has between two
+// moves of one plan. A node that a crash left there is no user's move.
+func TempName(id signet.NodeID) string { return ".signet-moving-" + id.String()[len("node_"):] }
+
+// Make compares the trees.
+func Make(in Input) *Plan {
+	p := newPlanner(in)
+	p.bind()
+	p.compare()
+	p.planUp()
+	p.planDown()
+	return p.out
+}
