@@ -45,7 +45,7 @@ type Config struct {
 	Conns     int    // connections for bulk, default 4
 	UserAgent string // default "signet"
 	// Throttle, if set, is called before n bytes of an object transfer are
-	// sent or after they were received, and may wait.
+	// sent or after they were received, n being 65,536 at most, and may wait.
 	Throttle func(ctx context.Context, d Direction, n int) error
 	// Stall is how long the service may move no byte of a transfer or answer
 	// before the connection counts as dead: default 60 s.

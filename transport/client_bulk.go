@@ -179,6 +179,9 @@ type objectsBody struct {
 // Read implements io.Reader. It fills p across objects, so that small ones do
 // not each cost a TLS record.
 func (b *objectsBody) Read(p []byte) (n int, err error) {
+	if b.c.config.Throttle != nil {
+		p = p[:min(len(p), throttleStep)]
+	}
 	for n < len(p) {
 		if len(b.rest) == 0 && !b.next() {
 			break
@@ -190,8 +193,12 @@ func (b *objectsBody) Read(p []byte) (n int, err error) {
 	if n == 0 && len(p) > 0 {
 		return 0, io.EOF
 	}
+	// Bytes given out beside an error would be sent, and might be all.
+	if err := b.c.throttle(b.ctx, Up, n); err != nil {
+		return 0, err
+	}
 	b.c.counters.bulkUp.Add(uint64(n))
-	return n, b.c.throttle(b.ctx, Up, n)
+	return n, nil
 }
 
 func (b *objectsBody) next() bool {
@@ -216,6 +223,9 @@ func (b *objectsBody) Close() error {
 	b.done()
 	return nil
 }
+
+// throttleStep is the most bytes that a Throttle is asked for at once.
+const throttleStep = 64 << 10
 
 func (c *Client) throttle(ctx context.Context, d Direction, n int) error {
 	if c.config.Throttle == nil || n == 0 {
@@ -326,9 +336,28 @@ func (f *frames) next() (kind uint8, body []byte, err error) {
 		}
 	}
 	body = (*f.buf)[:n]
-	if _, err := io.ReadFull(f.r, body); err != nil {
-		return 0, nil, err
+	f.c.counters.bulkDown.Add(frameHeader)
+	return h[0], body, f.fill(body)
+}
+
+// fill reads b: at one go, or where there is a throttle in steps, so that what
+// it holds back is not sent to us either.
+func (f *frames) fill(b []byte) error {
+	step := len(b)
+	if f.c.config.Throttle != nil {
+		step = throttleStep
 	}
-	f.c.counters.bulkDown.Add(uint64(n) + frameHeader)
-	return h[0], body, f.c.throttle(f.ctx, Down, int(n))
+	for len(b) > 0 {
+		part := b[:min(len(b), step)]
+		n, err := io.ReadFull(f.r, part)
+		f.c.counters.bulkDown.Add(uint64(n))
+		if err != nil {
+			return err
+		}
+		if err := f.c.throttle(f.ctx, Down, n); err != nil {
+			return err
+		}
+		b = b[n:]
+	}
+	return nil
 }

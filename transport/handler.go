@@ -25,7 +25,7 @@ type Handler struct {
 	log       *slog.Logger
 	devices   limiters
 	addresses limiters
-	uploads   chan struct{} // one per Put body held
+	uploads   *uploads
 }
 
 // NewHandler makes the handler of a service. Requests are logged at level Info
@@ -37,7 +37,7 @@ func NewHandler(b Backend, l Limits, log *slog.Logger) *Handler {
 		backend: b, limits: l, log: log,
 		devices:   limiters{perSecond: l.DeviceRate},
 		addresses: limiters{perSecond: l.PublicRate},
-		uploads:   make(chan struct{}, l.Uploads),
+		uploads:   newUploads(l.Uploads),
 	}
 }
 

@@ -82,12 +82,10 @@ func (c *call) put() error {
 		return malformed(fmt.Errorf("%d objects in %d bytes", count, rest))
 	}
 	if rest > smallBuffer {
-		select {
-		case c.uploads <- struct{}{}:
-			defer func() { <-c.uploads }()
-		case <-c.r.Context().Done():
-			return c.r.Context().Err()
+		if err := c.uploads.begin(c.r.Context(), c.ch.device); err != nil {
+			return err
 		}
+		defer c.uploads.end(c.ch.device)
 	}
 	buf := getBuffer(rest)
 	defer func() { putBuffer(buf) }()

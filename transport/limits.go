@@ -1,11 +1,14 @@
 package transport
 
 import (
+	"context"
 	"net/netip"
 	"sync"
 	"time"
 
 	"golang.org/x/time/rate"
+
+	"signet"
 )
 
 // Limits bounds what a Handler takes from the network. A zero field has the
@@ -16,7 +19,7 @@ type Limits struct {
 	ConnRate   float64       // requests per second of one connection, ten seconds' worth at once: 500
 	DeviceRate float64       // requests per second of one device on all its connections, likewise: 1000
 	PublicRate float64       // requests per second of one address without a device, and its failed connects, likewise: 50
-	Uploads    int           // Put requests whose bodies are held at once, up to 8 MiB each: 16
+	Uploads    int           // Put requests that hold a buffer of up to 8 MiB at once, one device at most half of them: 16
 	Ping       time.Duration // between signs of life on a waiting stream: 25 s
 	Stall      time.Duration // how long a peer may move no byte: 60 s
 	Drain      time.Duration // how long running requests may take after Serve was told to end: 20 s
@@ -95,6 +98,51 @@ func (l *limiters) get(id string) *rate.Limiter {
 	x := newLimiter(l.perSecond)
 	l.byID[id] = x
 	return x
+}
+
+// uploads bounds the large buffers: slots for all, a count for each device, so
+// that one that sends slowly on many connections leaves room for the others.
+type uploads struct {
+	slots chan struct{}
+	most  int // of one device
+
+	mu sync.Mutex
+	by map[signet.DeviceID]int
+}
+
+func newUploads(n int) *uploads {
+	return &uploads{slots: make(chan struct{}, n), most: (n + 1) / 2, by: make(map[signet.DeviceID]int)}
+}
+
+// begin waits for a slot, or refuses a device that has its share.
+func (u *uploads) begin(ctx context.Context, d signet.DeviceID) error {
+	u.mu.Lock()
+	if u.by[d] >= u.most {
+		u.mu.Unlock()
+		return Errorf(KindRate, "this device sends %d bodies already", u.most).WithHint("use fewer connections")
+	}
+	u.by[d]++
+	u.mu.Unlock()
+	select {
+	case u.slots <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		u.forget(d)
+		return ctx.Err()
+	}
+}
+
+func (u *uploads) end(d signet.DeviceID) {
+	<-u.slots
+	u.forget(d)
+}
+
+func (u *uploads) forget(d signet.DeviceID) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.by[d]--; u.by[d] == 0 {
+		delete(u.by, d)
+	}
 }
 
 // addressOf is what connections are counted by: the address, or an IPv6 /64,

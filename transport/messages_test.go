@@ -165,3 +165,23 @@ func TestVectors(t *testing.T) {
 		return "ok"
 	})
 }
+
+func TestOneDeviceHasHalfOfTheUploads(t *testing.T) {
+	u := newUploads(4)
+	one, other := signet.DeviceID{1}, signet.DeviceID{2}
+	for range 2 {
+		if err := u.begin(t.Context(), one); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := u.begin(t.Context(), one); !errors.Is(err, signet.ErrUnavailable) {
+		t.Errorf("a third upload of one device: %v", err)
+	}
+	if err := u.begin(t.Context(), other); err != nil {
+		t.Errorf("another device: %v", err)
+	}
+	u.end(one)
+	if err := u.begin(t.Context(), one); err != nil {
+		t.Errorf("after one ended: %v", err)
+	}
+}

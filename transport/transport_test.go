@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/tls"
 	"encoding/json"
 	"errors"
@@ -451,11 +452,12 @@ func TestCountersCountBodies(t *testing.T) {
 	f := serve(t, transport.Limits{}, false)
 	config := f.config()
 	var mu sync.Mutex
-	moved := map[transport.Direction]int{}
+	moved, most := map[transport.Direction]int{}, 0
 	config.Throttle = func(_ context.Context, d transport.Direction, n int) error {
 		mu.Lock()
 		defer mu.Unlock()
 		moved[d] += n
+		most = max(most, n)
 		return nil
 	}
 	c := dial(t, config)
@@ -466,6 +468,17 @@ func TestCountersCountBodies(t *testing.T) {
 	n := c.Counters()
 	if n.ObjectsUp != 2 || n.BulkUp != 36+4+1000+4+2000 || n.OtherUp != 0 || n.Connections != 1 || moved[transport.Up] != int(n.BulkUp) {
 		t.Fatalf("counted %+v, throttled %v", n, moved)
+	}
+	object := make([]byte, 1<<20)
+	id := signet.ObjectID(sha256.Sum256(object))
+	if err := c.Put(within(t), signet.RegionID{}, [][]byte{object}); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Get(within(t), signet.RegionID{}, []signet.ObjectID{id}, func(signet.ObjectID, []byte) error { return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if n := c.Counters(); n.ObjectsDown != 1 || n.BulkDown != 5+32+1<<20+5 || moved[transport.Down] != 32+1<<20 || most > 64<<10 {
+		t.Fatalf("counted %+v, throttled %v, most %d", n, moved, most)
 	}
 	config.Throttle = func(context.Context, transport.Direction, int) error { return os.ErrDeadlineExceeded }
 	if err := dial(t, config).Put(within(t), signet.RegionID{}, objects); err != os.ErrDeadlineExceeded {
