@@ -227,3 +227,7 @@ func (c *channel) answer(ctx context.Context, step byte) ([]byte, error) {
 // commitment binds a newcomer to its reveal, which begins with a fresh nonce,
 // and tells nothing of it.
 func commitment(reveal []byte) signet.Hash { return key.Sum(key.LabelLinkCommit, reveal) }
+
+// Over goes on over another relay: the same service, reached by a connection
+// that the introduction vouches for.
+func (n *Newcomer) Over(r Relay) { n.c.relay = r }

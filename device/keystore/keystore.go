@@ -97,6 +97,9 @@ type Keys struct {
 	opening *seal.PrivateKey
 	secret  [32]byte
 	where   Where
+
+	entry    string // in the keyring, with the key that wraps the file
+	wrapping []byte
 }
 
 // Generate makes new keys, in memory only.
@@ -135,7 +138,7 @@ func (k *Keys) Encryption() key.Encryption { return k.opening.Public() }
 // ever opens or derives. It does not come from a ring and no ring changes it.
 func (k *Keys) Secret() [32]byte { return k.secret }
 
-// Where says where the keys rest; 0 before Create.
+// Where says where the keys rest; 0 before Settle or Create.
 func (k *Keys) Where() Where { return k.where }
 
 // String and GoString keep keys out of messages.
@@ -170,6 +173,34 @@ func ParseUse(s string) (Use, error) {
 	return Auto, fmt.Errorf("SIGNET_KEYRING is %q, want auto, on or off", s)
 }
 
+// Settle decides where k will rest and says it, before there is a file: a
+// device's record claims it. Create keeps to it. The keyring gets its entry
+// now; Discard takes it back.
+func (k *Keys) Settle(use Use) (Where, error) {
+	if k.where != 0 {
+		return k.where, nil
+	}
+	where := File
+	if use == Must || use == Auto && keyringLikely() {
+		var err error
+		if k.entry, k.wrapping, err = newEntry(); err == nil {
+			where = Keyring
+		} else if use == Must {
+			return 0, fmt.Errorf("keys: %w", err)
+		}
+	}
+	k.where = where
+	return where, nil
+}
+
+// Discard forgets what Settle put into the keyring, for keys that get no file.
+func (k *Keys) Discard() {
+	if k.entry != "" {
+		removeEntry(k.entry)
+	}
+	k.entry, k.wrapping, k.where = "", nil, 0
+}
+
 // Create writes k to path for organisation o. It never replaces a file: one
 // that is there is fs.ErrExist. Callers hold the home's lock. A crash leaves
 // no file, or the whole file; it may leave an unused keyring entry.
@@ -179,29 +210,19 @@ func Create(path string, o signet.OrgID, k *Keys, use Use) error {
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("key file: %w", err)
 	}
-	f := file{where: File}
-	var wrapping []byte
-	if use == Must || use == Auto && keyringLikely() {
-		var err error
-		if f.entry, wrapping, err = newEntry(); err == nil {
-			f.where = Keyring
-		} else if use == Must {
-			return fmt.Errorf("key file: %w", err)
-		}
+	if _, err := k.Settle(use); err != nil {
+		return fmt.Errorf("key file: %w", err)
 	}
+	f := file{where: k.where, entry: k.entry}
 	rand.Read(f.salt[:])
-	payload := k.payload(o)
-	b, err := f.encode(payload, wrapping)
+	b, err := f.encode(k.payload(o), k.wrapping)
+	if err == nil {
+		err = durable.WriteFile(path, b, 0o600)
+	}
 	if err != nil {
+		k.Discard()
 		return fmt.Errorf("key file: %w", err)
 	}
-	if err := durable.WriteFile(path, b, 0o600); err != nil {
-		if f.where == Keyring {
-			removeEntry(f.entry)
-		}
-		return fmt.Errorf("key file: %w", err)
-	}
-	k.where = f.where
 	return nil
 }
 

@@ -104,6 +104,17 @@ func (d Dir) Organisation(o signet.OrgID) string {
 	return filepath.Join(string(d), "organisations", o.String())
 }
 
+// MakeOrganisation makes the folder of an organisation.
+func (d Dir) MakeOrganisation(o signet.OrgID) error {
+	if err := d.Make(); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(d.Organisation(o), 0o700); err != nil {
+		return fmt.Errorf("home: %w", err)
+	}
+	return nil
+}
+
 // KeyFile is where the device's keys for an organisation rest.
 func (d Dir) KeyFile(o signet.OrgID) string { return filepath.Join(d.Organisation(o), "keys") }
 
