@@ -196,7 +196,7 @@ func (c *call) refuse(err error) {
 func (c *call) record(err error, took time.Duration) {
 	attrs := make([]slog.Attr, 0, 8)
 	attrs = append(attrs, slog.String("request", c.id))
-	if c.ch.session != nil || c.ch.ended {
+	if c.ch.session != nil {
 		attrs = append(attrs, slog.String("device", c.ch.device.String()))
 	}
 	path := c.r.URL.Path
