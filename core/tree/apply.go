@@ -101,6 +101,7 @@ func (t *Tree) Apply(e Entry, b *Batch) []Outcome {
 		case Delete:
 			r.delete()
 		}
+		r.follow()
 	}
 	return out
 }
@@ -162,6 +163,15 @@ func (r *replay) redirect(n *node) {
 	m := n.extra()
 	m.redirects = append(m.redirects, r.now.rev)
 	r.touch(n)
+}
+
+// follow makes later operations that name this one as their base, and still
+// the node that its writer knew, go to where this one went.
+func (r *replay) follow() {
+	n := r.find(r.out.Node)
+	if r.out.Result == Applied && n != nil && n != r.find(r.op.Node) {
+		r.redirect(n)
+	}
 }
 
 func (r *replay) create() {
