@@ -144,7 +144,7 @@ func TestSignaturesCount(t *testing.T) {
 	at := signatureBytes(good.Head)
 	clear(unsigned.Head[at[0] : at[1]+1])
 	refused(t, j, "unsigned", unsigned, signet.ErrNotVerified)
-	refused(t, j, "an authority entry with half its signatures", halved(t, j), signet.ErrNotVerified)
+	refused(t, j, "an authority entry with half its signatures", halved(j), signet.ErrNotVerified)
 	stranger := j.Draft(journal.Content, "x")
 	stranger.Ring = d.Ring
 	refused(t, j, "by a device that nobody knows", j.Sign(stranger, "x"), signet.ErrNotAllowed)
@@ -161,7 +161,7 @@ func signatureBytes(head []byte) [2]int {
 }
 
 // halved is a marker with the Ed25519 signature alone.
-func halved(t *testing.T, j *ringtest.Journal) signet.Record {
+func halved(j *ringtest.Journal) signet.Record {
 	rec := j.Sign(j.Draft(journal.Marker, "a"), "a")
 	at := signatureBytes(rec.Head)
 	head := append(bytes.Clone(rec.Head[:at[0]-2]), 0, 64)

@@ -1,0 +1,276 @@
+package journal_test
+
+import (
+	"bytes"
+	"encoding/hex"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"signet"
+	"signet/core/chain"
+	"signet/core/journal"
+	"signet/core/key"
+	"signet/core/ring"
+	"signet/core/ring/ringtest"
+	"signet/core/wire"
+	"signet/spec/vectors"
+)
+
+// Signatures of ML-DSA are random, so the vectors are written once and kept. A
+// run with -update writes them, on top of the statement vectors; the next run
+// reads what was written.
+var update = flag.Bool("update", false, "write spec/vectors/journal-entry anew")
+
+const vectorDir = "../../spec/vectors/journal-entry"
+
+func TestVectors(t *testing.T) {
+	if *update {
+		writeVectors(t)
+		return
+	}
+	statements, entries := named(t, "statement"), named(t, "journal-entry")
+	vectors.Run(t, "journal-entry", func(c vectors.Case) string {
+		dir := journal.Directory{State: ring.NewState(signet.OrgID{}), Tree: &chain.Tree{}}
+		for name := range strings.FieldsSeq(c.Fields["after"]) {
+			v := statements[name]
+			leaf, err := ring.ParseLeaf(v.Files["leaf"])
+			if err == nil {
+				err = dir.State.Apply(leaf, v.Files["statement"], v.Files["envelopes"])
+			}
+			if err != nil {
+				return "history: " + err.Error()
+			}
+			dir.Tree.Append(v.Files["leaf"])
+		}
+		region, err := signet.ParseRegionID(c.Fields["region"])
+		if err != nil {
+			return err.Error()
+		}
+		s := journal.NewState(region, dir)
+		for name := range strings.FieldsSeq(c.Fields["entries"]) {
+			if got := take(s, entries[name]); got != entries[name].Expect {
+				return "history: " + got
+			}
+		}
+		return take(s, c)
+	})
+}
+
+func named(t *testing.T, format string) map[string]vectors.Case {
+	cases, err := vectors.Load(format)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := map[string]vectors.Case{}
+	for _, c := range cases {
+		m[c.Name] = c
+	}
+	return m
+}
+
+// take applies a vector's entry and names what came of it: "ok", "void",
+// "back-dated"; "invalid" and why; "stops" and why.
+func take(s *journal.State, c vectors.Case) string {
+	leaf, err := journal.ParseLeaf(c.Files["leaf"])
+	if err != nil {
+		return err.Error()
+	}
+	e, reason, err := s.Apply(leaf, c.Files["head"], c.Files["blob"])
+	var contradicted *journal.Contradicted
+	switch {
+	case errors.Is(err, journal.ErrNeedDirectory):
+		return "stops: need-directory"
+	case errors.As(err, &contradicted):
+		return "stops: contradicted"
+	case err != nil:
+		return "stops: " + kind(err)
+	case reason != nil:
+		return "invalid: " + kind(reason)
+	case e.Void != nil:
+		return "void"
+	case e.BackDated:
+		return "back-dated"
+	}
+	return "ok"
+}
+
+func kind(err error) string {
+	for _, k := range []struct {
+		err  error
+		name string
+	}{{wire.ErrMalformed, "malformed"}, {signet.ErrConflict, "conflict"}, {signet.ErrStale, "stale"},
+		{signet.ErrNotAllowed, "not-allowed"}, {signet.ErrNotVerified, "not-verified"}} {
+		if errors.Is(err, k.err) {
+			return k.name
+		}
+	}
+	return err.Error()
+}
+
+// A recorder writes what a Journal's entries say.
+type recorder struct {
+	*ringtest.Journal
+	statements, names []string
+}
+
+// tell puts statement vectors into the directory.
+func (r *recorder) tell(t *testing.T, names ...string) {
+	all := named(t, "statement")
+	for _, n := range names {
+		v := all[n]
+		leaf, err := ring.ParseLeaf(v.Files["leaf"])
+		if err != nil || leaf.Time <= r.Now {
+			t.Fatalf("%s: time %d is not after %d: %v", n, leaf.Time, r.Now, err)
+		}
+		r.Now = leaf.Time - 1
+		if err := r.World.Put(v.Files["statement"], v.Files["envelopes"]); err != nil {
+			t.Fatalf("%s: %v", n, err)
+		}
+		r.statements = append(r.statements, n)
+	}
+}
+
+func (r *recorder) write(name, about, expect string, leaf journal.Leaf, rec signet.Record) {
+	r.T.Helper()
+	var s strings.Builder
+	fmt.Fprintf(&s, "about: %s\nexpect: %s\nregion: %s\nafter: %s\n", about, expect, r.Journal.ID, strings.Join(r.statements, " "))
+	if len(r.names) > 0 {
+		fmt.Fprintf(&s, "entries: %s\n", strings.Join(r.names, " "))
+	}
+	for _, f := range []struct {
+		name string
+		b    []byte
+	}{{"leaf", leaf.Append(nil)}, {"head", rec.Head}, {"blob", rec.Blob}} {
+		fmt.Fprintf(&s, "-- %s.hex --\n", f.name)
+		for b := f.b; len(b) > 0; b = b[min(len(b), 50):] {
+			s.WriteString(hex.EncodeToString(b[:min(len(b), 50)]) + "\n")
+		}
+	}
+	r.Must(os.WriteFile(filepath.Join(vectorDir, name+".txtar"), []byte(s.String()), 0o644))
+}
+
+// ok orders an entry and writes it, with what came of it.
+func (r *recorder) ok(name, about, expect string, rec signet.Record) {
+	r.T.Helper()
+	_, reason, err := r.Force(rec)
+	r.Must(errors.Join(reason, err))
+	last := r.Log[len(r.Log)-1]
+	leaf, err := journal.ParseLeaf(last.Leaf)
+	r.Must(err)
+	r.write(name, about, expect, leaf, last)
+	r.names = append(r.names, name)
+}
+
+// bad writes an entry that has no effect.
+func (r *recorder) bad(name, about, expect string, rec signet.Record) {
+	r.write(name, about, expect, journal.Leaf{Hash: key.Sum(key.LabelEntryHash, rec.Head), Time: r.Now + 1}, rec)
+}
+
+// draft writes an entry of a, spoiled before it is signed.
+func (r *recorder) draft(name, about, expect string, typ journal.Type, spoil func(d *journal.Draft)) {
+	r.T.Helper()
+	d := r.Draft(typ, "a")
+	spoil(d)
+	r.bad(name, about, expect, r.Sign(d, "a"))
+}
+
+func writeVectors(t *testing.T) {
+	if err := os.MkdirAll(vectorDir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	w := ringtest.New(t)
+	r := &recorder{Journal: &ringtest.Journal{World: w}}
+	r.tell(t, "ok-root", "ok-genesis-owner", "ok-add")
+	owner, _ := w.State.Owner()
+	rec, hash, err := w.Founding(owner, "a").Sign(w.Signer("a"))
+	w.Must(err)
+	r.Journal.ID = signet.RegionID(hash)
+	r.State = journal.NewState(r.Journal.ID, w.Directory())
+	r.ok("ok-genesis", "the first entry", "ok", rec)
+	r.bad("genesis-twice", "the first entry again", "invalid: conflict", rec)
+	first := r.Sign(r.Draft(journal.Content, "a"), "a")
+	r.ok("ok-content", "a content entry by the device that made the region", "ok", first)
+	r.bad("replayed", "the same entry again", "invalid: conflict", first)
+	r.ok("ok-content-b", "one by another device of the ring", "ok", r.Sign(r.Draft(journal.Content, "b"), "b"))
+	writeSpoiled(r)
+	writeHeads(r)
+
+	old := r.Draft(journal.Content, "b")
+	oldDir := w.Checkpoint()
+	r.tell(t, "ok-policy", "ok-revoke")
+	r.draft("stale", "under a generation that a revoked device has", "invalid: stale", journal.Content, func(d *journal.Draft) {})
+	d := r.Draft(journal.Content, "b")
+	r.bad("revoked-writer", "by a revoked device, under the head that revokes it", "invalid: not-allowed", r.Sign(d, "b"))
+	old.Dir = oldDir
+	r.bad("back-dated", "by a revoked device, under a head from before, which no entry contradicts yet", "back-dated", r.Sign(old, "b"))
+	wrong := r.RekeyTo("a", []ring.Recipient{{Kind: ring.ToRing, ID: owner, Generation: 1}})
+	r.ok("void-rekey", "a rekey to an old generation of the ring: it has its place, and no other effect", "void", r.Sign(wrong, "a"))
+	second := r.Sign(r.Rekey("a"), "a")
+	r.ok("ok-rekey", "the next generation, for those who are left", "ok", r.Sign(r.Rekey("a"), "a"))
+	r.bad("second-rekey", "the second of two that follow the same authority entry", "invalid: conflict", second)
+	r.bad("back-dated-after-rekey", "by the revoked device, after an entry that names the head which revokes it", "invalid: not-allowed", r.Sign(old, "b"))
+	r.draft("old-generation", "under the generation before", "invalid: stale", journal.Content, func(d *journal.Draft) { d.Generation = 1 })
+	r.ok("ok-content-new", "content under the new generation", "ok", r.Sign(r.Draft(journal.Content, "a"), "a"))
+	r.ok("ok-marker", "a marker", "ok", r.Sign(r.Draft(journal.Marker, "a"), "a"))
+	r.draft("older-authority", "content that names an older authority entry than its writer's last did", "invalid: not-verified", journal.Content,
+		func(d *journal.Draft) { d.Authority = signet.Hash(r.Journal.ID) })
+}
+
+func writeSpoiled(r *recorder) {
+	good := r.Sign(r.Draft(journal.Content, "a"), "a")
+	sig := signatureBytes(good.Head)[0]
+	with := func(head, blob []byte) signet.Record { return signet.Record{Head: head, Blob: blob} }
+	r.bad("flipped-signature", "a bit of the signature flipped", "invalid: not-verified", with(flip(good.Head, sig+3), good.Blob))
+	r.bad("other-signer", "signed by another device than it names", "invalid: not-verified", r.Sign(r.Draft(journal.Content, "a"), "b"))
+	r.bad("trailing-byte", "a byte after the end", "invalid: malformed", with(append(bytes.Clone(good.Head), 0), good.Blob))
+	r.bad("unknown-type", "type 0", "invalid: malformed", with(flip(good.Head, 4), good.Blob))
+	r.bad("other-blob", "a blob that the header does not name", "stops: malformed", with(good.Head, flip(good.Blob, 4)))
+	r.bad("ok-without-blob", "a content entry without its parts", "ok", with(good.Head, nil))
+	r.bad("marker-half-signed", "an authority entry with an Ed25519 signature alone", "invalid: not-verified", halved(r.Journal))
+	leaf := journal.Leaf{Hash: key.Sum(key.LabelEntryHash, good.Head), Time: r.Now + 1}
+	r.write("spoiled-signature", "another signature than the leaf binds", "stops: not-verified", leaf, with(flip(good.Head, sig+3), good.Blob))
+	leaf.Time = r.Now - 1
+	r.write("time-goes-back", "a leaf before the last", "stops: not-verified", leaf, good)
+
+	content := journal.Content
+	r.draft("other-organisation", "of another organisation", "invalid: not-verified", content, func(d *journal.Draft) { d.Org[0] ^= 1 })
+	r.draft("other-region", "of another region", "invalid: not-verified", content, func(d *journal.Draft) { d.Region[0] ^= 1 })
+	r.draft("other-ring", "in the name of a ring without a role", "invalid: not-allowed", content, func(d *journal.Draft) { d.Ring[0] ^= 1 })
+	r.draft("fork-of-own-chain", "names its writer's first entry's predecessor", "invalid: conflict", content, func(d *journal.Draft) { d.Own = signet.Hash{} })
+	r.draft("unknown-authority", "names an authority entry that there is not", "invalid: not-verified", content, func(d *journal.Draft) { d.Authority[0] ^= 1 })
+	r.draft("too-many-operations", "1001 operations", "invalid: malformed", content, func(d *journal.Draft) { d.Count = journal.MaxOperations + 1 })
+	r.draft("operations-without-count", "no operations, but a root over some", "invalid: malformed", content, func(d *journal.Draft) { d.Count, d.Sealed = 0, nil })
+	r.draft("generation-to-be", "under a generation that is not made yet", "invalid: stale", content, func(d *journal.Draft) { d.Generation = 2 })
+	r.draft("marker-with-operations", "an authority entry with content", "invalid: malformed", journal.Marker,
+		func(d *journal.Draft) { d.Count, d.Root, d.Sealed = 1, signet.Hash{1}, []byte("x") })
+}
+
+func writeHeads(r *recorder) {
+	content := journal.Content
+	forge := func(k *key.Private, log signet.LogID, size uint64) *chain.Checkpoint {
+		c, err := chain.Sign(k, log, size, signet.Hash{66}, r.Now, false)
+		r.Must(err)
+		return c
+	}
+	j, dir := signet.Journal(r.Journal.ID), signet.Directory(r.World.State.Org())
+	r.draft("invented-head", "an observed head that its writer signed", "invalid: not-verified", content,
+		func(d *journal.Draft) { d.Seen = forge(r.Signer("a"), j, 2) })
+	r.draft("invented-directory-head", "a directory head that its writer signed", "invalid: not-verified", content,
+		func(d *journal.Draft) { d.Dir = forge(r.Signer("a"), dir, 2) })
+	r.draft("head-of-other-log", "an observed head of the directory", "invalid: not-verified", content, func(d *journal.Draft) { d.Seen = d.Dir })
+	r.draft("head-from-the-future", "an observed head larger than its position", "invalid: not-verified", content,
+		func(d *journal.Draft) { d.Seen = forge(r.Service, j, 9) })
+	r.draft("head-goes-back", "an observed head behind that of its writer's last entry", "invalid: not-verified", content,
+		func(d *journal.Draft) { d.Seen = r.CheckpointAt(0) })
+	r.draft("contradicted", "the service signed an observed head of another history", "stops: contradicted", content,
+		func(d *journal.Draft) { d.Seen = forge(r.Service, j, 2) })
+	r.draft("contradicted-directory", "the service signed a directory head of another history", "stops: contradicted", content,
+		func(d *journal.Draft) { d.Dir = forge(r.Service, dir, 2) })
+	r.draft("directory-ahead", "a directory head larger than the directory at hand", "stops: need-directory", content,
+		func(d *journal.Draft) { d.Dir = forge(r.Service, dir, 99) })
+}
