@@ -130,14 +130,21 @@ func (s *Service) commit(group []*offer) {
 	if len(touched) > 0 {
 		var err error
 		if signed, err = s.persist(group, touched); err != nil {
+			s.counters.failures.Add(1)
 			s.undo(group, touched, err)
 		} else {
+			s.counters.commits.Add(1)
 			s.publish(group, signed)
 		}
 	}
 	for _, o := range group {
 		a := answer{err: o.err}
-		if o.err == nil {
+		if o.err != nil {
+			s.counters.refused.Add(1)
+		} else {
+			if o.appended {
+				s.counters.records.Add(1)
+			}
 			a.receipt, a.err = s.receipt(o)
 		}
 		o.answer <- a

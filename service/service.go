@@ -47,14 +47,15 @@ type Config struct {
 
 // A Service is the backend of one organisation.
 type Service struct {
-	config  Config
-	db      *meta.DB
-	store   blob.Store
-	uploads *uploads
-	relay   relay
-	offers  chan *offer
-	stop    context.CancelFunc
-	done    sync.WaitGroup
+	config   Config
+	db       *meta.DB
+	store    blob.Store
+	uploads  *uploads
+	relay    relay
+	offers   chan *offer
+	stop     context.CancelFunc
+	done     sync.WaitGroup
+	counters counters
 
 	// mu guards all below. The committer alone changes logs and directory; it
 	// holds mu while it does, and reads without.
@@ -67,10 +68,8 @@ type Service struct {
 	failed    error // memory and disk may differ: nothing is accepted any more
 }
 
-const (
-	maxSkew = 10 * time.Minute // PROTOCOL 4: a device's clock may differ by so much
-
-)
+// maxSkew is by how much a device's clock may differ (spec/journal.md).
+const maxSkew = 10 * time.Minute
 
 // Open opens the service whose data lie in c.Data, made if missing.
 func Open(c Config) (*Service, error) {

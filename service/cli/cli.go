@@ -1,0 +1,211 @@
+// Package cli is the command signet-server: flags, settings, output and exit
+// codes around package service.
+//
+// It promises the contract of the command line: results on stdout, messages
+// and JSON log lines on stderr, one error with a hint and an exit code, and
+// that one data folder is served by one process at a time. It prints no name,
+// path of content or key, because the service knows none; a path that an
+// administrator gave may stand in a message to the administrator.
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"signet"
+	"signet/service/meta"
+)
+
+// Exit codes of the contract that this program has a use for.
+const (
+	exitDone        = 0
+	exitFailed      = 1
+	exitUsage       = 2
+	exitNotVerified = 3
+	exitUnavailable = 4
+	exitNotAllowed  = 7
+	exitInterrupted = 130
+)
+
+// An app is one run of the program.
+type app struct {
+	stdout, stderr io.Writer
+	getenv         func(string) string
+	now            func() time.Time
+	json           bool
+}
+
+// Main runs signet-server with the process's arguments and streams, and
+// returns its exit code.
+func Main() int {
+	ctx, stop := context.WithCancelCause(context.Background())
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		stop(caught{<-signals})
+		signal.Stop(signals) // the second one ends the process
+	}()
+	a := &app{stdout: os.Stdout, stderr: os.Stderr, getenv: os.Getenv, now: time.Now}
+	return a.run(ctx, os.Args[1:])
+}
+
+// caught is why a context ended: a signal.
+type caught struct{ os.Signal }
+
+func (c caught) Error() string { return c.String() }
+
+func (a *app) run(ctx context.Context, args []string) int {
+	for _, arg := range args { // a command line that cannot be read is answered as it asks to be
+		a.json = a.json || arg == "--json"
+	}
+	root := a.root()
+	root.SetArgs(args)
+	root.SetOut(a.stdout)
+	root.SetErr(a.stderr)
+	err := root.ExecuteContext(ctx)
+	var c caught
+	if errors.As(context.Cause(ctx), &c) && c.Signal == os.Interrupt && (err == nil || errors.Is(err, context.Canceled)) {
+		return exitInterrupted
+	}
+	return a.exit(err)
+}
+
+func (a *app) root() *cobra.Command {
+	root := &cobra.Command{
+		Use: "signet-server", Short: "Store and order what devices sealed and signed, without any key that opens it",
+		SilenceErrors: true, SilenceUsage: true,
+		RunE: func(c *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usage("unknown command %q", args[0])
+			}
+			return c.Help()
+		},
+		Args: cobra.ArbitraryArgs,
+	}
+	root.CompletionOptions.DisableDefaultCmd = true
+	root.PersistentFlags().BoolVar(&a.json, "json", a.json, "results as JSON")
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage("%v", err) })
+	root.AddCommand(a.serveCommand(), a.devCommand(), a.inviteCommand(), a.checkCommand(), a.statusCommand(), a.versionCommand())
+	return root
+}
+
+// exactly refuses another number of arguments.
+func exactly(n int) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		if len(args) != n {
+			return usage("%d arguments for: %s", len(args), c.UseLine())
+		}
+		return nil
+	}
+}
+
+// A failure is an error with what the person should know besides.
+type failure struct {
+	err  error
+	hint string
+	kind string // stable name under --json; empty: by the error
+	code int    // 0: by the error
+}
+
+func (f *failure) Error() string { return f.err.Error() }
+func (f *failure) Unwrap() error { return f.err }
+
+func usage(format string, args ...any) error {
+	return &failure{err: fmt.Errorf(format, args...), hint: "signet-server --help", kind: "usage", code: exitUsage}
+}
+
+func hinted(err error, hint string) error { return &failure{err: err, hint: hint} }
+
+// exit reports err, if any, and returns the exit code. It is the only place
+// that makes one.
+func (a *app) exit(err error) int {
+	if err == nil {
+		return exitDone
+	}
+	f := &failure{}
+	if !errors.As(err, &f) {
+		f = &failure{}
+	}
+	code, kind := f.code, f.kind
+	var k interface{ ErrorKind() string }
+	switch {
+	case code != 0:
+	case errors.Is(err, signet.ErrNotVerified), errors.Is(err, meta.ErrDamaged):
+		code, kind = exitNotVerified, "not_verified"
+	case errors.Is(err, signet.ErrNotAllowed):
+		code, kind = exitNotAllowed, "not_allowed"
+	case errors.Is(err, signet.ErrUnavailable):
+		code, kind = exitUnavailable, "unavailable"
+	default:
+		code = exitFailed
+	}
+	if kind == "" && errors.As(err, &k) {
+		kind = k.ErrorKind()
+	}
+	if kind == "" {
+		kind = "failed"
+	}
+	if a.json {
+		var out struct {
+			Error struct {
+				Kind    string `json:"kind"`
+				Message string `json:"message"`
+				Hint    string `json:"hint,omitempty"`
+			} `json:"error"`
+		}
+		out.Error.Kind, out.Error.Message, out.Error.Hint = kind, err.Error(), f.hint
+		json.NewEncoder(a.stderr).Encode(out)
+		return code
+	}
+	fmt.Fprintf(a.stderr, "error: %v\n", err)
+	if f.hint != "" {
+		fmt.Fprintf(a.stderr, "hint: %s\n", f.hint)
+	}
+	return code
+}
+
+// print writes one JSON value to stdout.
+func (a *app) print(v any) error {
+	e := json.NewEncoder(a.stdout)
+	e.SetEscapeHTML(false)
+	return e.Encode(v)
+}
+
+func (a *app) versionCommand() *cobra.Command {
+	return &cobra.Command{Use: "version", Short: "Print the program's version", Args: exactly(0),
+		RunE: func(*cobra.Command, []string) error {
+			if a.json {
+				return a.print(map[string]string{"version": version()})
+			}
+			_, err := fmt.Fprintln(a.stdout, "signet-server", version())
+			return err
+		}}
+}
+
+// version is the module's version, or the commit that the program was built
+// from.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	if v := info.Main.Version; v != "" && v != "(devel)" {
+		return v
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" && len(s.Value) >= 12 {
+			return "devel-" + s.Value[:12]
+		}
+	}
+	return "devel"
+}

@@ -1,0 +1,110 @@
+package service
+
+import (
+	"encoding/json"
+	"errors"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"signet"
+	"signet/service/meta"
+)
+
+// settingSettings is what the program's flags were when it last started.
+const settingSettings = "settings"
+
+// SetSettings stores the program's effective settings (JSON) for status.
+func (s *Service) SetSettings(settings []byte) error {
+	return s.db.Update(func(tx *meta.Tx) error { return tx.Set(settingSettings, settings) })
+}
+
+// A Status is what an administrator can know of a service: sizes and settings,
+// no names.
+type Status struct {
+	Organisation  string          `json:"organisation"` // its identifier, or empty before there is one
+	Address       string          `json:"address"`
+	Connector     string          `json:"connector"` // "allowed" or "not allowed"
+	Regions       int64           `json:"regions"`
+	Records       int64           `json:"records"`
+	Objects       int64           `json:"objects"`
+	ObjectBytes   int64           `json:"object_bytes"`
+	Unpinned      int64           `json:"unpinned"`
+	UnpinnedBytes int64           `json:"unpinned_bytes"`
+	LastEntry     time.Time       `json:"last_record"`
+	Settings      json.RawMessage `json:"settings"`
+}
+
+// ReadStatus reads the status of the service whose data lie in dir, running or
+// not.
+func ReadStatus(dir string) (Status, error) {
+	db, err := meta.Open(filepath.Join(dir, databaseName))
+	if err != nil {
+		return Status{}, err
+	}
+	defer db.Close()
+	c, err := db.Count()
+	if err != nil {
+		return Status{}, err
+	}
+	out := Status{Records: c.Records, Objects: c.Objects, ObjectBytes: c.ObjectBytes, Unpinned: c.Unpinned, UnpinnedBytes: c.UnpinnedBytes,
+		Connector: "not allowed", Settings: json.RawMessage("null")}
+	logs, err := db.Logs()
+	if err != nil {
+		return Status{}, err
+	}
+	for _, l := range logs {
+		if l.ID.Kind == signet.DirectoryLog {
+			out.Organisation = signet.OrgID(l.ID.ID).String()
+		} else {
+			out.Regions++
+		}
+		if t := time.UnixMilli(l.Time).UTC(); t.After(out.LastEntry) {
+			out.LastEntry = t
+		}
+	}
+	for name, use := range map[string]func([]byte){
+		settingAddress:   func(b []byte) { out.Address = string(b) },
+		settingConnector: func(b []byte) { out.Connector = string(b) },
+		settingSettings:  func(b []byte) { out.Settings = b },
+	} {
+		b, err := db.Setting(name)
+		if errors.Is(err, signet.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return Status{}, err
+		}
+		use(b)
+	}
+	return out, nil
+}
+
+// A Metric is a number for a monitoring system.
+type Metric struct {
+	Name, Help, Type string
+	Value            int64
+}
+
+// counters count what the committer did.
+type counters struct{ commits, records, refused, failures atomic.Int64 }
+
+// Metrics returns the service's numbers since it started.
+func (s *Service) Metrics() []Metric {
+	s.mu.RLock()
+	logs, waiters := len(s.logs), len(s.waiters)
+	s.mu.RUnlock()
+	s.uploads.mu.Lock()
+	pending, bytes := len(s.uploads.pending), s.uploads.bytes
+	s.uploads.mu.Unlock()
+	return []Metric{
+		{"signet_commits_total", "Transactions that took records.", "counter", s.counters.commits.Load()},
+		{"signet_records_total", "Records taken.", "counter", s.counters.records.Load()},
+		{"signet_refused_total", "Records refused.", "counter", s.counters.refused.Load()},
+		{"signet_commit_failures_total", "Transactions that failed.", "counter", s.counters.failures.Load()},
+		{"signet_logs", "Logs, the directory included.", "gauge", int64(logs)},
+		{"signet_waiting_streams", "Devices that wait for news.", "gauge", int64(waiters)},
+		{"signet_unindexed_objects", "Objects stored and not yet indexed.", "gauge", int64(pending)},
+		{"signet_unindexed_bytes", "Bytes of objects stored and not yet indexed.", "gauge", bytes},
+	}
+}
