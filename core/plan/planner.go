@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"signet"
+	"signet/core/key"
 	"signet/core/tree"
 )
 
@@ -200,8 +201,13 @@ func (p *planner) boundTo(n id, l Local, copies map[id][]id) (to id, keepBase bo
 		return n, true
 	}
 	// A creation that replay gave to another node.
-	if other, ok := p.in.Remote.Node(n); ok && other.ID != n && p.free(other.ID) && !other.Deleted {
-		return other.ID, false
+	if other, ok := p.in.Remote.Node(n); ok && other.ID != n && !other.Deleted {
+		if p.free(other.ID) {
+			return other.ID, false
+		}
+		// The disk has both: this one needs an id that is not spoken for.
+		h := key.Sum(key.LabelNode, n[:], other.ID[:], p.in.Device[:])
+		return id(h[:16]), false
 	}
 	here := place{l.Parent, l.Name}
 	if m, ok := p.lostAt(here, l.Type); ok {

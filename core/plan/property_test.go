@@ -142,7 +142,7 @@ func (d *device) blur(rt *rapid.T) {
 	for _, n := range append(sortedKeys(d.disk), id{}) {
 		switch rapid.IntRange(0, 15).Draw(rt, "blur") {
 		case 0:
-			d.unsettled[n] = true
+			d.unsettled[n] = d.disk[n].Type == tree.File
 		case 1:
 			d.incomplete[n] = true
 		}

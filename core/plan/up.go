@@ -45,12 +45,26 @@ func (p *planner) compare() {
 		}
 		p.agree(n, b)
 	}
-	for _, n := range sortedKeys(p.base) {
-		if !p.free(n) {
-			continue
-		}
-		if _, live := p.remote[n]; !live && p.absence(n) == gone {
-			p.forget(n) // both deleted it
+	p.forgetGone()
+}
+
+// forgetGone forgets what both deleted: folders after all that was in them,
+// for they are the evidence of what became of it.
+func (p *planner) forgetGone() {
+	inside := map[id]int{}
+	for _, b := range p.base {
+		inside[b.Parent]++
+	}
+	for again := true; again; {
+		again = false
+		for _, n := range sortedKeys(p.base) {
+			if _, live := p.remote[n]; live || !p.free(n) || inside[n] > 0 || p.absence(n) != gone {
+				continue
+			}
+			up := p.base[n].Parent
+			p.forget(n)
+			inside[up]--
+			again = again || inside[up] == 0 && up != signet.RootNode
 		}
 	}
 }
@@ -335,10 +349,19 @@ func (p *planner) upAttr(n id, l Local) {
 // upDeletes deletes what is gone from disk and unchanged in the journal. A
 // folder goes with everything below it if all of that does.
 func (p *planner) upDeletes() {
+	// Where others moved or changed a folder that was deleted here, it comes
+	// back as it was, with what it held: replay does the same.
+	back := map[id]bool{}
+	for _, n := range p.order {
+		up := p.remote[n].Parent
+		if b, known := p.base[up]; up != signet.RootNode && p.free(up) && known {
+			back[n] = back[up] || !p.unchanged(p.remote[up], b)
+		}
+	}
 	for i := len(p.order) - 1; i >= 0; i-- { // children before parents
 		n := p.order[i]
 		b, known := p.base[n]
-		if !known || !p.free(n) || p.absence(n) != gone || !p.unchanged(p.remote[n], b) {
+		if !known || !p.free(n) || p.absence(n) != gone || back[n] || !p.unchanged(p.remote[n], b) {
 			continue
 		}
 		all := true

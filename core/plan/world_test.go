@@ -409,7 +409,7 @@ func (w *world) settle() {
 func (w *world) shows(d *device) {
 	w.t.Helper()
 	if d.tree.Len() != len(d.disk) {
-		w.t.Fatalf("%s: %d nodes on disk, %d in the journal", d.name, len(d.disk), d.tree.Len())
+		w.t.Fatalf("%s: %d nodes on disk, %d in the journal; plans %s\n%s\n%s", d.name, len(d.disk), d.tree.Len(), d.plan().text(), d.list(), journalText(d.tree))
 	}
 	for _, n := range d.tree.Walk() {
 		l, ok := d.disk[n.ID]

@@ -185,9 +185,10 @@ func (r *replay) create() {
 		}
 		// Two devices made the same at the same place, and neither knew of the
 		// other's: one node. A writer that knew means a second one, or is
-		// about to move the first away.
+		// about to move the first away; one that was moved here since, it may
+		// have elsewhere.
 		twin := r.child(parent, name)
-		if twin != nil && r.same(twin) && twin.place.pos > r.op.Seen && twin.place.device != r.device {
+		if twin != nil && r.same(twin) && *twin.place == *twin.content && twin.place.pos > r.op.Seen && twin.place.device != r.device {
 			r.alias(r.op.Node, twin)
 			r.redirect(twin)
 			r.done(Adopted, "", twin)

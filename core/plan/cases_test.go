@@ -1,0 +1,251 @@
+package plan
+
+import (
+	"strings"
+	"testing"
+
+	"signet/core/tree"
+)
+
+// cases of two devices: what both have, what each does without knowing of the
+// other, in the order in which they commit, and what both disks show then.
+// "CC" stands for the suffix of a conflict copy.
+var cases = []struct {
+	name     string
+	start    func(a *device)
+	ann, ben func(d *device)
+	want     string
+}{
+	{"edit and edit", write("f", "0"), write("f", "1"), write("f", "2"), "f CC: 2\nf: 1"},
+	{"edit to the same", write("f", "0"), write("f", "1"), write("f", "1"), "f: 1"},
+	{"save and save", write("f", "0"), save("f", "1"), save("f", "2"), "f CC: 2\nf: 1"},
+	{"create and create", none, write("f", "1"), write("f", "2"), "f CC: 2\nf: 1"},
+	{"create the same", none, write("f", "1"), write("f", "1"), "f: 1"},
+	{"create the same folder", none, do(mkdir("d"), write("d/a", "1")), do(mkdir("d"), write("d/b", "2")), "d/\nd/a: 1\nd/b: 2"},
+	{"chmod and edit", write("f", "0"), chmod("f"), write("f", "1"), "f: 1 (x)"},
+	{"edit and delete", write("f", "0"), write("f", "1"), rm("f"), "f: 1"},
+	{"delete and edit", write("f", "0"), rm("f"), write("f", "1"), "f: 1"},
+	{"delete, recreate, and edit", write("f", "0"), do(rm("f"), step, write("f", "new")), write("f", "1"), "f CC: new\nf: 1"},
+	{"delete and delete", write("f", "0"), rm("f"), rm("f"), ""},
+	{"delete folder and edit inside", do(mkdir("d"), write("d/a", "0"), write("d/b", "0")), rm("d"), write("d/a", "1"), "d/\nd/a: 1"},
+	{"edit inside and delete folder", do(mkdir("d"), write("d/a", "0"), write("d/b", "0")), write("d/a", "1"), rm("d"), "d/\nd/a: 1"},
+	{"delete folder and add inside", do(mkdir("d"), write("d/a", "0")), rm("d"), write("d/b", "1"), "d/\nd/b: 1"},
+	{"create and delete at once", none, do(write("f", "0"), rm("f")), none, ""},
+	{"move and edit", write("f", "0"), mv("f", "g"), write("f", "1"), "g: 1"},
+	{"edit and move", write("f", "0"), write("f", "1"), mv("f", "g"), "g: 1"},
+	{"move folder and edit child", do(mkdir("d"), write("d/a", "0")), mv("d", "e"), write("d/a", "1"), "e/\ne/a: 1"},
+	{"rename and edit in one", write("f", "0"), do(mv("f", "g"), write("g", "1")), none, "g: 1"},
+	{"move where another creates", write("x", "0"), mv("x", "y"), write("y", "1"), "y CC: 1\ny: 0"},
+	{"create where another moves", write("x", "0"), write("y", "1"), mv("x", "y"), "y CC: 0\ny: 1"},
+	{"move over another", do(write("x", "0"), write("y", "1")), mv("x", "y"), none, "y: 0"},
+	{"move to two places", write("f", "0"), mv("f", "a"), mv("f", "b"), "a: 0"},
+	{"move to the same place", write("f", "0"), mv("f", "a"), mv("f", "a"), "a: 0"},
+	{"two to one place", do(write("x", "0"), write("z", "1")), mv("x", "y"), mv("z", "y"), "y CC: 1\ny: 0"},
+	{"swap", do(write("a", "1"), write("b", "2")), do(mv("a", "t"), mv("b", "a"), mv("t", "b")), none, "a: 2\nb: 1"},
+	{"rotation", do(write("a", "1"), write("b", "2"), write("c", "3")),
+		do(mv("c", "t"), mv("b", "c"), mv("a", "b"), mv("t", "a")), none, "a: 3\nb: 1\nc: 2"},
+	{"log rotation", do(write("a", "1"), write("b", "2")), do(mv("b", "c"), mv("a", "b"), write("a", "3")), none, "a: 3\nb: 1\nc: 2"},
+	{"log rotation with equal bytes", do(write("a", "1")), do(mv("a", "b"), write("a", "1")), none, "a: 1\nb: 1"},
+	{"folder moved, made again, some moved back", do(mkdir("A"), write("A/1", "1"), write("A/2", "2")),
+		do(mv("A", "B"), mkdir("A"), mv("B/1", "A/1")), none, "A/\nA/1: 1\nB/\nB/2: 2"},
+	{"folder moved below its successor", do(mkdir("A"), write("A/1", "1")),
+		do(mv("A", "t"), mkdir("A"), mv("t", "A/old")), none, "A/\nA/old/\nA/old/1: 1"},
+	{"rename folder and child", do(mkdir("d"), write("d/a", "0")), do(mv("d/a", "d/b"), mv("d", "e")), none, "e/\ne/b: 0"},
+	{"rename folder and, elsewhere, child", do(mkdir("d"), write("d/a", "0")), mv("d", "e"), mv("d/a", "d/b"), "e/\ne/b: 0"},
+	{"inversion", do(mkdir("A"), mkdir("A/B"), write("A/B/x", "0")), do(mv("A/B", "B"), mv("A", "B/A")), none, "B/\nB/A/\nB/x: 0"},
+	{"inversion against edit", do(mkdir("A"), mkdir("A/B"), write("A/B/x", "0")), do(mv("A/B", "B"), mv("A", "B/A")), write("A/B/x", "1"), "B/\nB/A/\nB/x: 1"},
+	{"there and back", write("f", "0"), do(mv("f", "g"), mv("g", "f")), none, "f: 0"},
+	{"into each other", do(mkdir("X"), mkdir("Y")), mv("X", "Y/X"), mv("Y", "X/Y"), "Y/\nY/X/"},
+	{"move folder and delete it", do(mkdir("d"), write("d/a", "0")), mv("d", "e"), rm("d"), "e/\ne/a: 0"},
+	{"delete folder and move it", do(mkdir("d"), write("d/a", "0")), rm("d"), mv("d", "e"), "e/\ne/a: 0"},
+	{"delete folder and move into it", do(mkdir("d"), write("f", "0")), rm("d"), mv("f", "d/f"), "d/\nd/f: 0"},
+	{"move into folder and delete it", do(mkdir("d"), write("f", "0")), mv("f", "d/f"), rm("d"), "d/\nd/f: 0"},
+	{"file to folder", write("f", "0"), do(rm("f"), mkdir("f"), write("f/a", "1")), none, "f/\nf/a: 1"},
+	{"folder to file", do(mkdir("d"), write("d/a", "0")), do(rm("d"), write("d", "1")), none, "d: 1"},
+	{"folder to file while another adds", do(mkdir("d"), write("d/a", "0")), do(rm("d"), write("d", "1")), write("d/b", "2"), "d CC: 1\nd/\nd/b: 2"},
+	{"edit, and elsewhere rename and a folder", write("a", "0"), write("a", "1"), do(mv("a", "b"), mkdir("a")), "a/\nb: 1"},
+	{"file to link", write("f", "0"), do(rm("f"), symlink("f", "t")), none, "f -> t"},
+	{"link to another target", symlink("f", "t"), do(rm("f"), symlink("f", "u")), none, "f -> u"},
+}
+
+type deed = func(*device)
+
+func none(*device) {}
+
+// step lets the device look and commit in between.
+func step(d *device) { d.commit(d.turn().Up, false); d.pull() }
+
+func (d *device) turn() *Plan {
+	p := d.plan()
+	d.note(p)
+	d.apply(p.Down)
+	return p
+}
+
+func write(path, s string) deed   { return func(d *device) { d.write(path, s) } }
+func save(path, s string) deed    { return func(d *device) { d.save(path, s) } }
+func mkdir(path string) deed      { return func(d *device) { d.mkdir(path) } }
+func mv(from, to string) deed     { return func(d *device) { d.mv(from, to) } }
+func rm(path string) deed         { return func(d *device) { d.rm(path) } }
+func chmod(path string) deed      { return func(d *device) { d.chmod(path, 0o755) } }
+func symlink(path, t string) deed { return func(d *device) { d.symlink(path, t) } }
+
+func do(deeds ...deed) deed {
+	return func(d *device) {
+		for _, f := range deeds {
+			f(d)
+		}
+	}
+}
+
+// conflictsShort replaces the suffixes of conflict copies by " CC".
+func conflictsShort(lines []string) string {
+	for i, l := range lines {
+		for {
+			a := strings.Index(l, " (conflict ")
+			if a < 0 {
+				break
+			}
+			z := strings.IndexByte(l[a:], ')')
+			l = l[:a] + " CC" + l[a+z+1:]
+		}
+		lines[i] = l
+	}
+	return strings.Join(lines, "\n")
+}
+
+func TestTwoDevices(t *testing.T) {
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld(t, "ann", "ben")
+			ann, ben := w.devices[0], w.devices[1]
+			c.start(ann)
+			w.settle()
+			c.ann(ann)
+			c.ben(ben)
+			ann.commit(ann.turn().Up, false)
+			ben.commit(ben.turn().Up, false) // without having pulled
+			w.settle()
+			if got := conflictsShort(ann.lines()); got != c.want {
+				t.Errorf("got\n%s\nwant\n%s", got, c.want)
+			}
+		})
+	}
+}
+
+// The same three changes committed in all orders lead all devices to one tree.
+func TestThreeDevicesInAllOrders(t *testing.T) {
+	deeds := []deed{mv("d", "e"), write("d/a", "1"), do(rm("d/b"), mv("d/a", "a")), rm("d"), do(mkdir("d/s"), mv("d/a", "d/s/a")), write("d/n", "9")}
+	for i := range deeds {
+		for j := range deeds {
+			for k := range deeds {
+				w := newWorld(t, "ann", "ben", "cas")
+				do(mkdir("d"), write("d/a", "0"), write("d/b", "0"))(w.devices[0])
+				w.settle()
+				for n, x := range []int{i, j, k} {
+					deeds[x](w.devices[n])
+				}
+				for _, d := range w.devices {
+					d.commit(d.turn().Up, false)
+				}
+				w.settle()
+			}
+		}
+	}
+}
+
+func TestIndexLostAdoptsWhatIsEqual(t *testing.T) {
+	w := newWorld(t, "ann", "ben")
+	ann, ben := w.devices[0], w.devices[1]
+	do(mkdir("d"), write("d/a", "1"), write("d/b", "2"), symlink("d/l", "x"))(ann)
+	w.settle()
+	fresh := map[id]id{}
+	for n := range ben.disk {
+		fresh[n] = w.newID()
+	}
+	disk := map[id]Local{}
+	for n, l := range ben.disk {
+		if to, ok := fresh[l.Parent]; ok {
+			l.Parent = to
+		}
+		disk[fresh[n]] = l
+	}
+	ben.disk, ben.base = disk, map[id]Base{}
+	before := len(w.journal)
+	w.settle()
+	if len(w.journal) != before {
+		t.Errorf("a lost index made operations:\n%s", ben.list())
+	}
+}
+
+func TestAbsenceBelowAnUnlistedFolderIsNoDeletion(t *testing.T) {
+	w := newWorld(t, "ann", "ben")
+	ann := w.devices[0]
+	do(mkdir("d"), write("d/a", "1"))(ann)
+	w.settle()
+	ann.rm("d/a")
+	ann.incomplete = map[id]bool{ann.must("d"): true}
+	if p := ann.plan(); !p.Empty() || len(p.Held) != 1 || p.Held[0].Why != Unlisted {
+		t.Errorf("plan: %s", p.text())
+	}
+}
+
+func TestUnsynchedThingInTheWayIsNoDeletion(t *testing.T) {
+	w := newWorld(t, "ann", "ben")
+	ann := w.devices[0]
+	write("f", "1")(ann)
+	w.settle()
+	ann.rm("f")
+	ann.disk[w.newID()] = Local{Name: "f", Type: tree.Other}
+	if p := ann.plan(); !p.Empty() || len(p.Held) != 1 || p.Held[0].Why != Unsynched {
+		t.Errorf("plan: %s", p.text())
+	}
+}
+
+func TestGuardCountsAndHolds(t *testing.T) {
+	w := newWorld(t, "ann", "ben")
+	ann, ben := w.devices[0], w.devices[1]
+	do(mkdir("d"), write("d/a", "1"), write("d/b", "2"), write("c", "3"))(ann)
+	w.settle()
+	ann.rm("d")
+	ann.holdUp = true
+	p := ann.plan()
+	if !p.Empty() || p.Guard != (Guard{Up: 2, Total: 3}) {
+		t.Errorf("held: %v %s", p.Guard, p.text())
+	}
+	ann.holdUp = false
+	if p = ann.sync(); len(p.Up) != 1 || !p.Up[0].Whole {
+		t.Errorf("let through: %s", p.text())
+	}
+	ben.holdDown = true
+	if p = ben.sync(); !p.Empty() || p.Guard.Down != 2 {
+		t.Errorf("held below: %v %s", p.Guard, p.text())
+	}
+	ben.holdDown = false
+	w.settle()
+	for _, c := range []struct {
+		n, total int
+		want     bool
+	}{{100, 200, false}, {101, 200, true}, {101, 1000, false}, {251, 1000, true}, {10, 10, true}, {9, 9, false}} {
+		if Exceeds(c.n, c.total) != c.want {
+			t.Errorf("%d of %d", c.n, c.total)
+		}
+	}
+}
+
+func TestRenamedFolderIsOneOperation(t *testing.T) {
+	w := newWorld(t, "ann", "ben")
+	ann, ben := w.devices[0], w.devices[1]
+	mkdir("d")(ann)
+	for _, n := range strings.Split("abcdefghij", "") {
+		ann.write("d/"+n, n)
+	}
+	w.settle()
+	ann.mv("d", "e")
+	if p := ann.sync(); len(p.Up) != 1 {
+		t.Errorf("sent %s", p.text())
+	}
+	if p := ben.sync(); len(p.Down) != 1 || p.Down[0].Verb != Move {
+		t.Errorf("done %s", p.text())
+	}
+}
