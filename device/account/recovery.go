@@ -13,21 +13,24 @@ import (
 	"signet/device/keystore"
 )
 
-// NewRecovery makes a recovery kit and adds its device to the ring. The kit
-// must be on paper, or in its file, before keep returns: only then the ring
-// gets to know its keys, so that no ring has a recovery device whose kit
-// nobody holds.
-func NewRecovery(ctx context.Context, a *Account, self region.Self, dir Directory, now time.Time, keep func(kit enrol.RecoveryKit) error) (signet.DeviceID, error) {
-	kit := enrol.RecoveryKit{Service: a.Service, Org: a.Org, Ring: a.Ring, LogKeys: a.LogKeys, Certificate: a.Certificate,
+// NewKit makes a recovery kit, which the ring does not know yet. The caller has
+// it on paper or in a file before AddRecovery, so that no ring has a recovery
+// device whose kit nobody holds.
+func NewKit(a *Account, now time.Time) enrol.RecoveryKit {
+	return enrol.RecoveryKit{Service: a.Service, Org: a.Org, Ring: a.Ring, LogKeys: a.LogKeys, Certificate: a.Certificate,
 		Made: now.UTC().Truncate(time.Second), Secret: enrol.NewRecoverySecret()}
+}
+
+// AddRecovery adds a kit's device to the ring.
+func AddRecovery(ctx context.Context, self region.Self, dir Directory, kit enrol.RecoveryKit) (signet.DeviceID, error) {
+	if kit.Org != self.Org || kit.Ring != self.Ring {
+		return signet.DeviceID{}, fmt.Errorf("recovery: the kit is for another ring: %w", enrol.ErrKit)
+	}
 	keys, paper, err := recoveryDevice(kit)
 	if err != nil {
 		return signet.DeviceID{}, err
 	}
-	if err := keep(kit); err != nil {
-		return signet.DeviceID{}, err
-	}
-	reverse, err := ring.SignNewcomer(keys.Signer(), a.Org, a.Ring, paper)
+	reverse, err := ring.SignNewcomer(keys.Signer(), self.Org, self.Ring, paper)
 	if err != nil {
 		return signet.DeviceID{}, err
 	}

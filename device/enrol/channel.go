@@ -132,8 +132,8 @@ func (c *channel) receive(ctx context.Context, step byte) ([]byte, error) {
 // A Code is the six digits that both devices show.
 type Code uint32
 
-// String is the code as people compare it: "042 517".
-func (c Code) String() string { return fmt.Sprintf("%03d %03d", uint32(c)/1000, uint32(c)%1000) }
+// String is the code as people compare it: "042517".
+func (c Code) String() string { return fmt.Sprintf("%06d", uint32(c)) }
 
 // code follows from all that was said. Neither end can steer it: the newcomer
 // had committed to its part before it saw the giver's, and the giver sent its
