@@ -113,7 +113,8 @@ type Log interface {
 	// Wait calls each with a page for every log of heads that has grown past
 	// the size given, now and as it happens, until ctx ends or each fails.
 	// A log that the service starts to offer to this device later (a new
-	// region) comes with From 0.
+	// region) comes with From 0. When what there was at the beginning is
+	// through, an empty page of the directory says so, once.
 	Wait(ctx context.Context, heads map[LogID]uint64, each func(Page) error) error
 }
 
@@ -121,12 +122,12 @@ type Log interface {
 type Chunks interface {
 	// Have returns those of ids that the service lacks in region.
 	Have(ctx context.Context, region RegionID, ids []ObjectID) (missing []ObjectID, err error)
-	// Put stores objects. Their durability is the business of the entry that
+	// Put stores objects, which it only borrows. Their durability is the business of the entry that
 	// names them: until one does, the service may forget them.
 	Put(ctx context.Context, region RegionID, objects [][]byte) error
 	// Get calls each once for every id, in any order, with bytes that need
 	// not be what the id promises: the caller checks. object is valid only
-	// during the call. An id that the service lacks is ErrNotFound.
+	// during the call, and calls do not overlap. An id that the service lacks is ErrNotFound.
 	Get(ctx context.Context, region RegionID, ids []ObjectID, each func(id ObjectID, object []byte) error) error
 }
 

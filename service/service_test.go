@@ -523,8 +523,12 @@ func TestWaitBringsRecordsAndNewRegions(t *testing.T) {
 	defer cancel()
 	pages := make(chan signet.Page, 100)
 	go other.session.Wait(ctx, map[signet.LogID]uint64{signet.Directory(b.org()): dirSize}, func(p signet.Page) error { pages <- p; return nil })
-	w := d.newRegion(1)
 	p := <-pages
+	if p.Log.Kind != signet.DirectoryLog || len(p.Records) != 0 {
+		t.Fatalf("not told that what was there is through: %s, %d records", p.Log, len(p.Records))
+	}
+	w := d.newRegion(1)
+	p = <-pages
 	if p.Log != w.log() || p.From != 0 || len(p.Records) != 1 || len(p.Records[0].Head) == 0 || len(p.Records[0].Blob) == 0 {
 		t.Fatalf("first page: %s from %d, %d records", p.Log, p.From, len(p.Records))
 	}

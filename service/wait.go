@@ -66,7 +66,7 @@ func (x *session) Wait(ctx context.Context, heads map[signet.LogID]uint64, each 
 		delete(x.waiters, w)
 		x.mu.Unlock()
 	}()
-	for {
+	for first := true; ; first = false {
 		dirty, all := w.take()
 		if err := x.check(all); err != nil {
 			return err
@@ -79,12 +79,38 @@ func (x *session) Wait(ctx context.Context, heads map[signet.LogID]uint64, each 
 				return err
 			}
 		}
+		if first {
+			if err := x.caughtUp(next, each); err != nil {
+				return err
+			}
+		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-w.bell:
 		}
 	}
+}
+
+// caughtUp tells a waiter that what there was is through.
+func (x *session) caughtUp(next map[signet.LogID]uint64, each func(signet.Page) error) error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for id, h := range x.logs {
+		if id.Kind != signet.DirectoryLog {
+			continue
+		}
+		c, err := x.fulls.checkpoint(h, x.config.Key)
+		if err != nil {
+			return err
+		}
+		page := signet.Page{Log: id, From: next[id], Checkpoint: c.Bytes()}
+		x.mu.Unlock()
+		err = each(page)
+		x.mu.Lock()
+		return err
+	}
+	return nil
 }
 
 // check is active, asked where the directory may have changed.

@@ -49,6 +49,7 @@ func Run(t *testing.T, open func(t *testing.T) Subject) {
 		{"ReadOfAnUnknownLogIsRefused", readUnknown},
 		{"WaitShowsWhatIsThereAndWakesOnAppend", waitWakes},
 		{"WaitOffersNewLogs", waitOffers},
+		{"WaitSaysWhenWhatWasThereIsThrough", waitSays},
 		{"WaitEndsWithItsCallbackAndItsContext", waitEnds},
 		{"PutObjectsAreHadAndGot", putGet},
 		{"BigObjectsComeBack", bigObjects},
@@ -246,6 +247,21 @@ func waitOffers(t *testing.T, s Subject) {
 	})
 	if !errors.Is(err, errEnough) {
 		t.Fatalf("wait ended with %v", err)
+	}
+}
+
+func waitSays(t *testing.T, s Subject) {
+	s.add(t)
+	seen := false
+	err := s.Second.Wait(within(t), nil, func(p signet.Page) error {
+		seen = seen || p.Log == s.Log && len(p.Records) > 0
+		if p.Log.Kind == signet.DirectoryLog && len(p.Records) == 0 {
+			return errEnough
+		}
+		return nil
+	})
+	if !errors.Is(err, errEnough) || !seen {
+		t.Fatalf("wait ended with %v; the log was shown before: %v", err, seen)
 	}
 }
 

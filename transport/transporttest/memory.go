@@ -244,19 +244,22 @@ func (s *session) Wait(ctx context.Context, heads map[signet.LogID]uint64, each 
 	if heads == nil {
 		heads = make(map[signet.LogID]uint64)
 	}
-	for {
+	for first := true; ; first = false {
 		var pages []signet.Page
 		var gone error
 		err := s.m.await(ctx, func() bool {
 			for l, log := range s.m.logs {
 				size, known := heads[l]
-				if uint64(len(log.records)) > size || !known {
+				if uint64(len(log.records)) > size || !known && l.Kind != signet.DirectoryLog {
 					p := s.m.page(l, size, signet.Whole)
 					heads[l] = size + uint64(len(p.Records))
 					pages = append(pages, p)
 				}
 			}
 			gone = s.allowed()
+			if first {
+				pages = append(pages, s.m.caughtUp(heads))
+			}
 			return gone != nil || len(pages) > 0
 		})
 		if err != nil {
@@ -271,6 +274,14 @@ func (s *session) Wait(ctx context.Context, heads map[signet.LogID]uint64, each 
 			}
 		}
 	}
+}
+
+// caughtUp is the empty page of the directory that ends what there was.
+func (m *Memory) caughtUp(heads map[signet.LogID]uint64) signet.Page {
+	d := signet.Directory(m.Org)
+	p := m.page(d, heads[d], signet.LeafOnly)
+	p.Records = nil
+	return p
 }
 
 // Have implements signet.Chunks.

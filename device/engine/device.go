@@ -1,0 +1,379 @@
+// Package engine is the loop that keeps local folders in step with regions:
+// observe, plan, commit, follow, apply.
+//
+// It promises that nothing settled is lost: what it replaces or removes on the
+// disk was looked at in the same moment and is kept in the volume's trash, what
+// it puts on the service is durable there before the index says so, and absence
+// is read as deletion only below folders that were listed completely in a
+// volume whose root marker is in place. It stores observations, never pending
+// work: what a crash interrupts, the first turn after it plans again. It does
+// not decide conflicts: the replay of the journal does, alike on every device.
+//
+// One goroutine per volume turns the loop; hashing, sealing and transfers are
+// workers that hand values back to it. The directory and the open regions are
+// shared, under the Device's lock.
+//
+// Design: doc/design; background of every guard: ARCHITECTURE.md.
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"signet"
+	"signet/core/chain"
+	"signet/core/journal"
+	"signet/core/region"
+	"signet/core/ring"
+	"signet/core/wire"
+)
+
+// A Service is the service as the engine sees it.
+type Service interface {
+	signet.Log
+	signet.Chunks
+	PutRecord(ctx context.Context, record []byte) error
+	Records(ctx context.Context, owner [32]byte) ([][]byte, error)
+}
+
+// Config is what a Device needs. Now and every other function may be called
+// from several goroutines.
+type Config struct {
+	Self    region.Self
+	Service Service
+	Store   *Store
+	Now     func() time.Time
+	// Alarm is called once for each new alarm, with evidence where there is
+	// some, and returns where it kept it.
+	Alarm func(kind, message string, evidence []byte) (file string)
+	// LogKeys is the hash of the service's log keys that this device pinned.
+	LogKeys signet.Hash
+	Owner   bool
+	// OpenVolume opens the folder of a volume; how, the engine does not know.
+	OpenVolume func(dir string) (Volume, error)
+	Classify   Classify
+}
+
+// A Device is this device at work: its directory, its regions, its volumes.
+type Device struct {
+	Config
+
+	mu         sync.Mutex // guards all below, and the regions themselves
+	dir        journal.Directory
+	dirHead    chain.Follower
+	dirPending []signet.Record // taken, not covered by a checkpoint yet
+	keys       *region.Keys
+	regions    map[signet.RegionID]*openRegion
+	volumes    map[string]*volume
+	alarms     []Alarm
+	online     bool  // the stream of the service is open
+	lastErr    error // why not
+
+	changed chan struct{} // closed and replaced whenever something a waiter may care about changed
+}
+
+// An Alarm is something that was not verified. It stays until a person
+// acknowledges it.
+type Alarm struct {
+	Kind     string    `json:"kind"`
+	Message  string    `json:"message"`
+	Evidence string    `json:"evidence,omitempty"` // a file
+	Since    time.Time `json:"since"`
+	Region   string    `json:"region,omitempty"`
+}
+
+// Open replays what the store holds, and verifies it again.
+func Open(c Config) (*Device, error) {
+	d := &Device{Config: c, regions: map[signet.RegionID]*openRegion{}, volumes: map[string]*volume{},
+		changed: make(chan struct{})}
+	d.dir = journal.Directory{State: ring.NewState(c.Self.Org), Tree: &chain.Tree{}}
+	d.dirHead.Log = signet.Directory(c.Self.Org)
+	if err := d.Store.records(d.dirHead.Log, 0, func(pos uint64, r signet.Record) error { return d.takeStatement(r) }); err != nil {
+		return nil, err
+	}
+	if err := d.restoreHead(&d.dirHead, d.dir.Tree); err != nil {
+		return nil, err
+	}
+	if err := d.openKeys(); err != nil && !errors.Is(err, region.ErrNoKey) {
+		return nil, err
+	}
+	if err := d.restoreRegions(); err != nil {
+		return nil, err
+	}
+	return d, d.restoreAlarms()
+}
+
+func (d *Device) now() int64 { return d.Now().UnixMilli() }
+
+// signal wakes whoever waits for a change. With the lock held.
+func (d *Device) signal() {
+	close(d.changed)
+	d.changed = make(chan struct{})
+}
+
+// Changed is closed at the next change of anything that status shows.
+func (d *Device) Changed() <-chan struct{} {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.changed
+}
+
+func (d *Device) openKeys() error {
+	k, err := region.OpenKeys(d.dir.State, &d.Self)
+	if err != nil {
+		return err
+	}
+	d.keys = k
+	return nil
+}
+
+// takeStatement replays the next record of the directory.
+func (d *Device) takeStatement(r signet.Record) error {
+	leaf, err := ring.ParseLeaf(r.Leaf)
+	if err != nil {
+		return fmt.Errorf("directory leaf %d: %w", d.dir.Size(), errors.Join(err, signet.ErrNotVerified))
+	}
+	first := d.dir.Size() == 0
+	if err := d.dir.Apply(leaf, r.Head, r.Blob); err != nil {
+		return notVerified(err)
+	}
+	if first && chain.KeysHash(d.dir.LogKey()) != d.LogKeys {
+		return fmt.Errorf("the root states other log keys than the invitation: %w", signet.ErrNotVerified)
+	}
+	d.dir.Tree.Append(r.Leaf)
+	return nil
+}
+
+// notVerified makes an alarm of an error for a record that the service should
+// not have taken: whatever the reason, it gave us an invalid one.
+func notVerified(err error) error {
+	if errors.Is(err, signet.ErrNotVerified) {
+		return err
+	}
+	return fmt.Errorf("%v: %w", err, signet.ErrNotVerified)
+}
+
+// headBytes is what the store keeps of a follower.
+func headBytes(f *chain.Follower) []byte {
+	var w wire.Writer
+	for _, c := range []*chain.Checkpoint{f.Last, f.Full} {
+		if c == nil {
+			w.Vec16(nil)
+		} else {
+			w.Vec16(c.Bytes())
+		}
+	}
+	return w.B
+}
+
+// restoreHead reads back a log's checkpoints. What they cover must be there:
+// records are written in the transaction that moves the head.
+func (d *Device) restoreHead(f *chain.Follower, t *chain.Tree) error {
+	b, err := d.Store.follower(f.Log)
+	if err != nil || b == nil {
+		return err
+	}
+	r := wire.NewReader(b)
+	last, full := r.Vec16(1<<16-1), r.Vec16(1<<16-1)
+	if err := r.Done(); err != nil {
+		return fmt.Errorf("index: head of %s: %w", f.Log, err)
+	}
+	for raw, to := range map[string]**chain.Checkpoint{string(last): &f.Last, string(full): &f.Full} {
+		if raw == "" {
+			continue
+		}
+		if *to, err = chain.Open([]byte(raw), f.Log, d.dir.LogKey()); err != nil {
+			return fmt.Errorf("index: head of %s: %w", f.Log, err)
+		}
+	}
+	if string(last) == string(full) {
+		f.Full = f.Last
+	}
+	if f.Last != nil && f.Last.Size <= t.Size() {
+		return f.Check(f.Last, t)
+	}
+	return nil
+}
+
+// SyncDirectory reads the directory up to the service's newest.
+func (d *Device) SyncDirectory(ctx context.Context) error {
+	for {
+		d.mu.Lock()
+		from, last := d.dir.Tree.Size(), d.dirHead.Last
+		d.mu.Unlock()
+		p, err := d.Service.Read(ctx, d.dirHead.Log, from, signet.Whole)
+		if err != nil {
+			return err
+		}
+		d.mu.Lock()
+		more, err := false, d.notBehind(last, p)
+		if err == nil {
+			more, err = d.takeDirectory(p)
+		}
+		d.mu.Unlock()
+		if err != nil || !more {
+			return d.raise(err, signet.RegionID{})
+		}
+	}
+}
+
+// takeDirectory takes a page of the directory; more says that the page's
+// checkpoint covers leaves that it did not bring. Nothing is stored before a
+// checkpoint covers it. With the lock held.
+func (d *Device) takeDirectory(p signet.Page) (more bool, err error) {
+	size := d.dir.Tree.Size()
+	if p.From > size {
+		return true, nil
+	}
+	for i, r := range p.Records {
+		if p.From+uint64(i) < size {
+			continue
+		}
+		if err := d.takeStatement(r); err != nil {
+			return false, d.undoDirectory(err)
+		}
+		d.dirPending = append(d.dirPending, r)
+	}
+	if d.dir.LogKey() == nil {
+		return false, fmt.Errorf("directory: empty: %w", signet.ErrNotVerified)
+	}
+	c, err := chain.Open(p.Checkpoint, d.dirHead.Log, d.dir.LogKey())
+	if err != nil {
+		return false, d.undoDirectory(err)
+	}
+	if c.Size > d.dir.Tree.Size() {
+		return true, nil
+	}
+	if err := d.acceptHead(&d.dirHead, c, d.dir.Tree); err != nil {
+		return false, d.undoDirectory(err)
+	}
+	fresh := d.dirPending
+	d.dirPending = nil
+	if err := d.storeHeads(d.dirHead.Log, &d.dirHead, d.dir.Tree.Size()-uint64(len(fresh)), fresh); err != nil {
+		return false, err
+	}
+	if len(fresh) == 0 {
+		return false, nil
+	}
+	if err := d.openKeys(); err != nil && !errors.Is(err, region.ErrNoKey) {
+		return false, err
+	}
+	d.signal()
+	for _, r := range d.regions {
+		r.wake()
+	}
+	return false, nil
+}
+
+// acceptHead moves a follower. An older answer that a newer one overtook is no
+// alarm by itself if it was signed before.
+func (d *Device) acceptHead(f *chain.Follower, c *chain.Checkpoint, t *chain.Tree) error {
+	if f.Last != nil && c.Size < f.Last.Size && c.Time <= f.Last.Time {
+		return f.Check(c, t)
+	}
+	return f.Accept(c, t)
+}
+
+// undoDirectory is for a page that did not verify: what was taken of it was
+// not stored, and the state in memory is replayed from what was.
+func (d *Device) undoDirectory(cause error) error {
+	d.dirPending = nil
+	s, t := ring.NewState(d.Self.Org), &chain.Tree{}
+	d.dir.State, d.dir.Tree = s, t
+	if err := d.Store.records(d.dirHead.Log, 0, func(_ uint64, r signet.Record) error { return d.takeStatement(r) }); err != nil {
+		return errors.Join(cause, err)
+	}
+	for _, r := range d.regions {
+		r.SetDirectory(d.dir)
+	}
+	return cause
+}
+
+func (d *Device) storeHeads(log signet.LogID, f *chain.Follower, from uint64, fresh []signet.Record) error {
+	return d.Store.write(func(b *batch) {
+		for i, r := range fresh {
+			b.record(log, from+uint64(i), r)
+		}
+		b.head(log, headBytes(f))
+	})
+}
+
+// AppendStatement signs a statement over the directory as it is, and appends
+// it. If another device's came first it reads that and signs again.
+func (d *Device) AppendStatement(ctx context.Context, build func(dir *ring.State, keys *region.Keys) (signet.Record, error)) error {
+	for try := 0; ; try++ {
+		if err := d.SyncDirectory(ctx); err != nil {
+			return err
+		}
+		d.mu.Lock()
+		rec, err := build(d.dir.State, d.keys)
+		d.mu.Unlock()
+		if err != nil {
+			return err
+		}
+		receipt, err := d.Service.Append(ctx, d.dirHead.Log, rec, d.now())
+		if errors.Is(err, signet.ErrConflict) && try < 10 {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if err := d.checkReceipt(d.dirHead.Log, receipt); err != nil {
+			return err
+		}
+		return d.SyncDirectory(ctx)
+	}
+}
+
+// checkReceipt verifies that a receipt acknowledges its leaf: a checkpoint
+// that covers it, and the proof.
+func (d *Device) checkReceipt(log signet.LogID, r signet.Receipt) error {
+	d.mu.Lock()
+	key := d.dir.LogKey()
+	d.mu.Unlock()
+	c, err := chain.Open(r.Checkpoint, log, key)
+	if err == nil {
+		err = chain.CheckInclusion(r.Proof, c.Size, c.Root, r.Position, chain.LeafHash(r.Leaf))
+	}
+	if err != nil {
+		return d.raise(fmt.Errorf("receipt for %s: %w", log, err), signet.RegionID{})
+	}
+	return nil
+}
+
+// Directory calls f with the directory and the ring's keys, which must not be
+// kept.
+func (d *Device) Directory(f func(dir *ring.State, keys *region.Keys)) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	f(d.dir.State, d.keys)
+}
+
+// DirectoryHead is the newest checkpoint of the directory; nil before the first.
+func (d *Device) DirectoryHead() *chain.Checkpoint {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.dirHead.Last
+}
+
+// FreshenRing rekeys the device's own ring if a revocation or sign-out left it
+// stale.
+func (d *Device) FreshenRing(ctx context.Context) error {
+	d.mu.Lock()
+	stale := d.keys != nil && d.Self.RingStale(d.dir.State)
+	d.mu.Unlock()
+	if !stale {
+		return nil
+	}
+	return d.AppendStatement(ctx, func(dir *ring.State, keys *region.Keys) (signet.Record, error) {
+		if !d.Self.RingStale(dir) {
+			return signet.Record{}, errFresh
+		}
+		return d.Self.RekeyRing(dir, keys, d.now())
+	})
+}
+
+var errFresh = errors.New("fresh already")

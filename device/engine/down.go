@@ -1,0 +1,597 @@
+package engine
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"signet"
+	"signet/core/plan"
+	"signet/core/seal"
+	"signet/core/tree"
+)
+
+// down carries out what a plan says about the disk, in its order. Content is
+// fetched in groups, made durable, then put in place; a name is durable before
+// the index says so. An action whose target is not what the plan saw is left:
+// the next turn looks again. did counts what was done.
+func (v *volume) down(ctx context.Context, actions []plan.Action) (did int, err error) {
+	until := v.d.Now().Add(slice)
+	var failed error
+	for len(actions) > 0 && failed == nil && (did == 0 || v.d.Now().Before(until)) {
+		var n int
+		if a := actions[0]; a.Verb == plan.Fetch || a.Verb == plan.Replace {
+			n = fetchRun(actions)
+			var done int
+			done, failed = v.fetch(ctx, actions[:n])
+			did += done
+		} else {
+			n = 1
+			ok, aerr := v.act(a)
+			if ok {
+				did++
+			}
+			failed = aerr
+		}
+		actions = actions[n:]
+	}
+	// Names first, then the index: a crash between leaves a disk that the next
+	// scan finds equal to the journal.
+	if serr := v.disk.Sync(context.WithoutCancel(ctx)); failed == nil {
+		failed = serr
+	}
+	return did, failed
+}
+
+// fetchRun is how many actions at the front fetch content, as many as are
+// fetched in one go.
+func fetchRun(actions []plan.Action) int {
+	n, size := 0, int64(0)
+	for _, a := range actions {
+		if a.Verb != plan.Fetch && a.Verb != plan.Replace || n >= 256 || n > 0 && size+a.Remote.Size > 64<<20 {
+			break
+		}
+		n++
+		size += a.Remote.Size
+	}
+	return n
+}
+
+// act does one action that fetches nothing.
+func (v *volume) act(a plan.Action) (done bool, err error) {
+	it := v.index.items[a.Node]
+	from, known := v.index.path(a.Node)
+	to, placed := v.index.place(a.Parent, a.Name)
+	switch a.Verb {
+	case plan.MkDir:
+		if !placed {
+			return false, nil
+		}
+		st, err := v.disk.Mkdir(to, a.Remote.Mode)
+		if err != nil {
+			return false, v.actFault(a, err)
+		}
+		v.index.put(&item{id: a.Node, parent: a.Parent, name: a.Name, stat: st})
+		delete(v.index.blind, a.Node) // just made, so known to be empty
+		return true, nil
+	case plan.Move:
+		if !placed || !known {
+			return false, nil
+		}
+		st, err := v.disk.Move(from, to, it.stat)
+		if err != nil {
+			return false, v.actFault(a, err)
+		}
+		v.index.move(it, a.Parent, a.Name)
+		v.keep(it, st)
+		v.count(func(c *Counters) { c.Moves++ })
+		return true, nil
+	case plan.SetAttr:
+		if !known {
+			return false, nil
+		}
+		mtime := a.Remote.MTime
+		if it.stat.Type == tree.Dir {
+			mtime = it.stat.MTime
+		}
+		st, err := v.disk.SetMeta(from, it.stat, a.Remote.Mode, mtime)
+		if err != nil {
+			return false, v.actFault(a, err)
+		}
+		v.keep(it, st)
+		return true, nil
+	case plan.Trash:
+		if !known {
+			return false, nil
+		}
+		if it.stat.Type == tree.Dir {
+			err = v.disk.RemoveDir(from)
+		} else {
+			err = v.disk.Trash(from, it.stat, trashID(a.Node))
+		}
+		if err != nil {
+			return false, v.actFault(a, err)
+		}
+		v.index.drop(it)
+		if it.stat.Type != tree.Dir {
+			v.deleted(1)
+		}
+		return true, nil
+	}
+	return false, fmt.Errorf("unknown action %s", a.Verb)
+}
+
+// keep takes in the stat of a thing that we changed ourselves: its bytes are
+// as they were.
+func (v *volume) keep(it *item, st tree.Stat) {
+	it.stat = st
+	v.index.refresh(it)
+}
+
+// actFault judges why an action failed. Where the disk shows something else
+// than the plan saw, it is looked at again.
+func (v *volume) actFault(a plan.Action, err error) error {
+	switch f := v.d.Classify(err); f {
+	case RootMissing, RootOther, NoRoom:
+		return err
+	default:
+		if it := v.index.items[a.Node]; it != nil {
+			v.lookAt(it)
+			if f == Trouble || f == Denied {
+				it.fault = &Problem{Kind: "unwritable", Message: err.Error()}
+				it.busy = v.d.Now().Add(settleMost)
+			}
+		}
+		if p, ok := v.index.path(a.Parent); ok && a.Name != "" {
+			v.want(p, a.Name)
+		}
+		return nil
+	}
+}
+
+// fetched is a file on its way to the disk.
+type fetched struct {
+	action plan.Action
+	path   string
+	staged Staged
+	err    error
+}
+
+// fetch brings the content of files, and links, to the disk.
+func (v *volume) fetch(ctx context.Context, actions []plan.Action) (did int, err error) {
+	if err := v.room(actions); err != nil {
+		return 0, err
+	}
+	list := make([]*fetched, 0, len(actions))
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(4)
+	for _, a := range actions {
+		f := &fetched{action: a}
+		var ok bool
+		if a.Verb == plan.Fetch {
+			f.path, ok = v.index.place(a.Parent, a.Name)
+		} else {
+			f.path, ok = v.index.path(a.Node)
+		}
+		if !ok {
+			continue
+		}
+		list = append(list, f)
+	}
+	small, large := v.split(list)
+	for _, group := range small {
+		g.Go(func() error { return v.fetchSmall(gctx, group) })
+	}
+	for _, f := range large {
+		g.Go(func() error { return v.fetchLarge(gctx, f) })
+	}
+	err = g.Wait()
+	defer func() {
+		for _, f := range list {
+			if f.staged != nil {
+				f.staged.Discard()
+			}
+		}
+	}()
+	if err != nil {
+		return 0, err
+	}
+	var ready []Staged
+	for _, f := range list {
+		if f.staged != nil {
+			ready = append(ready, f.staged)
+		}
+	}
+	if err := v.disk.Settle(ctx, ready); err != nil {
+		return 0, err
+	}
+	for _, f := range list {
+		ok, err := v.land(f)
+		if err != nil {
+			return did, err
+		}
+		if ok {
+			did++
+		}
+	}
+	return did, nil
+}
+
+// room keeps some of the disk free: downloads stop at a floor, uploads do not.
+func (v *volume) room(actions []plan.Action) error {
+	free, total, err := v.disk.Free()
+	if err != nil {
+		return nil // a disk that does not tell is tried
+	}
+	need := uint64(0)
+	for _, a := range actions {
+		need += uint64(max(a.Remote.Size, 0))
+	}
+	if floor := min(1<<30, total/100); need+floor > free {
+		return fmt.Errorf("%d bytes to download, %d free and %d of them kept: %w", need, free, floor, ErrNoRoom)
+	}
+	return nil
+}
+
+// ErrNoRoom says that a disk is too full to go on downloading.
+var ErrNoRoom = errors.New("not enough space on the disk")
+
+// land puts a fetched file or link in place.
+func (v *volume) land(f *fetched) (bool, error) {
+	a := f.action
+	it := v.index.items[a.Node]
+	var st tree.Stat
+	var err error
+	link := a.Remote.Type == tree.Link
+	switch {
+	case f.err != nil:
+		err = f.err
+	case a.Verb == plan.Fetch && link:
+		st, err = v.disk.Symlink(a.Remote.Target, f.path)
+	case a.Verb == plan.Fetch:
+		st, err = v.disk.Place(f.staged, f.path)
+	case it == nil:
+		return false, nil
+	case link:
+		st, err = v.disk.ReplaceLink(a.Remote.Target, f.path, it.stat, trashID(a.Node))
+	default:
+		st, err = v.disk.Replace(f.staged, f.path, it.stat, trashID(a.Node))
+	}
+	if err != nil {
+		return false, v.actFault(a, err)
+	}
+	f.staged = nil
+	if it == nil {
+		it = &item{id: a.Node, parent: a.Parent, name: a.Name}
+	} else if k := (fileKey{it.stat.Dev, it.stat.Inode}); v.index.byKey[k] == it {
+		delete(v.index.byKey, k)
+	}
+	it.stat, it.sha, it.fault = st, a.Remote.SHA256, nil
+	it.hashedAt = 0 // we wrote it ourselves: no window in which a change could hide
+	v.index.put(it)
+	v.count(func(c *Counters) { c.FilesDown++ })
+	if !a.Remote.ConflictOf.IsZero() {
+		v.count(func(c *Counters) { c.Conflicts++ })
+	}
+	return true, nil
+}
+
+// split sorts files into groups of small ones, whose objects are fetched in
+// one request, and large ones.
+func (v *volume) split(list []*fetched) (small [][]*fetched, large []*fetched) {
+	var group []*fetched
+	size := int64(0)
+	for _, f := range list {
+		if f.action.Remote.Type == tree.Link {
+			continue
+		}
+		c, err := seal.ParseContent(f.action.Remote.Data)
+		if err != nil {
+			f.err = err
+			continue
+		}
+		if c.Piece == nil && c.Size > 0 {
+			large = append(large, f)
+			continue
+		}
+		if size += c.Size; len(group) >= 64 || size > groupSize {
+			small, group, size = append(small, group), nil, c.Size
+		}
+		group = append(group, f)
+	}
+	if len(group) > 0 {
+		small = append(small, group)
+	}
+	return small, large
+}
+
+// fetchSmall fetches files of one piece each, or none.
+func (v *volume) fetchSmall(ctx context.Context, group []*fetched) error {
+	by := map[signet.ObjectID][]*fetched{}
+	refs := map[*fetched]seal.Ref{}
+	var ids []signet.ObjectID
+	for _, f := range group {
+		c, _ := seal.ParseContent(f.action.Remote.Data)
+		if c.Piece == nil {
+			if f.err = v.stageWhole(f, nil); f.err != nil && v.d.Classify(f.err) == NoRoom {
+				return f.err
+			}
+			continue
+		}
+		if by[c.Piece.Object] == nil {
+			ids = append(ids, c.Piece.Object)
+		}
+		by[c.Piece.Object] = append(by[c.Piece.Object], f)
+		refs[f] = *c.Piece
+	}
+	if len(ids) == 0 {
+		return nil
+	}
+	var rows []sealedRow
+	err := v.d.Service.Get(ctx, v.region.ID(), ids, func(id signet.ObjectID, object []byte) error {
+		n := int64(len(object))
+		v.count(func(c *Counters) { c.BytesDown += n; c.ObjectsDown++ })
+		for _, f := range by[id] {
+			plain, err := seal.OpenPiece(nil, refs[f], object)
+			if err != nil {
+				return v.bad(f, err)
+			}
+			if sha256.Sum256(plain) != f.action.Remote.SHA256 {
+				return v.bad(f, fmt.Errorf("content does not hash to what its writer signed: %w", signet.ErrNotVerified))
+			}
+			if f.err = v.stageWhole(f, plain); f.err != nil && v.d.Classify(f.err) == NoRoom {
+				return f.err
+			}
+			rows = append(rows, sealedRow{f.action.Remote.PlaintextID, refs[f]})
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	// We opened these objects and know what they hold: a copy of the file need
+	// not be sealed again.
+	return v.d.Store.noteSealed(v.region.ID(), rows)
+}
+
+// bad makes an alarm of an object that is not what a signed entry promises.
+func (v *volume) bad(f *fetched, err error) error {
+	v.d.mu.Lock()
+	path := v.region.Tree.Path(f.action.Node)
+	v.d.mu.Unlock()
+	if errors.Is(err, signet.ErrNotVerified) {
+		err = fmt.Errorf("%s: %w: %w", path, err, ErrObject)
+	}
+	return err
+}
+
+func (v *volume) stageWhole(f *fetched, plain []byte) error {
+	s, err := v.disk.Stage("")
+	if err != nil {
+		return err
+	}
+	f.staged = s
+	if _, err := s.Write(plain); err != nil {
+		return err
+	}
+	return s.Finish(f.action.Remote.Mode, f.action.Remote.MTime)
+}
+
+// fetchLarge fetches a file of many pieces. What an earlier run fetched lies
+// in a staged file of a name that the content decides; its pieces are checked,
+// and those that are whole are kept. So are pieces that the file on the disk
+// already has.
+func (v *volume) fetchLarge(ctx context.Context, f *fetched) (err error) {
+	remote := f.action.Remote
+	m, err := v.manifest(ctx, remote.Data)
+	if err != nil {
+		return v.bad(f, err)
+	}
+	v.d.mu.Lock()
+	secret := v.region.Secret()
+	v.d.mu.Unlock()
+	s, err := v.disk.Stage("c-" + hex.EncodeToString(remote.PlaintextID[:20]))
+	if err != nil {
+		return err
+	}
+	kept := false
+	defer func() {
+		if !kept {
+			s.Suspend()
+		}
+	}()
+	p := &pieces{v: v, secret: secret, m: m, f: f, staged: s}
+	todo, err := p.have(ctx)
+	if err != nil {
+		return err
+	}
+	if err := p.get(ctx, todo); err != nil {
+		return err
+	}
+	if err := s.Truncate(remote.Size); err != nil {
+		return err
+	}
+	if err := p.whole(ctx); err != nil {
+		return err
+	}
+	if err := s.Finish(remote.Mode, remote.MTime); err != nil {
+		return err
+	}
+	kept, f.staged = true, s
+	return nil
+}
+
+// pieces is the assembly of one large file.
+type pieces struct {
+	v      *volume
+	secret *seal.Secret
+	m      *seal.Manifest
+	f      *fetched
+	staged Staged
+	at     []int64
+}
+
+// have finds the pieces that need not be fetched: those in the staged file,
+// and those that the old version on the disk has, which are copied. It returns
+// the indexes of the others.
+func (p *pieces) have(ctx context.Context) (todo []int, err error) {
+	off := int64(0)
+	for i := range p.m.Pieces {
+		p.at = append(p.at, off)
+		off += int64(p.m.Pieces[i].Size)
+	}
+	local, err := p.localPieces(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var old Reading
+	if len(local) > 0 {
+		if old, err = p.v.disk.Read(p.f.path); err != nil {
+			local = nil
+		} else {
+			defer old.Close()
+		}
+	}
+	buf := make([]byte, 0, 4<<20)
+	for i := range p.m.Pieces {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		piece := &p.m.Pieces[i]
+		b := buf[:0]
+		if n := int(piece.Size); cap(b) < n {
+			b = make([]byte, n)
+		} else {
+			b = b[:n]
+		}
+		buf = b
+		if n, _ := p.staged.ReadAt(b, p.at[i]); n == len(b) && p.is(piece, b) {
+			continue
+		}
+		if at, ok := local[piece.ID]; ok {
+			if n, _ := old.ReadAt(b, at); n == len(b) && p.is(piece, b) {
+				if _, err := p.staged.WriteAt(b, p.at[i]); err != nil {
+					return nil, err
+				}
+				continue
+			}
+		}
+		todo = append(todo, i)
+	}
+	return todo, nil
+}
+
+func (p *pieces) is(piece *seal.Piece, b []byte) bool {
+	sum, id := p.secret.Fingerprint(b)
+	return id == piece.ID && (sum == piece.Sum || len(p.m.Pieces) == 1)
+}
+
+// localPieces is where the version on the disk has which pieces, by the
+// manifest of that version: base says which it is.
+func (p *pieces) localPieces(ctx context.Context) (map[[32]byte]int64, error) {
+	it, ok := p.v.index.items[p.f.action.Node]
+	if !ok || p.f.action.Verb != plan.Replace || it.stat.Size < 256<<10 {
+		return nil, nil
+	}
+	// Pieces that stayed where they were need no old manifest: the new one says
+	// what to look for. An insertion moves what is behind it, so each piece is
+	// also tried where the difference in length puts it.
+	shift := it.stat.Size - p.f.action.Remote.Size
+	local := map[[32]byte]int64{}
+	r, err := p.v.disk.Read(p.f.path)
+	if err != nil {
+		return nil, nil
+	}
+	defer r.Close()
+	buf := make([]byte, 4<<20)
+	for i := range p.m.Pieces {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		piece := &p.m.Pieces[i]
+		for _, at := range []int64{p.at[i], p.at[i] + shift} {
+			if at < 0 || at+int64(piece.Size) > it.stat.Size || int(piece.Size) > len(buf) {
+				continue
+			}
+			b := buf[:piece.Size]
+			if n, _ := r.ReadAt(b, at); n == len(b) && p.is(piece, b) {
+				local[piece.ID] = at
+				break
+			}
+		}
+	}
+	return local, nil
+}
+
+// get fetches pieces, several requests at once.
+func (p *pieces) get(ctx context.Context, todo []int) error {
+	by := map[signet.ObjectID][]int{}
+	var ids []signet.ObjectID
+	for _, i := range todo {
+		id := p.m.Pieces[i].Object
+		if by[id] == nil {
+			ids = append(ids, id)
+		}
+		by[id] = append(by[id], i)
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(4)
+	per := max(1, groupSize/max(1, int(p.m.Pieces[0].Size)))
+	var mu sync.Mutex
+	var rows []sealedRow
+	for group := range slices.Chunk(ids, per) {
+		g.Go(func() error {
+			var plain []byte
+			return p.v.d.Service.Get(ctx, p.v.region.ID(), group, func(id signet.ObjectID, object []byte) (err error) {
+				n := int64(len(object))
+				p.v.count(func(c *Counters) { c.BytesDown += n; c.ObjectsDown++ })
+				for _, i := range by[id] {
+					piece := &p.m.Pieces[i]
+					if plain, err = seal.OpenPiece(plain[:0], piece.Ref, object); err != nil {
+						return p.v.bad(p.f, err)
+					}
+					if _, err := p.staged.WriteAt(plain, p.at[i]); err != nil {
+						return err
+					}
+					mu.Lock()
+					rows = append(rows, sealedRow{piece.ID, piece.Ref})
+					mu.Unlock()
+				}
+				return nil
+			})
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	return p.v.d.Store.noteSealed(p.v.region.ID(), rows)
+}
+
+// whole checks the hash of the assembled file: no byte reaches its place that
+// its writer did not sign.
+func (p *pieces) whole(ctx context.Context) error {
+	h := sha256.New()
+	buf := make([]byte, 1<<20)
+	for off := int64(0); off < p.f.action.Remote.Size; {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		b := buf[:min(int64(len(buf)), p.f.action.Remote.Size-off)]
+		n, err := p.staged.ReadAt(b, off)
+		if n < len(b) {
+			return fmt.Errorf("staged file: %w", err)
+		}
+		h.Write(b)
+		off += int64(n)
+	}
+	if [32]byte(h.Sum(nil)) != p.f.action.Remote.SHA256 {
+		return p.v.bad(p.f, fmt.Errorf("content does not hash to what its writer signed: %w", signet.ErrNotVerified))
+	}
+	return nil
+}

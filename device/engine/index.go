@@ -1,0 +1,451 @@
+package engine
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"signet"
+	"signet/core/plan"
+	"signet/core/tree"
+	"signet/core/wire"
+)
+
+// An item is what a volume last saw of one name on its disk: an observation.
+type item struct {
+	id       signet.NodeID
+	parent   signet.NodeID
+	name     string
+	stat     tree.Stat
+	sha      [32]byte      // of the content that stat is of; zero: not known
+	hashedAt int64         // ns; a hash made soon after a change is made once more
+	busy     time.Time     // not to be read before
+	wait     time.Duration // the last settle wait
+	fault    *Problem
+}
+
+// fileKey finds an item by what the disk calls it.
+type fileKey struct{ dev, inode uint64 }
+
+// An index is a volume's memory: what is on the disk, and what disk and
+// journal last agreed on. It is used by the volume's loop alone.
+type index struct {
+	items  map[signet.NodeID]*item
+	local  map[signet.NodeID]plan.Local // the same, as the planner wants it
+	base   map[signet.NodeID]plan.Base
+	kids   map[signet.NodeID]map[string]*item
+	byKey  map[fileKey]*item
+	blind  map[signet.NodeID]error // folders that were not listed completely
+	dirty  map[signet.NodeID]bool  // rows to write
+	unread map[signet.NodeID]*item // files whose content is not known
+}
+
+func newIndex() *index {
+	return &index{items: map[signet.NodeID]*item{}, local: map[signet.NodeID]plan.Local{}, base: map[signet.NodeID]plan.Base{},
+		kids: map[signet.NodeID]map[string]*item{}, byKey: map[fileKey]*item{}, blind: map[signet.NodeID]error{},
+		dirty: map[signet.NodeID]bool{}, unread: map[signet.NodeID]*item{}}
+}
+
+// identical reports whether two stats are of one thing on the disk. Inode
+// numbers are used again at once, so the birth time decides where there is one;
+// where there is none, a file must also look as it did.
+func identical(a, b tree.Stat) bool {
+	if a.Dev != b.Dev || a.Inode != b.Inode || a.Type != b.Type {
+		return false
+	}
+	if a.Birth != 0 && b.Birth != 0 {
+		return a.Birth == b.Birth
+	}
+	return a.Type == tree.Dir || a.Size == b.Size && a.MTime == b.MTime
+}
+
+// sameBytes reports whether equal stats promise equal content.
+func sameBytes(a, b tree.Stat) bool {
+	return identical(a, b) && a.Size == b.Size && a.MTime == b.MTime && a.CTime == b.CTime && a.Target == b.Target
+}
+
+// put makes it the item of its node, at its place.
+func (x *index) put(it *item) {
+	if x.kids[it.parent] == nil {
+		x.kids[it.parent] = map[string]*item{}
+	}
+	x.kids[it.parent][it.name] = it
+	x.items[it.id] = it
+	x.refresh(it)
+}
+
+// refresh brings what is derived from an item up to date.
+func (x *index) refresh(it *item) {
+	x.byKey[fileKey{it.stat.Dev, it.stat.Inode}] = it
+	l := plan.Local{Parent: it.parent, Name: it.name, Type: it.stat.Type, Size: it.stat.Size, SHA256: it.sha,
+		Target: it.stat.Target, Mode: it.stat.Mode, MTime: it.stat.MTime}
+	if it.stat.Type == tree.File && it.sha == [32]byte{} {
+		l.Unsettled = true
+		x.unread[it.id] = it
+	} else {
+		delete(x.unread, it.id)
+	}
+	if it.fault != nil && it.stat.Type != tree.Other {
+		l.Unsettled = true
+	}
+	x.local[it.id] = l
+	x.dirty[it.id] = true
+}
+
+// detach takes an item from its place; it stays known by its identity.
+func (x *index) detach(it *item) {
+	if x.kids[it.parent][it.name] == it {
+		delete(x.kids[it.parent], it.name)
+	}
+}
+
+// drop forgets that an item, and what is below it, is on the disk.
+func (x *index) drop(it *item) {
+	x.detach(it)
+	delete(x.items, it.id)
+	delete(x.local, it.id)
+	delete(x.unread, it.id)
+	if k := (fileKey{it.stat.Dev, it.stat.Inode}); x.byKey[k] == it {
+		delete(x.byKey, k)
+	}
+	x.dirty[it.id] = true
+	for _, k := range x.kids[it.id] {
+		x.drop(k)
+	}
+	delete(x.kids, it.id)
+	delete(x.blind, it.id)
+}
+
+// move gives an item another place.
+func (x *index) move(it *item, parent signet.NodeID, name string) {
+	x.detach(it)
+	it.parent, it.name = parent, name
+	x.put(it)
+}
+
+// rebind makes an item another node.
+func (x *index) rebind(from, to signet.NodeID) {
+	it := x.items[from]
+	if it == nil {
+		return
+	}
+	if old := x.items[to]; old != nil {
+		x.drop(old)
+	}
+	kids := x.kids[from]
+	delete(x.kids, from)
+	delete(x.items, from)
+	delete(x.local, from)
+	delete(x.unread, from)
+	x.dirty[from] = true
+	if err, ok := x.blind[from]; ok {
+		delete(x.blind, from)
+		x.blind[to] = err
+	}
+	it.id = to
+	x.put(it)
+	for _, k := range kids {
+		k.parent = to
+		x.put(k)
+	}
+}
+
+// path is where an item lies, relative to the volume; ok is false where a
+// folder above it is not known.
+func (x *index) path(id signet.NodeID) (string, bool) {
+	var parts []string
+	for id != signet.RootNode {
+		it := x.items[id]
+		if it == nil || len(parts) > 4096 {
+			return "", false
+		}
+		parts = append(parts, it.name)
+		id = it.parent
+	}
+	for i, j := 0, len(parts)-1; i < j; i, j = i+1, j-1 {
+		parts[i], parts[j] = parts[j], parts[i]
+	}
+	return strings.Join(parts, "/"), true
+}
+
+// place is where a name in a folder lies.
+func (x *index) place(parent signet.NodeID, name string) (string, bool) {
+	p, ok := x.path(parent)
+	if p != "" {
+		p += "/"
+	}
+	return p + name, ok
+}
+
+// find is the node at a path.
+func (x *index) find(path string) (signet.NodeID, bool) {
+	id := signet.RootNode
+	if path == "" {
+		return id, true
+	}
+	for part := range strings.SplitSeq(path, "/") {
+		it := x.kids[id][part]
+		if it == nil {
+			return id, false
+		}
+		id = it.id
+	}
+	return id, true
+}
+
+// A sight is what was seen of one folder: all its names, or those in only.
+type sight struct {
+	Listing
+	only []string // nil: the whole folder
+}
+
+// fold takes in what was seen, a folder before those in it. A thing is known
+// again by its identity, so a move is a move whether it was watched or not.
+// What is nowhere after all was folded is gone from the disk; whether that is
+// a deletion the planner decides.
+func (x *index) fold(seen []sight, newID func() signet.NodeID) {
+	lost := map[*item]bool{}
+	for _, s := range seen {
+		folder, ok := x.find(s.Path)
+		if !ok {
+			continue // in a folder that went away since, or was never listed
+		}
+		if s.Err != nil {
+			x.blind[folder] = s.Err
+		} else if s.only == nil {
+			delete(x.blind, folder)
+		}
+		there := make(map[string]bool, len(s.Entries))
+		for _, e := range s.Entries {
+			there[e.Name] = true
+			x.see(folder, e, lost, newID)
+		}
+		if s.Err != nil {
+			continue
+		}
+		if s.only != nil {
+			for _, n := range s.only {
+				if it := x.kids[folder][n]; it != nil && !there[n] {
+					x.detach(it)
+					lost[it] = true
+				}
+			}
+			continue
+		}
+		for n, it := range x.kids[folder] {
+			if !there[n] {
+				x.detach(it)
+				lost[it] = true
+			}
+		}
+	}
+	for it := range lost {
+		if x.kids[it.parent][it.name] != it { // not seen again
+			x.drop(it)
+		}
+	}
+}
+
+// see takes in one name.
+func (x *index) see(folder signet.NodeID, e Entry, lost map[*item]bool, newID func() signet.NodeID) {
+	cur := x.kids[folder][e.Name]
+	if e.Err != nil {
+		if cur == nil {
+			cur = &item{id: newID(), parent: folder, name: e.Name, stat: tree.Stat{Type: tree.Other}}
+		}
+		cur.fault = &Problem{Kind: "unreadable", Message: e.Err.Error()}
+		x.put(cur)
+		return
+	}
+	if cur != nil && identical(cur.stat, e.Stat) {
+		x.update(cur, e.Stat)
+		return
+	}
+	// Something else has the name now. What had it may be found elsewhere yet.
+	if cur != nil {
+		x.detach(cur)
+		lost[cur] = true
+	}
+	known := x.byKey[fileKey{e.Stat.Dev, e.Stat.Inode}]
+	// A second hard link has the identity of the first: it is a file of its own.
+	if known != nil && identical(known.stat, e.Stat) && (e.Stat.Type == tree.Dir || e.Stat.Links <= 1 || lost[known]) && !x.above(known, folder) {
+		x.detach(known)
+		delete(lost, known)
+		known.parent, known.name = folder, e.Name
+		x.put(known)
+		x.update(known, e.Stat)
+		return
+	}
+	it := &item{id: newID(), parent: folder, name: e.Name, stat: e.Stat}
+	if e.Stat.Type == tree.Dir {
+		x.blind[it.id] = errNotListed
+	}
+	x.put(it)
+}
+
+var errNotListed = fmt.Errorf("not listed yet")
+
+// above reports whether folder lies in it: a listing that a rename crossed can
+// say so, and the next one knows better.
+func (x *index) above(it *item, folder signet.NodeID) bool {
+	for n := 0; folder != signet.RootNode && n < 4096; n++ {
+		if folder == it.id {
+			return true
+		}
+		f := x.items[folder]
+		if f == nil {
+			return false
+		}
+		folder = f.parent
+	}
+	return false
+}
+
+// update takes in a stat of a known thing.
+func (x *index) update(it *item, s tree.Stat) {
+	if it.stat == s && it.fault == nil {
+		return
+	}
+	if !sameBytes(it.stat, s) {
+		it.sha, it.busy, it.wait = [32]byte{}, time.Time{}, 0
+	}
+	it.stat, it.fault = s, nil
+	x.refresh(it)
+}
+
+// row is what is stored of a node: its item and its base, either of which may
+// be missing.
+func (x *index) row(id signet.NodeID) []byte {
+	it := x.items[id]
+	b, based := x.base[id]
+	if it == nil && !based {
+		return nil
+	}
+	var w wire.Writer
+	w.U8(1)
+	var flags uint8
+	if it != nil {
+		flags |= 1
+	}
+	if based {
+		flags |= 2
+	}
+	w.U8(flags)
+	if it != nil {
+		w.Raw(it.parent[:])
+		w.Vec16([]byte(it.name))
+		s := it.stat
+		w.U8(uint8(s.Type))
+		w.U32(s.Mode)
+		for _, n := range []int64{s.Size, s.MTime, s.CTime, s.Birth, int64(s.Dev), int64(s.Inode), it.hashedAt} {
+			w.I64(n)
+		}
+		w.U32(s.Links)
+		w.Vec16([]byte(s.Target))
+		w.Raw(it.sha[:])
+	}
+	if based {
+		w.Raw(b.Parent[:])
+		w.Vec16([]byte(b.Name))
+		w.U8(uint8(b.Type))
+		for _, r := range []signet.RevisionID{b.Content, b.Place, b.Attr} {
+			w.Raw(r[:])
+		}
+		w.I64(b.Size)
+		w.Raw(b.SHA256[:])
+		w.Vec16([]byte(b.Target))
+		w.U32(b.Mode)
+		w.I64(b.MTime)
+	}
+	return w.B
+}
+
+// load takes in a stored row.
+func (x *index) load(id signet.NodeID, row []byte) error {
+	r := wire.NewReader(row)
+	if v := r.U8(); r.Err() == nil && v != 1 {
+		return fmt.Errorf("index row of format %d: %w", v, ErrNewer)
+	}
+	flags := r.U8()
+	if flags&1 != 0 {
+		it := &item{id: id}
+		r.Raw(it.parent[:])
+		it.name = string(r.Vec16(1<<16 - 1))
+		s := &it.stat
+		s.Type, s.Mode = tree.Type(r.U8()), r.U32()
+		s.Size, s.MTime, s.CTime, s.Birth = r.I64(), r.I64(), r.I64(), r.I64()
+		s.Dev, s.Inode = uint64(r.I64()), uint64(r.I64())
+		it.hashedAt = r.I64()
+		s.Links = r.U32()
+		s.Target = string(r.Vec16(1<<16 - 1))
+		r.Raw(it.sha[:])
+		if r.Err() == nil {
+			x.put(it)
+			if s.Type == tree.Dir {
+				x.blind[id] = errNotListed
+			}
+		}
+	}
+	if flags&2 != 0 {
+		var b plan.Base
+		r.Raw(b.Parent[:])
+		b.Name = string(r.Vec16(1<<16 - 1))
+		b.Type = tree.Type(r.U8())
+		for _, v := range []*signet.RevisionID{&b.Content, &b.Place, &b.Attr} {
+			r.Raw(v[:])
+		}
+		b.Size = r.I64()
+		r.Raw(b.SHA256[:])
+		b.Target = string(r.Vec16(1<<16 - 1))
+		b.Mode, b.MTime = r.U32(), r.I64()
+		if r.Err() == nil {
+			x.base[id] = b
+		}
+	}
+	if err := r.Done(); err != nil {
+		return fmt.Errorf("index row: %w", err)
+	}
+	return nil
+}
+
+// loadIndex reads a volume's rows. No folder counts as listed before it was.
+func (s *Store) loadIndex(volume string) (*index, error) {
+	x := newIndex()
+	rows, err := s.db.Query("SELECT node, row FROM nodes WHERE volume = ?", volume)
+	if err != nil {
+		return nil, fmt.Errorf("index: %w", err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var id, row []byte
+		if err := rows.Scan(&id, &row); err != nil {
+			return nil, fmt.Errorf("index: %w", err)
+		}
+		if err := x.load(signet.NodeID(id), row); err != nil {
+			return nil, err
+		}
+	}
+	clear(x.dirty)
+	x.blind[signet.RootNode] = errNotListed
+	return x, rows.Err()
+}
+
+// flush writes what changed in an index.
+func (s *Store) flush(volume string, x *index) error {
+	if len(x.dirty) == 0 {
+		return nil
+	}
+	err := s.write(func(b *batch) {
+		for id := range x.dirty {
+			if row := x.row(id); row != nil {
+				b.exec("INSERT OR REPLACE INTO nodes VALUES(?,?,?)", volume, id[:], row)
+			} else {
+				b.exec("DELETE FROM nodes WHERE volume = ? AND node = ?", volume, id[:])
+			}
+		}
+	})
+	if err == nil {
+		clear(x.dirty)
+	}
+	return err
+}

@@ -1,0 +1,459 @@
+package engine
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"signet"
+	"signet/core/chain"
+	"signet/core/journal"
+	"signet/core/region"
+	"signet/core/tree"
+)
+
+// openRegion is a region in use.
+type openRegion struct {
+	*region.Region
+	log     signet.LogID
+	pending []signet.Record // verified, not covered by a checkpoint yet, so not replayed or stored
+	poke    chan struct{}   // has an element when the region or the directory grew
+	failed  error           // an alarm that stopped this region
+}
+
+func (r *openRegion) wake() {
+	select {
+	case r.poke <- struct{}{}:
+	default:
+	}
+}
+
+func (d *Device) newRegion(id signet.RegionID) *openRegion {
+	return &openRegion{Region: d.blankRegion(id), log: signet.Journal(id), poke: make(chan struct{}, 1)}
+}
+
+func (d *Device) blankRegion(id signet.RegionID) *region.Region {
+	return region.New(id, d.dir, &d.Self, func() *region.Keys { return d.keys })
+}
+
+// restoreRegions replays the journals that the store holds.
+func (d *Device) restoreRegions() error {
+	rows, err := d.Store.db.Query("SELECT log FROM heads")
+	if err != nil {
+		return fmt.Errorf("index: %w", err)
+	}
+	var logs []string
+	for rows.Next() {
+		var s string
+		if err := rows.Scan(&s); err != nil {
+			rows.Close()
+			return fmt.Errorf("index: %w", err)
+		}
+		logs = append(logs, s)
+	}
+	rows.Close()
+	slices.Sort(logs)
+	for _, s := range logs {
+		log, err := signet.ParseLogID(s)
+		if err != nil || log.Kind != signet.RegionLog {
+			continue
+		}
+		r := d.newRegion(signet.RegionID(log.ID))
+		d.regions[r.ID()] = r
+		if err := d.replayStored(r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// replayStored makes r from the store alone.
+func (d *Device) replayStored(r *openRegion) error {
+	r.Region = d.blankRegion(signet.RegionID(r.log.ID))
+	r.pending = nil
+	err := d.Store.records(r.log, 0, func(_ uint64, rec signet.Record) error {
+		if _, _, err := r.Take(rec); err != nil {
+			return err
+		}
+		return d.replay(r, rec)
+	})
+	if err != nil {
+		return err
+	}
+	return d.restoreHead(&r.Follower, &r.State.Tree)
+}
+
+// replay brings the tree of r one entry further.
+func (d *Device) replay(r *openRegion, rec signet.Record) error {
+	_, err := r.Replay(rec)
+	return err
+}
+
+// SyncRegion reads a region's journal up to the service's newest.
+func (d *Device) SyncRegion(ctx context.Context, id signet.RegionID) error {
+	for {
+		d.mu.Lock()
+		r := d.regions[id]
+		if r == nil {
+			r = d.newRegion(id)
+			d.regions[id] = r
+		}
+		from, last := r.State.Size(), r.Follower.Last
+		d.mu.Unlock()
+		p, err := d.Service.Read(ctx, r.log, from, signet.Whole)
+		if err != nil {
+			return err
+		}
+		d.mu.Lock()
+		more, err := false, d.notBehind(last, p)
+		if err == nil {
+			more, err = d.takeRegion(r, p)
+		}
+		d.mu.Unlock()
+		if errors.Is(err, journal.ErrNeedDirectory) {
+			if err := d.SyncDirectory(ctx); err != nil {
+				return err
+			}
+			continue
+		}
+		if err != nil || !more {
+			return d.raise(err, id)
+		}
+	}
+}
+
+// takeRegion takes a page of a journal: every entry is verified, then the
+// checkpoint that covers them, then the tree is brought up to it, then all is
+// stored. more says that the checkpoint covers entries the page did not bring.
+// With the lock held.
+func (d *Device) takeRegion(r *openRegion, p signet.Page) (more bool, err error) {
+	if r.failed != nil {
+		return false, r.failed
+	}
+	size := r.State.Size()
+	if p.From > size {
+		return true, nil
+	}
+	for i, rec := range p.Records {
+		if p.From+uint64(i) < size {
+			continue
+		}
+		if _, _, err := r.Take(rec); err != nil {
+			if errors.Is(err, journal.ErrNeedDirectory) {
+				return false, err
+			}
+			return false, d.undoRegion(r, err)
+		}
+		r.pending = append(r.pending, rec)
+	}
+	c, err := chain.Open(p.Checkpoint, r.log, d.dir.LogKey())
+	if err != nil {
+		return false, d.undoRegion(r, err)
+	}
+	if c.Size > r.State.Size() {
+		return true, nil
+	}
+	if c.Size < r.State.Size()-uint64(len(r.pending)) || c.Size == r.State.Size() || len(r.pending) == 0 {
+		if err := d.acceptHead(&r.Follower, c, &r.State.Tree); err != nil {
+			return false, d.undoRegion(r, err)
+		}
+	} else {
+		return true, nil // covers only part of what is pending: ask again
+	}
+	return false, d.settle(r)
+}
+
+// notBehind is for the answer to a question that was asked after last was
+// accepted: it cannot be smaller.
+func (d *Device) notBehind(last *chain.Checkpoint, p signet.Page) error {
+	if last == nil {
+		return nil
+	}
+	c, err := chain.Open(p.Checkpoint, p.Log, d.dir.LogKey())
+	if err == nil && c.Size < last.Size {
+		e, _ := chain.NewFork(last, c, nil)
+		err = &chain.Rollback{Last: last, Shown: c, Evidence: e}
+	}
+	return err
+}
+
+// settle replays and stores what a checkpoint covers now.
+func (d *Device) settle(r *openRegion) error {
+	fresh := r.pending
+	r.pending = nil
+	first := r.State.Size() - uint64(len(fresh))
+	for _, rec := range fresh {
+		if err := d.replay(r, rec); err != nil {
+			return d.undoRegion(r, err)
+		}
+	}
+	if err := d.storeHeads(r.log, &r.Follower, first, fresh); err != nil {
+		return err
+	}
+	if len(fresh) > 0 {
+		d.signal()
+		r.wake()
+	}
+	return nil
+}
+
+// undoRegion is for a page that did not verify: the region in memory is made
+// again from what was stored, which a checkpoint covers.
+func (d *Device) undoRegion(r *openRegion, cause error) error {
+	var contra *journal.Contradicted
+	if errors.As(cause, &contra) && r.Follower.Last != nil {
+		own, t := r.Follower.Last, &r.State.Tree
+		if contra.Shown.Log.Kind == signet.DirectoryLog {
+			own, t = d.dirHead.Last, d.dir.Tree
+		}
+		if e, err := chain.NewFork(own, contra.Shown, t); err == nil {
+			cause = &chain.Fork{Evidence: e}
+		}
+	}
+	if err := d.replayStored(r); err != nil {
+		return errors.Join(cause, err)
+	}
+	return cause
+}
+
+// append sends a record of a journal and takes it, once it is acknowledged.
+func (d *Device) append(ctx context.Context, r *openRegion, rec signet.Record) error {
+	receipt, err := d.Service.Append(ctx, r.log, rec, d.now())
+	if err != nil {
+		return err
+	}
+	if err := d.checkReceipt(r.log, receipt); err != nil {
+		return err
+	}
+	d.mu.Lock()
+	if receipt.Position != r.State.Size() {
+		d.mu.Unlock()
+		return d.SyncRegion(ctx, r.ID()) // others wrote before: read theirs first
+	}
+	rec.Leaf = receipt.Leaf
+	more, err := d.takeRegion(r, signet.Page{Log: r.log, From: receipt.Position, Records: []signet.Record{rec}, Checkpoint: receipt.Checkpoint})
+	d.mu.Unlock()
+	if errors.Is(err, chain.ErrTip) || more {
+		return d.SyncRegion(ctx, r.ID())
+	}
+	return d.raise(err, r.ID())
+}
+
+// Commit appends an entry with operations to a region, rekeying it first where
+// its key is stale, and returns when the entry is acknowledged and replayed.
+// An error may leave the entry committed all the same: then the next replay
+// shows it.
+func (d *Device) commit(ctx context.Context, r *openRegion, items []tree.Item, objects []signet.ObjectID) error {
+	for try := 0; ; try++ {
+		d.mu.Lock()
+		own := r.State.Own(d.Self.Device)
+		var rec signet.Record
+		var err error
+		stale := r.Stale()
+		if stale {
+			rec, err = r.Rekey(d.dirHead.Last)
+		} else {
+			rec, _, err = r.Commit(d.dirHead.Last, items, objects)
+		}
+		d.mu.Unlock()
+		if err == nil {
+			err = d.append(ctx, r, rec)
+		}
+		switch {
+		case err == nil && stale:
+			continue
+		case err == nil:
+			return nil
+		case try >= 10 || !errors.Is(err, signet.ErrConflict) && !errors.Is(err, signet.ErrStale):
+			return err
+		}
+		// Somebody else's authority entry came first, or a revocation: catch up,
+		// then sign again. If our own entry got through after all, its place in
+		// our chain tells, and it must not be written twice.
+		if err := d.SyncDirectory(ctx); err != nil {
+			return err
+		}
+		if err := d.SyncRegion(ctx, r.ID()); err != nil {
+			return err
+		}
+		d.mu.Lock()
+		landed := !stale && r.State.Own(d.Self.Device) != own
+		d.mu.Unlock()
+		if landed {
+			return nil
+		}
+	}
+}
+
+// A RegionInfo is a region as this device knows it.
+type RegionInfo struct {
+	ID         signet.RegionID
+	Name       string
+	Generation signet.Generation
+	Entries    uint64
+	Nodes      int
+	Own        bool // owned by this device's ring
+	Volume     string
+}
+
+// Regions lists the regions that this device can open, by name.
+func (d *Device) Regions() []RegionInfo {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var list []RegionInfo
+	for _, r := range d.regions {
+		if r.Replayed() == 0 {
+			continue
+		}
+		list = append(list, RegionInfo{ID: r.ID(), Name: r.Name(), Generation: r.State.Current().Number, Entries: r.State.Size(),
+			Nodes: r.Tree.Len(), Own: r.State.Role(d.Self.Ring) >= journal.Manager})
+	}
+	slices.SortFunc(list, func(a, b RegionInfo) int {
+		return strings.Compare(a.Name+"\x00"+a.ID.String(), b.Name+"\x00"+b.ID.String())
+	})
+	return list
+}
+
+// WithRegion calls f with a region, which must not be kept. ErrNotFound where
+// there is no such region.
+func (d *Device) WithRegion(id signet.RegionID, f func(r *region.Region) error) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	r := d.regions[id]
+	if r == nil || r.Replayed() == 0 {
+		return fmt.Errorf("region %s: %w", id, signet.ErrNotFound)
+	}
+	return f(r.Region)
+}
+
+// MakeRegion makes a region of the device's own ring, or finds the one that
+// another device of the ring made at the same time: made says which.
+func (d *Device) MakeRegion(ctx context.Context, name string) (id signet.RegionID, made bool, err error) {
+	for try := 0; ; try++ {
+		if err := d.SyncDirectory(ctx); err != nil {
+			return id, false, err
+		}
+		if err := d.FreshenRing(ctx); err != nil && !errors.Is(err, errFresh) {
+			return id, false, err
+		}
+		d.mu.Lock()
+		rec, id, err := region.Make(d.dir.State, d.dirHead.Last, &d.Self, d.keys, name, 0)
+		d.mu.Unlock()
+		if err != nil {
+			return id, false, err
+		}
+		_, err = d.Service.Append(ctx, signet.Journal(id), rec, d.now())
+		if err == nil {
+			return id, true, d.SyncRegion(ctx, id)
+		}
+		if !errors.Is(err, signet.ErrConflict) || try > 3 {
+			return id, false, err
+		}
+		// Another device of the ring was first with this name: it is offered to
+		// us, so reading what is offered finds it.
+		if err := d.Discover(ctx); err != nil {
+			return id, false, err
+		}
+		for _, r := range d.Regions() {
+			if r.Own && r.Name == name {
+				return r.ID, false, nil
+			}
+		}
+	}
+}
+
+// raise records an alarm for what was not verified, stops the region that it
+// is about, and hands the error on.
+func (d *Device) raise(err error, id signet.RegionID) error {
+	if err == nil || !errors.Is(err, signet.ErrNotVerified) {
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	a := Alarm{Kind: AlarmKind(err), Message: err.Error(), Since: d.Now()}
+	if id != (signet.RegionID{}) {
+		a.Region = id.String()
+		if r := d.regions[id]; r != nil {
+			r.failed = err
+		}
+	}
+	for _, old := range d.alarms {
+		if old.Kind == a.Kind && old.Message == a.Message {
+			return err
+		}
+	}
+	var evidence []byte
+	var fork *chain.Fork
+	var back *chain.Rollback
+	switch {
+	case errors.As(err, &fork):
+		evidence = fork.Evidence.Bytes()
+	case errors.As(err, &back) && back.Evidence != nil:
+		evidence = back.Evidence.Bytes()
+	}
+	if d.Config.Alarm != nil {
+		a.Evidence = d.Config.Alarm(a.Kind, a.Message, evidence)
+	}
+	d.alarms = append(d.alarms, a)
+	d.signal()
+	if b, jerr := json.Marshal(d.alarms); jerr == nil {
+		d.Store.SetNote("alarms", b)
+	}
+	return &AlarmError{Alarm: a, err: err}
+}
+
+func (d *Device) restoreAlarms() error {
+	b, err := d.Store.Note("alarms")
+	if err != nil || b == nil {
+		return err
+	}
+	return json.Unmarshal(b, &d.alarms)
+}
+
+// An AlarmError is an error that was recorded as an alarm.
+type AlarmError struct {
+	Alarm Alarm
+	err   error
+}
+
+func (a *AlarmError) Error() string { return a.err.Error() }
+func (a *AlarmError) Unwrap() error { return a.err }
+
+// ErrorKind and ErrorEvidence are for the command line.
+func (a *AlarmError) ErrorKind() string     { return a.Alarm.Kind }
+func (a *AlarmError) ErrorEvidence() string { return a.Alarm.Evidence }
+
+// Alarms lists the alarms.
+func (d *Device) Alarms() []Alarm {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Clone(d.alarms)
+}
+
+// AlarmKind is the stable name of what was not verified.
+func AlarmKind(err error) string {
+	var fork *chain.Fork
+	var back *chain.Rollback
+	var miss *chain.Mismatch
+	var contra *journal.Contradicted
+	switch {
+	case errors.As(err, &fork), errors.As(err, &contra):
+		return "fork"
+	case errors.As(err, &back):
+		return "rollback"
+	case errors.As(err, &miss):
+		return "history"
+	case errors.Is(err, region.ErrDigest):
+		return "digest"
+	case errors.Is(err, ErrObject):
+		return "object"
+	}
+	return "not_verified"
+}
+
+// ErrObject says that the service answered with other bytes than it was asked
+// for.
+var ErrObject = fmt.Errorf("stored object is not what its name promises: %w", signet.ErrNotVerified)

@@ -1,0 +1,482 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"signet"
+	"signet/core/journal"
+	"signet/core/region"
+)
+
+// errCaughtUp ends a Wait that only wanted what is there.
+var errCaughtUp = errors.New("caught up")
+
+// heads is how far every log was read.
+func (d *Device) heads() map[signet.LogID]uint64 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	h := map[signet.LogID]uint64{d.dirHead.Log: d.dir.Tree.Size()}
+	for _, r := range d.regions {
+		h[r.log] = r.State.Size()
+	}
+	return h
+}
+
+// Discover reads everything that the service has for this device: the
+// directory, the journals it knows, and those it does not know yet.
+func (d *Device) Discover(ctx context.Context) error {
+	if err := d.SyncDirectory(ctx); err != nil {
+		return err
+	}
+	var behind []signet.RegionID
+	err := d.Service.Wait(ctx, d.heads(), func(p signet.Page) error {
+		if p.Log.Kind == signet.DirectoryLog {
+			if len(p.Records) == 0 {
+				return errCaughtUp
+			}
+			return nil
+		}
+		behind = append(behind, signet.RegionID(p.Log.ID))
+		return nil
+	})
+	if !errors.Is(err, errCaughtUp) {
+		return err
+	}
+	d.mu.Lock()
+	for id := range d.regions {
+		behind = append(behind, id)
+	}
+	d.mu.Unlock()
+	done := map[signet.RegionID]bool{}
+	for _, id := range behind {
+		if done[id] {
+			continue
+		}
+		done[id] = true
+		if err := d.SyncRegion(ctx, id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// follow keeps the logs up to date over the service's stream, until ctx ends.
+func (d *Device) follow(ctx context.Context) {
+	wait := time.Second
+	for ctx.Err() == nil {
+		err := d.Discover(ctx)
+		if err == nil {
+			d.setOnline(true, nil)
+			wait = time.Second
+			err = d.Service.Wait(ctx, d.heads(), func(p signet.Page) error { return d.page(ctx, p) })
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		d.setOnline(false, err)
+		// Devices come back after a restart one by one, not all at once.
+		pause := wait/2 + rand.N(wait)
+		wait = min(2*wait, time.Minute)
+		select {
+		case <-ctx.Done():
+		case <-time.After(pause):
+		}
+	}
+}
+
+// page takes what the stream brings; what it does not bring whole is read.
+func (d *Device) page(ctx context.Context, p signet.Page) error {
+	if p.Log.Kind == signet.DirectoryLog {
+		if len(p.Records) == 0 {
+			return d.SyncDirectory(ctx) // caught up, or the service went back
+		}
+		d.mu.Lock()
+		more, err := d.takeDirectory(p)
+		d.mu.Unlock()
+		if more && err == nil {
+			return d.SyncDirectory(ctx)
+		}
+		return d.raise(err, signet.RegionID{})
+	}
+	id := signet.RegionID(p.Log.ID)
+	d.mu.Lock()
+	r := d.regions[id]
+	whole := r != nil && r.failed == nil && len(p.Records) > 0 // an empty page: the service went back
+	for _, rec := range p.Records {
+		whole = whole && len(rec.Head) > 0 && len(rec.Blob) > 0
+	}
+	if !whole {
+		d.mu.Unlock()
+		if r != nil && r.failed != nil {
+			return nil
+		}
+		return d.SyncRegion(ctx, id)
+	}
+	more, err := d.takeRegion(r, p)
+	d.mu.Unlock()
+	if errors.Is(err, journal.ErrNeedDirectory) {
+		if err := d.SyncDirectory(ctx); err != nil {
+			return err
+		}
+		more, err = true, nil
+	}
+	if err == nil && more {
+		return d.SyncRegion(ctx, id)
+	}
+	// An alarm stops its region; the others go on.
+	if err := d.raise(err, id); err != nil && !errors.Is(err, signet.ErrNotVerified) {
+		return err
+	}
+	return nil
+}
+
+func (d *Device) setOnline(on bool, err error) {
+	d.mu.Lock()
+	changed := d.online != on
+	d.online, d.lastErr = on, err
+	if changed {
+		d.signal()
+		for _, v := range d.volumes {
+			v.wake()
+		}
+	}
+	d.mu.Unlock()
+}
+
+// Online reports whether the stream of the service is open, and if not, why.
+func (d *Device) Online() (bool, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.online, d.lastErr
+}
+
+// Run keeps all volumes in step until ctx ends. It returns when every
+// goroutine that it started has.
+func (d *Device) Run(ctx context.Context) error {
+	if err := d.loadVolumes(); err != nil {
+		return err
+	}
+	running := map[string]chan struct{}{}
+	follow := make(chan struct{})
+	go func() { defer close(follow); d.follow(ctx) }()
+	for {
+		d.mu.Lock()
+		changed := d.changed
+		for id, v := range d.volumes {
+			if running[id] == nil {
+				done := make(chan struct{})
+				running[id] = done
+				go func() { defer close(done); v.run(ctx) }()
+			}
+		}
+		for id := range running {
+			if d.volumes[id] == nil {
+				<-running[id] // removed: its loop ends by itself
+				delete(running, id)
+			}
+		}
+		d.mu.Unlock()
+		select {
+		case <-ctx.Done():
+			<-follow
+			for _, done := range running {
+				<-done
+			}
+			return nil
+		case <-changed:
+		}
+		d.tend(ctx)
+	}
+}
+
+// tend does what any device of the ring does for all: rekey a stale ring.
+func (d *Device) tend(ctx context.Context) {
+	if on, _ := d.Online(); !on {
+		return
+	}
+	if err := d.FreshenRing(ctx); err != nil && !errors.Is(err, errFresh) {
+		d.setOnline(on(err), err)
+	}
+}
+
+func on(err error) bool { return !errors.Is(err, signet.ErrUnavailable) }
+
+// run is a volume's loop under a daemon.
+func (v *volume) run(ctx context.Context) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer v.close()
+	w := &watcher{}
+	defer w.stop()
+	full := v.d.Now().Add(rescan())
+	for ctx.Err() == nil && !v.gone() {
+		if v.isPaused() {
+			v.setState(Paused, "", "")
+			v.sleep(ctx, w.events, time.Time{})
+			continue
+		}
+		if v.disk != nil && w.of != v.disk {
+			// The watch is set before the folder is listed, so that nothing falls
+			// between the two.
+			w.start(ctx, v.disk)
+			v.scan = true
+		}
+		if v.d.Now().After(full) {
+			v.scan, full = true, v.d.Now().Add(rescan())
+		}
+		more, again, err := v.turn(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		again = v.judge(err, more, again)
+		if v.disk != nil && w.of != v.disk {
+			continue // just opened: watch it
+		}
+		if more && err == nil {
+			v.drain(w.events)
+			continue
+		}
+		if err == nil {
+			v.snapshot(ctx)
+			v.saveCounters()
+		}
+		v.sleep(ctx, w.events, earliest(again, full))
+	}
+}
+
+// A watcher is the watch on the disk that is open now.
+type watcher struct {
+	of     Volume
+	events <-chan Event
+	cancel context.CancelFunc
+}
+
+func (w *watcher) start(ctx context.Context, disk Volume) {
+	w.stop()
+	ctx, w.cancel = context.WithCancel(ctx)
+	w.of = disk
+	// Where a disk cannot be watched, scans find what changed.
+	w.events, _ = disk.Watch(ctx)
+}
+
+func (w *watcher) stop() {
+	if w.cancel != nil {
+		w.cancel()
+	}
+	w.of, w.events, w.cancel = nil, nil, nil
+}
+
+// rescan is how long a volume goes without a full scan, about an hour: what a
+// watch missed is found then.
+func rescan() time.Duration { return 50*time.Minute + rand.N(20*time.Minute) }
+
+// judge turns the result of a turn into the volume's state, and says when to
+// try again.
+func (v *volume) judge(err error, more bool, again time.Time) time.Time {
+	soon := v.d.Now().Add(5 * time.Second)
+	v.d.mu.Lock()
+	failed := v.region.failed
+	online, why := v.d.online, v.d.lastErr
+	v.d.mu.Unlock()
+	switch {
+	case failed != nil:
+		v.setState(AlarmedAt, failed.Error(), "run 'signet notices'; nothing is applied from this region until a person decides")
+		return earliest(again, v.d.Now().Add(time.Minute))
+	case err == nil && more:
+		v.setState(Syncing, "", "")
+		return again
+	case err == nil:
+		st := v.Status()
+		switch {
+		case !online && why != nil && !errors.Is(why, signet.ErrNotVerified):
+			v.setState(Offline, why.Error(), "")
+		case st.HeldDeletes > 0:
+			v.setState(Held, fmt.Sprintf("%d deletions wait for an answer", st.HeldDeletes), "signet approve-deletes lets them go; signet restore brings the files back")
+		case len(v.index.unread) > 0 && !again.IsZero() && again.Before(v.d.Now().Add(settleWait)):
+			v.setState(Syncing, "", "")
+		default:
+			v.setState(InStep, "", "")
+		}
+		return again
+	case errors.Is(err, errAgain):
+		return v.d.Now()
+	case errors.Is(err, signet.ErrNotVerified):
+		err = v.d.raise(err, v.region.ID())
+		v.setState(AlarmedAt, err.Error(), "")
+		return soon
+	case errors.Is(err, signet.ErrUnavailable):
+		v.setState(Offline, err.Error(), "")
+	case errors.Is(err, signet.ErrNotAllowed):
+		v.setState(ReadOnly, err.Error(), "")
+		soon = v.d.Now().Add(time.Minute)
+	case errors.Is(err, ErrNoRoom), v.d.Classify(err) == NoRoom:
+		v.setState(Syncing, err.Error(), "free some space; uploads go on")
+	case v.d.Classify(err) == RootMissing, v.d.Classify(err) == RootOther, errors.Is(err, ErrOtherVolume):
+		v.setState(Stopped, err.Error(), "nothing was deleted; if this folder is to be the volume from now on: signet add --relink "+v.dir)
+	default:
+		v.setState(Stopped, err.Error(), "")
+	}
+	return earliest(again, soon)
+}
+
+// debounce is for how long hints are gathered before the next look: an editor
+// that saves by renaming makes several.
+const debounce = 5 * time.Millisecond
+
+// sleep waits for a hint, news of the region, a poke or a time.
+func (v *volume) sleep(ctx context.Context, events <-chan Event, until time.Time) {
+	var timer <-chan time.Time
+	if !until.IsZero() {
+		t := time.NewTimer(max(until.Sub(v.d.Now()), 0))
+		defer t.Stop()
+		timer = t.C
+	}
+	select {
+	case <-ctx.Done():
+	case <-timer:
+	case <-v.region.poke:
+	case <-v.poke:
+	case e, ok := <-events:
+		if ok {
+			v.event(e)
+		}
+		t := time.NewTimer(debounce)
+		defer t.Stop()
+		for ok {
+			select {
+			case e, ok = <-events:
+				if ok {
+					v.event(e)
+				}
+				continue
+			case <-t.C:
+			case <-ctx.Done():
+			}
+			return
+		}
+	}
+}
+
+// drain takes the hints that wait, without waiting.
+func (v *volume) drain(events <-chan Event) {
+	for {
+		select {
+		case e, ok := <-events:
+			if !ok {
+				return
+			}
+			v.event(e)
+		default:
+			return
+		}
+	}
+}
+
+func (v *volume) close() {
+	if v.disk != nil {
+		v.disk.Close()
+		v.disk = nil
+	}
+	v.saveCounters()
+}
+
+func (v *volume) isPaused() bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.paused
+}
+
+func (v *volume) gone() bool {
+	v.d.mu.Lock()
+	defer v.d.mu.Unlock()
+	return v.d.volumes[v.id] != v
+}
+
+// Sync brings a volume in step and returns, without a daemon. The counters are
+// those of this pass.
+func (v *volume) sync(ctx context.Context) (Counters, error) {
+	v.mu.Lock()
+	v.counters = Counters{}
+	v.mu.Unlock()
+	v.scan = true
+	defer v.close()
+	for {
+		if err := v.d.SyncRegion(ctx, v.region.ID()); err != nil {
+			v.judge(err, false, time.Time{})
+			return v.counters, err
+		}
+		more, again, err := v.turn(ctx)
+		if errors.Is(err, errAgain) || err == nil && more {
+			continue
+		}
+		if err != nil {
+			v.judge(err, false, time.Time{})
+			return v.counters, err
+		}
+		// Something is still being written: wait for it, as long as the caller does.
+		if len(v.index.unread) > 0 && !again.IsZero() && again.Before(v.d.Now().Add(2*settleWait)) {
+			v.sleep(ctx, nil, again)
+			if ctx.Err() != nil {
+				return v.counters, ctx.Err()
+			}
+			continue
+		}
+		v.d.setOnline(true, nil)
+		v.judge(nil, false, again)
+		if err := v.snapshotNow(ctx); err != nil && !errors.Is(err, signet.ErrUnavailable) {
+			return v.counters, err
+		}
+		return v.counters, nil
+	}
+}
+
+// snapshot writes a snapshot if enough happened since the last. That it fails
+// costs newcomers time, nobody anything else.
+func (v *volume) snapshot(ctx context.Context) {
+	if err := v.snapshotNow(ctx); err != nil && ctx.Err() == nil {
+		v.d.setOnline(on(err), err)
+	}
+}
+
+func (v *volume) snapshotNow(ctx context.Context) error {
+	v.d.mu.Lock()
+	wants := v.region.WantsPoint() && v.region.failed == nil && v.region.MayWrite()
+	v.d.mu.Unlock()
+	if !wants {
+		return nil
+	}
+	// A point makes this place of the journal one where everybody knows the
+	// digest; then the tree as it is there is sealed.
+	if err := v.d.commit(ctx, v.region, nil, nil); err != nil {
+		return err
+	}
+	var objects [][]byte
+	var snap *region.Snapshot
+	v.d.mu.Lock()
+	ready := v.region.Ready()
+	var err error
+	if ready {
+		snap, err = v.region.SealSnapshot(func(object []byte, _ signet.ObjectID) error {
+			objects = append(objects, append([]byte(nil), object...))
+			return nil
+		})
+	}
+	v.d.mu.Unlock()
+	if err != nil || !ready {
+		return err // others wrote at the same moment: the next time
+	}
+	if err := v.d.Service.Put(ctx, v.region.ID(), objects); err != nil {
+		return err
+	}
+	v.d.mu.Lock()
+	rec, err := v.region.CommitSnapshot(v.d.dirHead.Last, snap)
+	v.d.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	return v.d.append(ctx, v.region, rec)
+}

@@ -1,0 +1,223 @@
+package engine
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/url"
+	"sync"
+
+	_ "modernc.org/sqlite" // the driver
+
+	"signet"
+)
+
+// storeFormat is PRAGMA user_version of the index. A newer one is refused.
+const storeFormat = 1
+
+const schema = `
+CREATE TABLE records(log TEXT NOT NULL, pos INTEGER NOT NULL, leaf BLOB NOT NULL, head BLOB NOT NULL, blob BLOB NOT NULL, PRIMARY KEY(log, pos)) WITHOUT ROWID;
+CREATE TABLE heads(log TEXT PRIMARY KEY, follower BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE volumes(id TEXT PRIMARY KEY, path TEXT NOT NULL, region BLOB NOT NULL, added INTEGER NOT NULL, paused INTEGER NOT NULL DEFAULT 0,
+	seen INTEGER NOT NULL DEFAULT 0, counters BLOB NOT NULL DEFAULT x'') WITHOUT ROWID;
+CREATE TABLE nodes(volume TEXT NOT NULL, node BLOB NOT NULL, row BLOB NOT NULL, PRIMARY KEY(volume, node)) WITHOUT ROWID;
+CREATE TABLE sealed(region BLOB NOT NULL, pid BLOB NOT NULL, ref BLOB NOT NULL, PRIMARY KEY(region, pid)) WITHOUT ROWID;
+CREATE TABLE notes(key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+`
+
+// A Store is what a device remembers: the logs it verified, the index of its
+// volumes, what it sealed. All of it but the heads can be lost and is found
+// again, from the service or from the disk; the heads keep the service from
+// going back unnoticed.
+//
+// It is one SQLite database. Durability follows the order of things: what a
+// row speaks of is durable before the row is written, so that a row lost with
+// a power cut costs work, never data.
+type Store struct {
+	db *sql.DB
+	mu sync.Mutex // one writer at a time
+}
+
+// OpenStore opens or makes the store in a file.
+func OpenStore(path string) (*Store, error) {
+	v := url.Values{"_pragma": {"journal_mode(WAL)", "synchronous(NORMAL)", "busy_timeout(10000)", "cache_size(-8192)", "wal_autocheckpoint(2000)"}}
+	db, err := sql.Open("sqlite", "file:"+(&url.URL{Path: path}).EscapedPath()+"?"+v.Encode())
+	if err != nil {
+		return nil, err
+	}
+	db.SetMaxOpenConns(4)
+	s := &Store{db: db}
+	var version int
+	if err := db.QueryRow("PRAGMA user_version").Scan(&version); err != nil {
+		db.Close()
+		return nil, &Damaged{Path: path, Err: err}
+	}
+	switch {
+	case version > storeFormat:
+		db.Close()
+		return nil, fmt.Errorf("%s has format %d, this program knows %d: %w", path, version, storeFormat, ErrNewer)
+	case version == 0:
+		if _, err := db.Exec("BEGIN IMMEDIATE;" + schema + fmt.Sprintf("PRAGMA user_version = %d; COMMIT", storeFormat)); err != nil {
+			db.Close()
+			return nil, &Damaged{Path: path, Err: err}
+		}
+	}
+	return s, nil
+}
+
+// ErrNewer says that a newer program wrote what is stored here.
+var ErrNewer = errors.New("written by a newer version")
+
+// Damaged says that the store cannot be read. It can be deleted: it is made
+// anew from the service and the disk.
+type Damaged struct {
+	Path string
+	Err  error
+}
+
+func (d *Damaged) Error() string { return "index " + d.Path + ": " + d.Err.Error() }
+func (d *Damaged) Unwrap() error { return d.Err }
+
+// Close closes the store.
+func (s *Store) Close() error { return s.db.Close() }
+
+// A batch writes several rows in one transaction.
+type batch struct {
+	tx  *sql.Tx
+	err error
+	st  map[string]*sql.Stmt
+}
+
+func (b *batch) exec(q string, args ...any) {
+	if b.err != nil {
+		return
+	}
+	st := b.st[q]
+	if st == nil {
+		if st, b.err = b.tx.Prepare(q); b.err != nil {
+			return
+		}
+		b.st[q] = st
+	}
+	_, b.err = st.Exec(args...)
+}
+
+// write runs f in a transaction.
+func (s *Store) write(f func(*batch)) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	tx, err := s.db.BeginTx(context.Background(), nil)
+	if err != nil {
+		return fmt.Errorf("index: %w", err)
+	}
+	b := &batch{tx: tx, st: map[string]*sql.Stmt{}}
+	f(b)
+	for _, st := range b.st {
+		st.Close()
+	}
+	if b.err != nil {
+		tx.Rollback()
+		return fmt.Errorf("index: %w", b.err)
+	}
+	if err := tx.Commit(); err != nil {
+		return fmt.Errorf("index: %w", err)
+	}
+	return nil
+}
+
+func (b *batch) record(log signet.LogID, pos uint64, r signet.Record) {
+	b.exec("INSERT OR REPLACE INTO records VALUES(?,?,?,?,?)", log.String(), int64(pos), r.Leaf, nn(r.Head), nn(r.Blob))
+}
+
+func (b *batch) head(log signet.LogID, follower []byte) {
+	b.exec("INSERT OR REPLACE INTO heads VALUES(?,?)", log.String(), follower)
+}
+
+// nn keeps empty bytes from being NULL.
+func nn(b []byte) []byte {
+	if b == nil {
+		return []byte{}
+	}
+	return b
+}
+
+// records calls each with the stored records of a log from a position on.
+func (s *Store) records(log signet.LogID, from uint64, each func(pos uint64, r signet.Record) error) error {
+	rows, err := s.db.Query("SELECT pos, leaf, head, blob FROM records WHERE log = ? AND pos >= ? ORDER BY pos", log.String(), int64(from))
+	if err != nil {
+		return fmt.Errorf("index: %w", err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var pos int64
+		var r signet.Record
+		if err := rows.Scan(&pos, &r.Leaf, &r.Head, &r.Blob); err != nil {
+			return fmt.Errorf("index: %w", err)
+		}
+		if err := each(uint64(pos), r); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}
+
+// record reads one stored record.
+func (s *Store) record(log signet.LogID, pos uint64) (r signet.Record, err error) {
+	err = s.db.QueryRow("SELECT leaf, head, blob FROM records WHERE log = ? AND pos = ?", log.String(), int64(pos)).Scan(&r.Leaf, &r.Head, &r.Blob)
+	if errors.Is(err, sql.ErrNoRows) {
+		err = signet.ErrNotFound
+	}
+	return r, err
+}
+
+// follower is what Follower.Bytes stored, or nil.
+func (s *Store) follower(log signet.LogID) ([]byte, error) {
+	var b []byte
+	err := s.db.QueryRow("SELECT follower FROM heads WHERE log = ?", log.String()).Scan(&b)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, nil
+	}
+	return b, err
+}
+
+// Note reads a small value that was stored under a key, nil if there is none;
+// SetNote stores one.
+func (s *Store) Note(key string) ([]byte, error) {
+	var b []byte
+	err := s.db.QueryRow("SELECT value FROM notes WHERE key = ?", key).Scan(&b)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, nil
+	}
+	return b, err
+}
+
+// SetNote stores a small value under a key; nil forgets it.
+func (s *Store) SetNote(key string, value []byte) error {
+	return s.write(func(b *batch) {
+		if value == nil {
+			b.exec("DELETE FROM notes WHERE key = ?", key)
+			return
+		}
+		b.exec("INSERT OR REPLACE INTO notes VALUES(?,?)", key, value)
+	})
+}
+
+// notesWith lists the notes whose key begins with a prefix.
+func (s *Store) notesWith(prefix string) (map[string][]byte, error) {
+	rows, err := s.db.Query("SELECT key, value FROM notes WHERE key >= ? AND key < ?", prefix, prefix+"\xff")
+	if err != nil {
+		return nil, fmt.Errorf("index: %w", err)
+	}
+	defer rows.Close()
+	m := map[string][]byte{}
+	for rows.Next() {
+		var k string
+		var v []byte
+		if err := rows.Scan(&k, &v); err != nil {
+			return nil, fmt.Errorf("index: %w", err)
+		}
+		m[k] = v
+	}
+	return m, rows.Err()
+}

@@ -1,0 +1,570 @@
+package engine
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"signet"
+	"signet/core/journal"
+	"signet/core/seal"
+	"signet/core/tree"
+	"signet/core/wire"
+)
+
+// up commits local changes. What needs no content goes first, then files as
+// their content is sealed and stored, then attributes and deletes. It stops
+// after a slice of time: the next plan says what is left.
+func (v *volume) up(ctx context.Context, ops []tree.Op) error {
+	var first, last []tree.Item
+	var files []tree.Op
+	deletes := 0
+	for _, op := range ops {
+		switch {
+		case op.Type == tree.File && (op.Kind == tree.Create || op.Kind == tree.Edit):
+			files = append(files, op)
+			continue
+		case op.Kind == tree.Delete:
+			deletes++
+		case op.Kind == tree.Move:
+			v.count(func(c *Counters) { c.Moves++ })
+		}
+		it, err := tree.NewItem(op)
+		if err != nil {
+			return err
+		}
+		if op.Kind == tree.Attr || op.Kind == tree.Delete {
+			last = append(last, it)
+		} else {
+			first = append(first, it)
+		}
+	}
+	if len(files) == 0 {
+		err := v.commitAll(ctx, append(first, last...))
+		if err == nil {
+			v.deleted(deletes)
+		}
+		return err
+	}
+	// A full batch of folders and moves need not wait for content.
+	n := len(first) - len(first)%journal.MaxOperations
+	if err := v.commitAll(ctx, first[:n]); err != nil {
+		return err
+	}
+	finished, err := v.upFiles(ctx, first[n:], files)
+	if err != nil || !finished {
+		return err
+	}
+	if err := v.commitAll(ctx, last); err != nil {
+		return err
+	}
+	v.deleted(deletes)
+	return nil
+}
+
+func (v *volume) commitAll(ctx context.Context, items []tree.Item) error {
+	for len(items) > 0 {
+		n := fits(items)
+		if err := v.commit(ctx, items[:n], nil); err != nil {
+			return err
+		}
+		items = items[n:]
+	}
+	return nil
+}
+
+// fits is how many of items one entry takes.
+func fits(items []tree.Item) int {
+	size := 0
+	for i, it := range items {
+		if size += it.Size(); i >= journal.MaxOperations || size > journal.MaxEntry/2 {
+			return i
+		}
+	}
+	return len(items)
+}
+
+func (v *volume) commit(ctx context.Context, items []tree.Item, objects []signet.ObjectID) error {
+	for len(objects) > journal.MaxObjects {
+		// More objects than one entry may bring: an entry without operations
+		// pins the first of them.
+		if err := v.d.commit(ctx, v.region, nil, objects[:journal.MaxObjects]); err != nil {
+			return v.lacking(err)
+		}
+		objects = objects[journal.MaxObjects:]
+	}
+	if err := v.d.commit(ctx, v.region, items, objects); err != nil {
+		return v.lacking(err)
+	}
+	v.count(func(c *Counters) { c.Entries++ })
+	return nil
+}
+
+// lacking is for a commit that was refused because the service lacks objects:
+// what the index says of them is forgotten, so that the next turn seals again.
+func (v *volume) lacking(err error) error {
+	var missing interface{ MissingObjects() []signet.ObjectID }
+	if errors.As(err, &missing) && len(missing.MissingObjects()) > 0 {
+		if ferr := v.d.Store.forgetSealed(v.region.ID(), missing.MissingObjects()); ferr != nil {
+			return errors.Join(err, ferr)
+		}
+		return errAgain
+	}
+	return err
+}
+
+// errAgain says that the world changed under a turn: plan again.
+var errAgain = errors.New("plan again")
+
+// A sealedFile is a file whose content is sealed, stored or about to be.
+type sealedFile struct {
+	op      tree.Op
+	objects []signet.ObjectID
+	bytes   int64
+	err     error
+}
+
+// upFiles seals and stores files, the smallest first, and commits them in
+// batches; lead goes into the first. One of its workers takes the largest, so
+// that small files that keep coming do not starve it.
+func (v *volume) upFiles(ctx context.Context, lead []tree.Item, files []tree.Op) (finished bool, err error) {
+	slices.SortStableFunc(files, func(a, b tree.Op) int { return int(min(max(a.Size-b.Size, -1), 1)) })
+	until := v.d.Now().Add(slice)
+	u := v.newUploader(ctx)
+	defer u.stop()
+
+	var mu sync.Mutex
+	next, end := 0, len(files)
+	take := func(large bool) (op tree.Op, ok bool) {
+		mu.Lock()
+		defer mu.Unlock()
+		if next >= end || next > 0 && v.d.Now().After(until) || ctx.Err() != nil {
+			return op, false
+		}
+		if large {
+			end--
+			return files[end], true
+		}
+		next++
+		return files[next-1], true
+	}
+	results := make(chan sealedFile, 64)
+	var wg sync.WaitGroup
+	for w := range min(4, len(files)) {
+		wg.Go(func() {
+			for {
+				op, ok := take(w == 3)
+				if !ok {
+					return
+				}
+				results <- v.sealFile(ctx, u, op)
+			}
+		})
+	}
+	go func() { wg.Wait(); close(results) }()
+
+	items, objects := lead, []signet.ObjectID(nil)
+	size, count, skipped := 0, 0, 0
+	since := v.d.Now()
+	flush := func() error {
+		if len(items) == 0 && len(objects) == 0 {
+			return nil
+		}
+		if err := u.flush(); err != nil {
+			return err
+		}
+		if err := v.commit(ctx, items, objects); err != nil {
+			return err
+		}
+		n := int64(count)
+		v.count(func(c *Counters) { c.FilesUp += n })
+		items, objects, size, count, since = nil, nil, 0, 0, v.d.Now()
+		return nil
+	}
+	for r := range results {
+		if err != nil {
+			continue // drain
+		}
+		if r.err != nil {
+			err = v.sealFault(ctx, r)
+			skipped++
+			continue
+		}
+		it, ierr := tree.NewItem(r.op)
+		if ierr != nil {
+			err = ierr
+			continue
+		}
+		if len(items) >= journal.MaxOperations || len(objects)+len(r.objects) > journal.MaxObjects ||
+			size+it.Size() > journal.MaxEntry/2 || v.d.Now().Sub(since) > 2*time.Second {
+			if err = flush(); err != nil {
+				continue
+			}
+		}
+		items, size, count = append(items, it), size+it.Size(), count+1
+		objects = append(objects, r.objects...)
+	}
+	if err == nil {
+		err = flush()
+	}
+	return next >= end && skipped == 0, err
+}
+
+// sealFault judges why a file could not be sealed. Most reasons concern that
+// file alone: it waits, the others go on.
+func (v *volume) sealFault(ctx context.Context, r sealedFile) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	it := v.index.items[r.op.Node]
+	var remote interface{ Temporary() bool }
+	switch {
+	case errors.Is(r.err, errAgain), errors.Is(r.err, seal.ErrResized), v.d.Classify(r.err) == Changed, v.d.Classify(r.err) == NotThere:
+		if it != nil {
+			it.sha = [32]byte{}
+			v.lookAt(it)
+			v.index.refresh(it)
+		}
+		return nil
+	case errors.Is(r.err, signet.ErrUnavailable), errors.Is(r.err, signet.ErrNotAllowed), errors.As(r.err, &remote):
+		return r.err
+	case it != nil:
+		it.fault, it.busy = &Problem{Kind: "unreadable", Message: r.err.Error()}, v.d.Now().Add(settleMost)
+		it.sha = [32]byte{}
+		v.index.refresh(it)
+		return nil
+	}
+	return r.err
+}
+
+// sealFile cuts and seals a file's content against the version that the region
+// has, and hands what is new to the uploader.
+func (v *volume) sealFile(ctx context.Context, u *uploader, op tree.Op) sealedFile {
+	out := sealedFile{op: op}
+	path, ok := v.index.path(op.Node)
+	if !ok {
+		out.err = errAgain
+		return out
+	}
+	f, err := v.disk.Read(path)
+	if err != nil {
+		out.err = err
+		return out
+	}
+	defer f.Close()
+	v.d.mu.Lock()
+	secret := v.region.Secret()
+	var oldData []byte
+	if n, ok := v.region.Tree.Node(op.Node); ok && n.Type == tree.File {
+		oldData = n.Data
+	}
+	v.d.mu.Unlock()
+	old, err := v.manifest(ctx, oldData)
+	if err != nil {
+		out.err = err
+		return out
+	}
+	var oldPieces []seal.Piece
+	if old != nil {
+		oldPieces = old.Pieces
+	}
+	// Pieces are sealed beside the reading: a channel of slots keeps order.
+	type slot struct {
+		piece   seal.Piece
+		objects signet.ObjectID
+		fresh   bool
+		err     error
+		done    chan struct{}
+	}
+	var slots []*slot
+	var wg sync.WaitGroup
+	limit := make(chan struct{}, 3)
+	sha, err := secret.Cut(stopAt{ctx, f}, f.Stat().Size, oldPieces, func(c seal.Cut) error {
+		s := &slot{}
+		slots = append(slots, s)
+		if c.Reuse >= 0 {
+			s.piece = oldPieces[c.Reuse]
+			return nil
+		}
+		data := getPiece(len(c.Data))
+		copy(data, c.Data)
+		limit <- struct{}{}
+		wg.Go(func() {
+			s.piece, s.fresh, s.err = u.piece(secret, data)
+			putPiece(data)
+			<-limit
+		})
+		return nil
+	})
+	wg.Wait()
+	if err != nil {
+		out.err = err
+		return out
+	}
+	if err := f.Unchanged(); err != nil {
+		out.err = err
+		return out
+	}
+	if sha != op.SHA256 {
+		out.err = errAgain // changed since it was hashed
+		return out
+	}
+	pieces := make([]seal.Piece, len(slots))
+	reused := map[signet.ObjectID]bool{}
+	for i := range oldPieces {
+		reused[oldPieces[i].Object] = true
+	}
+	for i, s := range slots {
+		if s.err != nil {
+			out.err = s.err
+			return out
+		}
+		pieces[i] = s.piece
+		if !reused[s.piece.Object] {
+			out.objects = append(out.objects, s.piece.Object)
+		}
+	}
+	c, _, err := secret.Describe(sha, pieces, old, func(ref seal.Ref, object []byte) error {
+		out.objects = append(out.objects, ref.Object)
+		return u.put(bytes.Clone(object))
+	})
+	if err != nil {
+		out.err = err
+		return out
+	}
+	var w wire.Writer
+	c.Append(&w)
+	out.op.Content, out.op.PlaintextID, out.op.Size = w.B, c.PlaintextID, c.Size
+	out.objects = unique(out.objects)
+	return out
+}
+
+func unique(ids []signet.ObjectID) []signet.ObjectID {
+	seen := make(map[signet.ObjectID]bool, len(ids))
+	return slices.DeleteFunc(ids, func(i signet.ObjectID) bool {
+		was := seen[i]
+		seen[i] = true
+		return was
+	})
+}
+
+// manifest opens the manifest of an encoded content; nil for none.
+func (v *volume) manifest(ctx context.Context, data []byte) (*seal.Manifest, error) {
+	if len(data) == 0 {
+		return nil, nil
+	}
+	c, err := seal.ParseContent(data)
+	if err != nil {
+		return nil, err
+	}
+	return c.Open(func(id signet.ObjectID) ([]byte, error) { return v.object(ctx, id) })
+}
+
+// object fetches one stored object.
+func (v *volume) object(ctx context.Context, id signet.ObjectID) (b []byte, err error) {
+	err = v.d.Service.Get(ctx, v.region.ID(), []signet.ObjectID{id}, func(_ signet.ObjectID, object []byte) error {
+		b = bytes.Clone(object)
+		return nil
+	})
+	if err == nil {
+		n := int64(len(b))
+		v.count(func(c *Counters) { c.BytesDown += n; c.ObjectsDown++ })
+	}
+	return b, err
+}
+
+var pieceBuffers sync.Pool
+
+func getPiece(n int) []byte {
+	if b, ok := pieceBuffers.Get().(*[]byte); ok && cap(*b) >= n {
+		return (*b)[:n]
+	}
+	return make([]byte, n)
+}
+
+func putPiece(b []byte) { pieceBuffers.Put(&b) }
+
+// An uploader stores objects in groups over several connections. Its memory is
+// bounded: who hands it more waits.
+type uploader struct {
+	v      *volume
+	ctx    context.Context
+	cancel context.CancelFunc
+	sends  *errgroup.Group
+
+	mu    sync.Mutex
+	group [][]byte
+	rows  []sealedRow
+	asked []signet.ObjectID // sealed in an earlier run: whether they arrived is not known
+	size  int
+}
+
+type sealedRow struct {
+	pid [32]byte
+	ref seal.Ref
+}
+
+// groupSize is how many bytes go into one request.
+const groupSize = 4 << 20
+
+func (v *volume) newUploader(ctx context.Context) *uploader {
+	ctx, cancel := context.WithCancel(ctx)
+	u := &uploader{v: v, ctx: ctx, cancel: cancel}
+	u.renew()
+	return u
+}
+
+func (u *uploader) renew() {
+	u.sends, _ = errgroup.WithContext(u.ctx)
+	u.sends.SetLimit(4)
+}
+
+func (u *uploader) stop() {
+	u.cancel()
+	u.sends.Wait()
+}
+
+// piece seals a piece, or finds that this device sealed its bytes before.
+func (u *uploader) piece(secret *seal.Secret, data []byte) (p seal.Piece, fresh bool, err error) {
+	p.Sum, p.ID = secret.Fingerprint(data)
+	ref, ok, err := u.v.d.Store.sealedAs(u.v.region.ID(), p.ID)
+	if err != nil {
+		return p, false, err
+	}
+	if ok && int(ref.Size) == len(data) {
+		p.Ref = ref
+		u.mu.Lock()
+		u.asked = append(u.asked, ref.Object)
+		u.mu.Unlock()
+		return p, false, nil
+	}
+	object, ref, err := seal.SealPiece(nil, data)
+	if err != nil {
+		return p, false, err
+	}
+	p.Ref = ref
+	u.mu.Lock()
+	u.rows = append(u.rows, sealedRow{p.ID, ref})
+	u.mu.Unlock()
+	return p, true, u.put(object)
+}
+
+// put hands over an object, which the uploader keeps.
+func (u *uploader) put(object []byte) error {
+	u.mu.Lock()
+	u.group = append(u.group, object)
+	u.size += len(object)
+	if u.size < groupSize {
+		u.mu.Unlock()
+		return nil
+	}
+	group, rows := u.group, u.rows
+	u.group, u.rows, u.size = nil, nil, 0
+	u.mu.Unlock()
+	return u.send(group, rows)
+}
+
+// send stores a group. That its pieces are sealed as these objects is written
+// down first: after a crash the next run asks whether they arrived.
+func (u *uploader) send(group [][]byte, rows []sealedRow) error {
+	if err := u.v.d.Store.noteSealed(u.v.region.ID(), rows); err != nil {
+		return err
+	}
+	u.sends.Go(func() error {
+		if err := u.ctx.Err(); err != nil {
+			return err
+		}
+		if err := u.v.d.Service.Put(u.ctx, u.v.region.ID(), group); err != nil {
+			u.cancel()
+			return err
+		}
+		n := int64(0)
+		for _, o := range group {
+			n += int64(len(o))
+		}
+		u.v.count(func(c *Counters) { c.BytesUp += n; c.ObjectsUp += int64(len(group)) })
+		return nil
+	})
+	return nil
+}
+
+// flush returns when everything handed over is stored.
+func (u *uploader) flush() error {
+	u.mu.Lock()
+	group, rows, asked := u.group, u.rows, u.asked
+	u.group, u.rows, u.asked, u.size = nil, nil, nil, 0
+	u.mu.Unlock()
+	if len(group) > 0 || len(rows) > 0 {
+		if err := u.send(group, rows); err != nil {
+			return err
+		}
+	}
+	if err := u.sends.Wait(); err != nil {
+		return err
+	}
+	u.renew()
+	if len(asked) == 0 {
+		return nil
+	}
+	missing, err := u.v.d.Service.Have(u.ctx, u.v.region.ID(), unique(asked))
+	if err != nil {
+		return err
+	}
+	if len(missing) > 0 {
+		if err := u.v.d.Store.forgetSealed(u.v.region.ID(), missing); err != nil {
+			return err
+		}
+		return errAgain
+	}
+	return nil
+}
+
+// sealedAs finds the object that this device sealed some plaintext as.
+func (s *Store) sealedAs(region signet.RegionID, pid [32]byte) (ref seal.Ref, ok bool, err error) {
+	rows, err := s.db.Query("SELECT ref FROM sealed WHERE region = ? AND pid = ?", region[:], pid[:])
+	if err != nil {
+		return ref, false, fmt.Errorf("index: %w", err)
+	}
+	defer rows.Close()
+	if !rows.Next() {
+		return ref, false, rows.Err()
+	}
+	var b []byte
+	if err := rows.Scan(&b); err != nil {
+		return ref, false, fmt.Errorf("index: %w", err)
+	}
+	r := wire.NewReader(b)
+	r.Raw(ref.Object[:])
+	r.Raw(ref.Key[:])
+	ref.Size = r.U32()
+	return ref, true, r.Done()
+}
+
+func (s *Store) noteSealed(region signet.RegionID, list []sealedRow) error {
+	if len(list) == 0 {
+		return nil
+	}
+	return s.write(func(b *batch) {
+		for _, r := range list {
+			var w wire.Writer
+			w.Raw(r.ref.Object[:])
+			w.Raw(r.ref.Key[:])
+			w.U32(r.ref.Size)
+			b.exec("INSERT OR REPLACE INTO sealed VALUES(?,?,?)", region[:], r.pid[:], w.B)
+		}
+	})
+}
+
+func (s *Store) forgetSealed(region signet.RegionID, ids []signet.ObjectID) error {
+	return s.write(func(b *batch) {
+		for _, id := range ids {
+			b.exec("DELETE FROM sealed WHERE region = ? AND substr(ref, 1, 32) = ?", region[:], id[:])
+		}
+	})
+}

@@ -1,0 +1,674 @@
+package engine
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+	"unicode/utf8"
+
+	"signet"
+	"signet/core/plan"
+	"signet/core/tree"
+)
+
+// A State says what a volume is doing.
+type State string
+
+// The states of a volume (the command line's contract).
+const (
+	InStep    State = "in_step"
+	Scanning  State = "scanning"
+	Syncing   State = "syncing"
+	Verifying State = "verifying"
+	Paused    State = "paused"
+	Held      State = "held"
+	Offline   State = "offline"
+	Recover   State = "recovering"
+	ReadOnly  State = "read_only"
+	Stopped   State = "stopped"
+	Starved   State = "starved"
+	AlarmedAt State = "alarm"
+)
+
+// volume is a folder that is kept in step with a region. Its loop is the only
+// one that touches disk and index; what others may ask for is under mu.
+type volume struct {
+	d      *Device
+	id     string
+	dir    string
+	region *openRegion
+	added  time.Time
+
+	disk  Volume
+	index *index
+
+	scan   bool                       // everything is to be looked at
+	look   map[string]map[string]bool // folders to look at: names, or all of it where nil
+	racy   time.Time                  // when files hashed too soon after a change are to be hashed again
+	recent []deletion                 // committed or applied lately, for the guard
+
+	mu       sync.Mutex
+	status   VolumeStatus
+	counters Counters
+	approve  bool // deletions that are held now may go
+	paused   bool
+	poke     chan struct{}
+	total    Counters // since the volume was added, with what counters had when stored
+}
+
+type deletion struct {
+	at time.Time
+	n  int
+}
+
+// A VolumeStatus is what status shows of a volume.
+type VolumeStatus struct {
+	Path        string            `json:"path"`
+	Region      string            `json:"region"`
+	RegionID    string            `json:"region_id"`
+	Generation  signet.Generation `json:"generation"`
+	State       State             `json:"state"`
+	Unwitnessed bool              `json:"unwitnessed"`
+	Reason      string            `json:"reason,omitempty"`
+	Hint        string            `json:"hint,omitempty"`
+	Files       int64             `json:"files"`
+	Bytes       int64             `json:"bytes"`
+	SafeFiles   int64             `json:"safe_files"`
+	SafeBytes   int64             `json:"safe_bytes"`
+	ETASeconds  int64             `json:"eta_seconds"`
+	HeldDeletes int               `json:"held_deletes"`
+	Conflicts   int               `json:"conflicts"`
+	Problems    []Problem         `json:"problems"`
+	Counters    Counters          `json:"counters"`
+}
+
+func newNode() (id signet.NodeID) {
+	rand.Read(id[:])
+	return id
+}
+
+func (v *volume) wake() {
+	select {
+	case v.poke <- struct{}{}:
+	default:
+	}
+}
+
+// set changes the volume's status.
+func (v *volume) set(f func(*VolumeStatus)) {
+	v.mu.Lock()
+	f(&v.status)
+	v.mu.Unlock()
+}
+
+func (v *volume) setState(s State, reason, hint string) {
+	changed := false
+	v.set(func(st *VolumeStatus) {
+		changed = st.State != s || st.Reason != reason
+		st.State, st.Reason, st.Hint = s, reason, hint
+	})
+	if changed {
+		v.d.mu.Lock()
+		v.d.signal()
+		v.d.mu.Unlock()
+	}
+}
+
+func (v *volume) count(f func(*Counters)) {
+	v.mu.Lock()
+	f(&v.counters)
+	f(&v.total)
+	v.mu.Unlock()
+}
+
+// open opens the folder, unless it is open, and checks that it is the one that
+// was added. Where it is not, nothing may be concluded from it.
+func (v *volume) open() error {
+	if v.disk != nil {
+		err := v.disk.Check()
+		if err == nil {
+			return nil
+		}
+		v.disk.Close()
+		v.disk = nil
+		v.scan = true
+	}
+	disk, err := v.d.OpenVolume(v.dir)
+	if err != nil {
+		return err
+	}
+	if id, region := disk.Identity(); id != v.id || region != v.region.ID().String() {
+		disk.Close()
+		return fmt.Errorf("%s: %w", v.dir, ErrOtherVolume)
+	}
+	v.disk, v.scan = disk, true
+	return nil
+}
+
+// ErrOtherVolume says that a folder's marker names another volume.
+var ErrOtherVolume = errors.New("the folder belongs to another volume")
+
+// observe looks at what is to be looked at, and folds it into the index.
+func (v *volume) observe(ctx context.Context) error {
+	var seen []sight
+	full := v.scan
+	if full {
+		v.setState(Scanning, "", "")
+		err := v.disk.Scan(ctx, "", func(l Listing) error {
+			seen = append(seen, sight{Listing: l})
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		v.scan, v.look = false, map[string]map[string]bool{}
+	} else {
+		if len(v.look) == 0 {
+			return nil
+		}
+		next := map[string]map[string]bool{}
+		for _, folder := range sorted(v.look) {
+			names := v.look[folder]
+			if names == nil {
+				err := v.disk.Scan(ctx, folder, func(l Listing) error {
+					seen = append(seen, sight{Listing: l})
+					return nil
+				})
+				if err != nil && v.d.Classify(err) != NotThere {
+					return err
+				}
+				continue
+			}
+			s := sight{Listing: Listing{Path: folder}, only: sorted(names)}
+			for _, n := range s.only {
+				p := n
+				if folder != "" {
+					p = folder + "/" + n
+				}
+				st, err := v.disk.Stat(p)
+				switch {
+				case err == nil:
+					s.Entries = append(s.Entries, Entry{Name: n, Stat: st})
+					if it := v.child(folder, n); st.Type == tree.Dir && (it == nil || !identical(it.stat, st)) {
+						next[p] = nil
+					}
+				case v.d.Classify(err) != NotThere:
+					s.Entries = append(s.Entries, Entry{Name: n, Err: err})
+				}
+			}
+			seen = append(seen, s)
+		}
+		// Folders that turned up while names were looked at come next.
+		v.look = next
+	}
+	// The folder that was looked at must still be the volume: an unmount in
+	// between would look like a deletion of everything.
+	if err := v.disk.Check(); err != nil {
+		return err
+	}
+	v.index.fold(seen, newNode)
+	return nil
+}
+
+func sorted[V any](m map[string]V) []string {
+	l := make([]string, 0, len(m))
+	for k := range m {
+		l = append(l, k)
+	}
+	slices.Sort(l)
+	return l
+}
+
+func (v *volume) child(folder, name string) *item {
+	id, ok := v.index.find(folder)
+	if !ok {
+		return nil
+	}
+	return v.index.kids[id][name]
+}
+
+// want notes that a name, or with "" all of a folder, is to be looked at.
+func (v *volume) want(folder, name string) {
+	if v.look == nil {
+		v.look = map[string]map[string]bool{}
+	}
+	names, asked := v.look[folder]
+	switch {
+	case asked && names == nil:
+	case name == "":
+		v.look[folder] = nil
+	default:
+		if names == nil {
+			names = map[string]bool{}
+			v.look[folder] = names
+		}
+		names[name] = true
+	}
+}
+
+// event takes in a hint.
+func (v *volume) event(e Event) {
+	switch e.Kind {
+	case Overflow, RootGone:
+		v.scan = true
+		return
+	case Arrived:
+		if st, err := v.disk.Stat(e.Path); err == nil && st.Type == tree.Dir {
+			v.want(e.Path, "")
+		}
+	}
+	folder, name := "", e.Path
+	if i := strings.LastIndexByte(e.Path, '/'); i >= 0 {
+		folder, name = e.Path[:i], e.Path[i+1:]
+	}
+	if name != "" {
+		v.want(folder, name)
+	}
+}
+
+// racyWindow is how soon after a change a hash may miss another change that
+// leaves no trace in the stat (a store to a page that is dirty already).
+const racyWindow = 60 * time.Second
+
+// hash reads the files whose content is not known, the smallest first, with
+// two readers. It returns when something still unsettled is to be tried again
+// (zero: nothing is).
+func (v *volume) hash(ctx context.Context, until time.Time) (again time.Time, err error) {
+	now := v.d.Now()
+	var todo []*item
+	for _, it := range v.index.unread {
+		if it.busy.After(now) {
+			again = earliest(again, it.busy)
+			continue
+		}
+		if it.fault != nil && it.fault.Kind != "unsettled" && !v.scan && it.busy.IsZero() == false {
+			continue
+		}
+		todo = append(todo, it)
+	}
+	slices.SortFunc(todo, func(a, b *item) int {
+		if a.stat.Size != b.stat.Size {
+			return int(min(max(a.stat.Size-b.stat.Size, -1), 1))
+		}
+		return a.id.Compare(b.id)
+	})
+	type result struct {
+		it   *item
+		sha  [32]byte
+		stat tree.Stat
+		busy bool
+		err  error
+	}
+	results := make(chan result)
+	work := make(chan *item)
+	var wg sync.WaitGroup
+	for range 2 {
+		wg.Go(func() {
+			for it := range work {
+				r := result{it: it}
+				if p, ok := v.index.path(it.id); ok {
+					r.sha, r.stat, r.busy, r.err = v.hashFile(ctx, p, now)
+				} else {
+					r.err = errNotListed
+				}
+				results <- r
+			}
+		})
+	}
+	go func() {
+		defer close(work)
+		for _, it := range todo {
+			if ctx.Err() != nil || v.d.Now().After(until) {
+				return
+			}
+			work <- it
+		}
+	}()
+	go func() { wg.Wait(); close(results) }()
+	// The index is not changed before the readers are through: they read it.
+	var done []result
+	for r := range results {
+		done = append(done, r)
+	}
+	for _, r := range done {
+		it := r.it
+		switch {
+		case ctx.Err() != nil:
+			return again, ctx.Err()
+		case r.err == nil && !r.busy && sameBytes(it.stat, r.stat):
+			it.sha, it.hashedAt, it.busy, it.wait, it.fault = r.sha, v.d.Now().UnixNano(), time.Time{}, 0, nil
+		case r.err == nil && !r.busy:
+			// It changed between look and read: look again.
+			it.busy = now.Add(10 * time.Millisecond)
+			v.lookAt(it)
+		case r.busy || v.d.Classify(r.err) == Changed:
+			it.wait = min(max(2*it.wait, settleWait), settleMost)
+			it.busy = now.Add(it.wait)
+			it.fault = &Problem{Kind: "unsettled", Message: "is being written"}
+			v.lookAt(it)
+		case v.d.Classify(r.err) == NotThere:
+			it.busy = now.Add(time.Second)
+			v.lookAt(it)
+		default:
+			it.busy = now.Add(settleMost)
+			it.fault = &Problem{Kind: "unreadable", Message: r.err.Error()}
+		}
+		if !it.busy.IsZero() {
+			again = earliest(again, it.busy)
+		}
+		v.index.refresh(it)
+	}
+	if len(done) < len(todo) {
+		again = now
+	}
+	return again, nil
+}
+
+func earliest(a, b time.Time) time.Time {
+	if a.IsZero() || b.Before(a) {
+		return b
+	}
+	return a
+}
+
+// lookAt notes that an item is to be looked at again.
+func (v *volume) lookAt(it *item) {
+	if p, ok := v.index.path(it.parent); ok {
+		v.want(p, it.name)
+	}
+}
+
+// hashFile reads a file once. busy: a program has it open for writing and
+// changed it a moment ago.
+func (v *volume) hashFile(ctx context.Context, path string, now time.Time) (sha [32]byte, st tree.Stat, busy bool, err error) {
+	f, err := v.disk.Read(path)
+	if err != nil {
+		return sha, st, false, err
+	}
+	defer f.Close()
+	st = f.Stat()
+	if now.Sub(time.Unix(0, max(st.MTime, st.CTime))) < settleWait && f.Writing() {
+		return sha, st, true, nil
+	}
+	h := sha256.New()
+	buf := buffers.Get().(*[]byte)
+	defer buffers.Put(buf)
+	if _, err := io.CopyBuffer(struct{ io.Writer }{h}, stopAt{ctx, f}, *buf); err != nil {
+		return sha, st, false, err
+	}
+	h.Sum(sha[:0])
+	return sha, st, false, f.Unchanged()
+}
+
+var buffers = sync.Pool{New: func() any { b := make([]byte, 256<<10); return &b }}
+
+// stopAt is a reader that ends with its context.
+type stopAt struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (s stopAt) Read(p []byte) (int, error) {
+	if err := s.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return s.r.Read(p)
+}
+
+// rehash forgets hashes that were made too soon after a change, once the
+// window is over: such a file is read once more.
+func (v *volume) rehash() {
+	now := v.d.Now()
+	v.racy = time.Time{}
+	for _, it := range v.index.items {
+		if it.stat.Type != tree.File || it.sha == [32]byte{} || it.hashedAt == 0 {
+			continue
+		}
+		changed := max(it.stat.MTime, it.stat.CTime)
+		if it.hashedAt-changed > int64(racyWindow) || it.hashedAt < changed {
+			continue
+		}
+		due := time.Unix(0, changed).Add(racyWindow)
+		if due.After(now) {
+			v.racy = earliest(v.racy, due)
+			continue
+		}
+		it.sha = [32]byte{}
+		v.index.refresh(it)
+	}
+}
+
+// plan compares disk, base and journal. Deletions that the guard holds back
+// are planned as held.
+func (v *volume) plan() *plan.Plan {
+	v.mu.Lock()
+	approve := v.approve
+	v.mu.Unlock()
+	v.d.mu.Lock()
+	defer v.d.mu.Unlock()
+	in := plan.Input{Base: v.index.base, Local: v.index.local, Remote: v.region.Tree,
+		Complete: func(n signet.NodeID) bool { _, blind := v.index.blind[n]; return !blind },
+		Position: v.region.Replayed(), Device: v.d.Self.Device}
+	if in.Position > 0 {
+		in.Position--
+	}
+	p := plan.Make(in)
+	deletes := max(p.Guard.Up, p.Guard.Down)
+	if deletes == 0 {
+		if approve {
+			v.mu.Lock()
+			v.approve = false
+			v.mu.Unlock()
+		}
+		v.set(func(s *VolumeStatus) { s.HeldDeletes = 0 })
+		return p
+	}
+	lately := v.lately()
+	up := plan.Exceeds(p.Guard.Up+lately, p.Guard.Total+lately) && p.Guard.Up > 0
+	down := plan.Exceeds(p.Guard.Down+lately, p.Guard.Total+lately) && p.Guard.Down > 0
+	held := 0
+	if !approve && (up || down) {
+		in.HoldUp, in.HoldDown = up, down
+		if up {
+			held += p.Guard.Up
+		}
+		if down {
+			held += p.Guard.Down
+		}
+		p = plan.Make(in)
+	}
+	v.set(func(s *VolumeStatus) { s.HeldDeletes = held })
+	return p
+}
+
+// guardWindow is for how long deletions add up for the guard.
+const guardWindow = 10 * time.Minute
+
+func (v *volume) lately() (n int) {
+	now := v.d.Now()
+	v.recent = slices.DeleteFunc(v.recent, func(d deletion) bool { return now.Sub(d.at) > guardWindow })
+	for _, d := range v.recent {
+		n += d.n
+	}
+	return n
+}
+
+func (v *volume) deleted(n int) {
+	if n > 0 {
+		v.recent = append(v.recent, deletion{v.d.Now(), n})
+		v.count(func(c *Counters) { c.Deletes += int64(n) })
+	}
+}
+
+// settle carries out what a plan found out without doing anything: bindings
+// and bases.
+func (v *volume) settle(p *plan.Plan) error {
+	for _, r := range p.Rebind {
+		v.index.rebind(r.From, r.To)
+	}
+	for _, n := range p.Forget {
+		delete(v.index.base, n)
+		v.index.dirty[n] = true
+	}
+	for n, b := range p.Agree {
+		v.index.base[n] = b
+		v.index.dirty[n] = true
+	}
+	return v.d.Store.flush(v.id, v.index)
+}
+
+// slice is how long one turn may hash or transfer before it looks around.
+const slice = 5 * time.Second
+
+// turn goes round once: observe, hash, plan, commit, apply. more says that
+// another turn has something to do now; again, when one has at the latest.
+func (v *volume) turn(ctx context.Context) (more bool, again time.Time, err error) {
+	if err := v.open(); err != nil {
+		return false, v.d.Now().Add(5 * time.Second), err
+	}
+	if err := v.observe(ctx); err != nil {
+		return false, v.d.Now().Add(5 * time.Second), err
+	}
+	v.rehash()
+	again, err = v.hash(ctx, v.d.Now().Add(slice))
+	if err != nil {
+		return false, again, err
+	}
+	if !v.racy.IsZero() {
+		again = earliest(again, v.racy)
+	}
+	p := v.plan()
+	if err := v.settle(p); err != nil {
+		return false, again, err
+	}
+	v.describe(p)
+	if p.Empty() {
+		return len(v.look) > 0, again, nil
+	}
+	v.setState(Syncing, "", "")
+	if err := v.up(ctx, p.Up); err != nil {
+		return false, again, err
+	}
+	did, err := v.down(ctx, p.Down)
+	if ferr := v.d.Store.flush(v.id, v.index); err == nil {
+		err = ferr
+	}
+	if err != nil {
+		return false, again, err
+	}
+	if len(p.Up) == 0 && did == 0 {
+		// Nothing of the plan could be done: whatever stands in its way is looked
+		// at again, but not in a circle.
+		return false, earliest(again, v.d.Now().Add(2*time.Second)), nil
+	}
+	return true, again, nil
+}
+
+// describe brings the status up to date with a plan.
+func (v *volume) describe(p *plan.Plan) {
+	pending := map[signet.NodeID]bool{}
+	for _, op := range p.Up {
+		if op.Kind == tree.Create || op.Kind == tree.Edit {
+			pending[op.Node] = true
+		}
+	}
+	var files, bytes, safeFiles, safeBytes int64
+	var problems []Problem
+	for id, it := range v.index.items {
+		if it.fault != nil || it.stat.Type == tree.Other {
+			pr := Problem{Kind: "not_synched", Message: "is neither file, folder nor link, or lies on another mount"}
+			if it.fault != nil {
+				pr = *it.fault
+			}
+			if path, ok := v.index.path(id); ok && pr.Kind != "unsettled" {
+				problems = append(problems, at(pr, path))
+			}
+		}
+		if it.stat.Type != tree.File {
+			continue
+		}
+		files++
+		bytes += it.stat.Size
+		if !pending[id] && it.sha != [32]byte{} {
+			safeFiles++
+			safeBytes += it.stat.Size
+		}
+	}
+	for id, err := range v.index.blind {
+		if path, ok := v.index.path(id); ok && err != errNotListed {
+			problems = append(problems, at(Problem{Kind: "unreadable", Message: err.Error()}, path))
+		}
+	}
+	for _, h := range p.Held {
+		if h.Why != plan.NameTaken && h.Why != plan.NoFolder && h.Why != plan.Unsynched {
+			continue
+		}
+		v.d.mu.Lock()
+		path := v.region.Tree.Path(h.Node)
+		v.d.mu.Unlock()
+		if path != "" {
+			problems = append(problems, at(Problem{Kind: "held", Message: string(h.Why)}, path))
+		}
+	}
+	slices.SortFunc(problems, func(a, b Problem) int { return strings.Compare(a.Path, b.Path) })
+	v.d.mu.Lock()
+	conflicts := 0
+	for n := range v.region.Tree.All() {
+		if !n.Deleted && !n.ConflictOf.IsZero() {
+			conflicts++
+		}
+	}
+	name, gen := v.region.Name(), v.region.State.Current().Number
+	v.d.mu.Unlock()
+	v.set(func(s *VolumeStatus) {
+		s.Region, s.Generation = name, gen
+		s.Files, s.Bytes, s.SafeFiles, s.SafeBytes = files, bytes, safeFiles, safeBytes
+		s.Problems, s.Conflicts = problems, conflicts
+	})
+}
+
+func at(p Problem, path string) Problem {
+	p.Path = strings.ToValidUTF8(path, "\uFFFD")
+	if !utf8.ValidString(path) {
+		p.PathB64 = []byte(path)
+	}
+	return p
+}
+
+// Status is the volume's status now.
+func (v *volume) Status() VolumeStatus {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	s := v.status
+	s.Path, s.RegionID = v.dir, v.region.ID().String()
+	s.Unwitnessed = true // witnesses come later
+	s.Counters = v.total
+	s.Problems = slices.Clone(s.Problems)
+	if s.Problems == nil {
+		s.Problems = []Problem{}
+	}
+	if v.paused {
+		s.State = Paused
+	}
+	return s
+}
+
+func (v *volume) saveCounters() {
+	v.mu.Lock()
+	b, _ := json.Marshal(v.total)
+	v.mu.Unlock()
+	v.d.Store.write(func(w *batch) { w.exec("UPDATE volumes SET counters = ? WHERE id = ?", b, v.id) })
+}
+
+func trashID(n signet.NodeID) string {
+	return "n-" + base64.RawURLEncoding.EncodeToString(n[:])
+}
