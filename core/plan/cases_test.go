@@ -249,3 +249,19 @@ func TestRenamedFolderIsOneOperation(t *testing.T) {
 		t.Errorf("done %s", p.text())
 	}
 }
+
+func TestChangeOfOnesOwnNewFileIsNoConflict(t *testing.T) {
+	w := newWorld(t, "ann", "ben")
+	ann, ben := w.devices[0], w.devices[1]
+	ann.acknowledges = true
+	write("f", "1")(ann)
+	ann.commit(ann.turn().Up, false)
+	ben.sync()
+	ben.sync()
+	write("f", "2")(ben)
+	ben.sync()
+	w.settle()
+	if got := ann.list(); got != "f: 2" {
+		t.Errorf("got\n%s", got)
+	}
+}

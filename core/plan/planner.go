@@ -59,6 +59,10 @@ func newPlanner(in Input) *planner {
 		absent: map[id]absence{}, moveUp: map[id]bool{}, clash: map[id]bool{}, edit: map[id]bool{}, del: map[id]bool{}, trash: map[id]bool{}, held: map[id]bool{},
 	}
 	for n, b := range in.Base {
+		// A folder whose creation was adopted is another one since.
+		if r, ok := in.Remote.Node(b.Parent); ok {
+			b.Parent = r.ID
+		}
 		p.base[n] = b
 		if b.Type != tree.Dir {
 			p.out.Guard.Total++

@@ -90,6 +90,9 @@ func (d *device) path(n id) string {
 func TestDevicesConverge(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		w := newWorldOn(rt, "ann", "ben", "cas")
+		for _, d := range w.devices {
+			d.acknowledges = rapid.Bool().Draw(rt, "acknowledges")
+		}
 		seen := map[[32]byte]bool{}
 		for range rapid.IntRange(1, 40).Draw(rt, "steps") {
 			d := rapid.SampledFrom(w.devices).Draw(rt, "device")

@@ -25,8 +25,9 @@ type world struct {
 }
 
 type entry struct {
-	e tree.Entry
-	b *tree.Batch
+	e    tree.Entry
+	b    *tree.Batch
+	seen map[id]Local // what the writer's disk was
 }
 
 type device struct {
@@ -38,6 +39,8 @@ type device struct {
 	tree *tree.Tree
 	pos  int      // entries replayed
 	last []string // outcomes
+
+	acknowledges bool // notes what became of its own operations
 
 	incomplete map[id]bool
 	unsettled  map[id]bool
@@ -212,6 +215,11 @@ func (d *device) pull() {
 		e := d.w.journal[d.pos]
 		d.last = d.last[max(0, len(d.last)-6):]
 		for i, o := range d.tree.Apply(e.e, e.b) {
+			if op := e.b.Items[i].Op; d.acknowledges && e.e.Device == d.id {
+				if b, ok := Acknowledge(d.base[op.Node], e.seen[op.Node], op, o); ok {
+					d.base[op.Node] = b
+				}
+			}
 			d.last = append(d.last, fmt.Sprintf("%s %v: %s %s", e.b.Items[i].Op.Kind, e.b.Items[i].Op.Node, o.Result, o.Reason))
 		}
 	}
@@ -280,7 +288,7 @@ func (d *device) commit(ops []tree.Op, split bool) {
 		}
 		pos := uint64(len(d.w.journal) + 1)
 		d.w.journal = append(d.w.journal, entry{tree.Entry{Hash: sha256.Sum256(fmt.Append(nil, pos)), Position: pos,
-			Time: int64(pos) * 60000, Device: d.id}, b})
+			Time: int64(pos) * 60000, Device: d.id}, b, maps.Clone(d.disk)})
 		ops = ops[n:]
 	}
 }

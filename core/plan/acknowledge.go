@@ -1,0 +1,40 @@
+package plan
+
+import "signet/core/tree"
+
+// Acknowledge is the base of a node after an operation of this device was
+// replayed: what Agree of the next plan would say, but known even if others
+// change the node before there is a next plan, whose changes would else look
+// like conflicts with ours. old is the base so far (the zero Base if none), l
+// what the scan saw when op was planned. ok is false if there is nothing to
+// note: the operation did nothing, went to another node, or deleted.
+//
+// A caller notes it for each of its own entries, as it replays them.
+func Acknowledge(old Base, l Local, op tree.Op, o tree.Outcome) (b Base, ok bool) {
+	if o.Result != tree.Applied || o.Node != op.Node {
+		return old, false
+	}
+	b = old
+	switch op.Kind {
+	case tree.Create:
+		b = Base{Parent: l.Parent, Name: l.Name, Type: op.Type, Content: o.Revision, Place: o.Revision, Attr: o.Revision,
+			Size: op.Size, SHA256: op.SHA256, Target: op.Target, Mode: op.Mode, MTime: op.MTime}
+		return b, true
+	case tree.Edit:
+		b.Content, b.Size, b.SHA256, b.Target, b.MTime = o.Revision, op.Size, op.SHA256, op.Target, op.MTime
+	case tree.Move:
+		b.Parent, b.Name, b.Place = l.Parent, l.Name, o.Revision
+	case tree.Attr:
+		b.Attr = o.Revision
+		if op.HasMode {
+			b.Mode = op.Mode
+		}
+		if op.HasMTime {
+			b.MTime = op.MTime
+		}
+	default:
+		return old, false
+	}
+	// Without a base there is nothing that the other fields could rest on.
+	return b, old.Type != 0
+}
