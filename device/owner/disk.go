@@ -1,0 +1,159 @@
+package owner
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+
+	"signet/core/tree"
+	"signet/device/disk"
+	"signet/device/engine"
+)
+
+// volume is a disk.Volume as the engine wants it.
+type volume struct {
+	*disk.Volume
+	id, region string
+}
+
+// openVolume opens a folder whose marker this device signed.
+func (o *Owner) openVolume(dir string) (engine.Volume, error) {
+	v, m, err := disk.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := o.checkMarker(m); err != nil {
+		v.Close()
+		return nil, err
+	}
+	// What a crash left in staging is of no use but for files that were being
+	// downloaded piece by piece: these have a name and go on.
+	if err := v.CleanStaging(func(name string) bool { return len(name) > 2 && name[:2] == "c-" }); err != nil {
+		v.Close()
+		return nil, err
+	}
+	return &volume{v, m.Volume, m.Region}, nil
+}
+
+func (v *volume) Identity() (string, string) { return v.id, v.region }
+
+func (v *volume) Scan(ctx context.Context, from string, emit func(engine.Listing) error) error {
+	return v.Volume.Scan(ctx, disk.ScanOptions{From: from}, func(l disk.Listing) error {
+		out := engine.Listing{Path: l.Path, Err: l.Err, Entries: make([]engine.Entry, len(l.Entries))}
+		for i, e := range l.Entries {
+			out.Entries[i] = engine.Entry{Name: e.Name, Stat: e.Stat, Err: e.Err}
+			if e.OtherMount {
+				out.Entries[i].Stat.Type = tree.Other
+			}
+		}
+		return emit(out)
+	})
+}
+
+func (v *volume) Watch(ctx context.Context) (<-chan engine.Event, error) {
+	in, err := v.Volume.Watch(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := make(chan engine.Event)
+	go func() {
+		defer close(out)
+		for e := range in {
+			ev := engine.Event{Path: e.Path, Kind: engine.Touched}
+			switch e.Kind {
+			case disk.MovedTo:
+				ev.Kind = engine.Arrived
+			case disk.Overflow:
+				ev.Kind = engine.Overflow
+			case disk.RootGone:
+				ev.Kind = engine.RootGone
+			}
+			select {
+			case out <- ev:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return out, nil
+}
+
+// reading is a file being read.
+type reading struct {
+	*os.File
+	v    *disk.Volume
+	path string
+	stat tree.Stat
+}
+
+func (v *volume) Read(path string) (engine.Reading, error) {
+	f, st, err := v.OpenFile(path)
+	if err != nil {
+		return nil, err
+	}
+	return &reading{f, v.Volume, path, st}, nil
+}
+
+func (r *reading) Stat() tree.Stat  { return r.stat }
+func (r *reading) Writing() bool    { return writing(r.File) }
+func (r *reading) Unchanged() error { return r.v.Intact(r.path, r.File, r.stat) }
+
+func (v *volume) Stage(name string) (engine.Staged, error) {
+	s, err := v.Volume.Stage(name)
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+func (v *volume) Settle(ctx context.Context, files []engine.Staged) error {
+	list := make([]*disk.Staged, len(files))
+	for i, f := range files {
+		list[i] = f.(*disk.Staged)
+	}
+	return v.SyncStaged(ctx, list)
+}
+
+func (v *volume) Place(s engine.Staged, path string) (tree.Stat, error) {
+	return v.Volume.Place(s.(*disk.Staged), path)
+}
+
+func (v *volume) Replace(s engine.Staged, path string, expect tree.Stat, trash string) (tree.Stat, error) {
+	st, _, err := v.Volume.Replace(s.(*disk.Staged), path, expect, trash)
+	return st, err
+}
+
+func (v *volume) ReplaceLink(target, path string, expect tree.Stat, trash string) (tree.Stat, error) {
+	st, _, err := v.Volume.ReplaceLink(target, path, expect, trash)
+	return st, err
+}
+
+func (v *volume) Trash(path string, expect tree.Stat, id string) error {
+	_, err := v.Volume.Trash(path, expect, id)
+	return err
+}
+
+func (v *volume) Sync(ctx context.Context) error { return v.SyncFolders(ctx) }
+
+// classify tells the engine what kind of trouble a disk made.
+func classify(err error) engine.Fault {
+	switch {
+	case err == nil:
+		return engine.Trouble
+	case errors.Is(err, disk.ErrRootMissing):
+		return engine.RootMissing
+	case errors.Is(err, disk.ErrRootReplaced):
+		return engine.RootOther
+	case errors.Is(err, disk.ErrChanged), errors.Is(err, disk.ErrExists), errors.Is(err, disk.ErrNotEmpty),
+		errors.Is(err, disk.ErrNotFolder), errors.Is(err, disk.ErrNotFile), errors.Is(err, disk.ErrChanging):
+		return engine.Changed
+	case errors.Is(err, fs.ErrNotExist):
+		return engine.NotThere
+	case errors.Is(err, disk.ErrNoSpace):
+		return engine.NoRoom
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, disk.ErrReadOnly):
+		return engine.Denied
+	}
+	return engine.Trouble
+}

@@ -1,0 +1,132 @@
+// Package owner is the one owner of a home: it opens everything that the home
+// has of an organisation (account, keys, index, volumes), and holds the
+// methods that commands call, in their own process or in the daemon.
+//
+// It promises that the home's lock is held by whoever opened it, so that one
+// process at a time touches keys, index and volumes.
+package owner
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"signet"
+	"signet/core/key"
+	"signet/core/region"
+	"signet/device/account"
+	"signet/device/cli/home"
+	"signet/device/disk"
+	"signet/device/engine"
+	"signet/device/keystore"
+	"signet/internal/durable"
+	"signet/transport"
+)
+
+// An Owner is an opened home.
+type Owner struct {
+	Home    home.Dir
+	Account *account.Account
+	Keys    *keystore.Keys
+	Client  *transport.Client
+	Self    region.Self
+	Engine  *engine.Device
+
+	store *engine.Store
+}
+
+// Open opens the only organisation of a home, whose lock the caller holds.
+func Open(d home.Dir, version string) (_ *Owner, err error) {
+	a, err := account.Find(d)
+	if err != nil {
+		return nil, err
+	}
+	o := &Owner{Home: d, Account: a}
+	defer func() {
+		if err != nil {
+			o.Close()
+		}
+	}()
+	if o.Keys, err = keystore.Load(d.KeyFile(a.Org), a.Org); err != nil {
+		return nil, err
+	}
+	if o.Client, err = a.Client(o.Keys, version); err != nil {
+		return nil, err
+	}
+	o.Self = a.Self(o.Keys)
+	if o.store, err = engine.OpenStore(d.IndexFile(a.Org)); err != nil {
+		return nil, err
+	}
+	o.Engine, err = engine.Open(engine.Config{Self: o.Self, Service: o.Client, Store: o.store, Now: time.Now, Alarm: o.evidence,
+		LogKeys: a.LogKeys, OpenVolume: o.openVolume, Classify: classify})
+	return o, err
+}
+
+// Close closes what Open opened.
+func (o *Owner) Close() error {
+	if o.Client != nil {
+		o.Client.Close()
+	}
+	if o.store != nil {
+		return o.store.Close()
+	}
+	return nil
+}
+
+// evidence keeps what was not verified, as a file that a stranger can check.
+func (o *Owner) evidence(kind, message string, evidence []byte) string {
+	if len(evidence) == 0 {
+		evidence = []byte(message + "\n")
+	}
+	dir := o.Home.EvidenceDir(o.Account.Org)
+	file := filepath.Join(dir, time.Now().UTC().Format("20060102T150405.000000000Z")+"-"+kind)
+	if os.MkdirAll(dir, 0o700) != nil || durable.WriteFile(file, evidence, 0o600) != nil {
+		return "" // the alarm is raised all the same
+	}
+	return file
+}
+
+func (o *Owner) signMarker(body []byte) ([]byte, error) {
+	return o.Self.Signer.Sign(key.LabelMarkerVolume, body)
+}
+
+// checkMarker verifies that this device made a volume's marker: one that
+// another device made, or anybody, is no reason to delete or send anything.
+func (o *Owner) checkMarker(m *disk.Marker) error {
+	if err := o.Self.Signer.Public().Verify(key.LabelMarkerVolume, m.Body(), m.Signature); err != nil {
+		return fmt.Errorf("the folder's volume marker was not made by this device: %w", engine.ErrOtherVolume)
+	}
+	return nil
+}
+
+// CreateVolume makes a folder a volume of a region and adds it to the engine.
+// relink lets it take the place of the volume that it was before, or that has
+// the same path: then nothing counts as agreed before.
+func (o *Owner) CreateVolume(ctx context.Context, dir string, id signet.RegionID, relink bool) error {
+	var b [8]byte
+	rand.Read(b[:])
+	volumeID := "vol_" + hex.EncodeToString(b[:])
+	make := disk.Create
+	if relink {
+		make = disk.Relink
+		for _, v := range o.Engine.Volumes() {
+			if v.Dir == dir || v.Region == id {
+				if err := o.Engine.RemoveVolume(v.ID); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	v, _, err := make(dir, volumeID, id.String(), o.signMarker)
+	if err != nil {
+		return err
+	}
+	if err := v.Close(); err != nil {
+		return err
+	}
+	return o.Engine.AddVolume(volumeID, dir, id)
+}

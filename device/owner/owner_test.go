@@ -1,0 +1,334 @@
+package owner_test
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/tls"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"math/rand"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"signet/core/key"
+	"signet/core/ring"
+	"signet/device/account"
+	"signet/device/cli/home"
+	"signet/device/engine"
+	"signet/device/enrol"
+	"signet/device/keystore"
+	"signet/device/owner"
+	"signet/service"
+	"signet/transport"
+)
+
+// A world is a service over TLS and devices of one member.
+type world struct {
+	t       *testing.T
+	inviter *service.Inviter
+	first   *account.Joined
+	n       int
+}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	dir := t.TempDir()
+	logKey, err := key.Generate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	connector, _ := key.Generate()
+	record := &ring.Device{Class: ring.Connector, Where: ring.InFile, Sign: connector.Public()}
+	s, err := service.Open(service.Config{Data: dir, Key: logKey, Connector: record, Version: "test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, pin, err := transport.SelfSigned(dir, []string{"127.0.0.1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.SetAddress("https://"+l.Addr().String(), pin[:]); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() {
+		done <- transport.Serve(ctx, l, &tls.Config{Certificates: []tls.Certificate{cert}},
+			transport.NewHandler(s, transport.Limits{Drain: time.Second, PublicRate: 1e6}, slog.New(slog.DiscardHandler)))
+	}()
+	t.Cleanup(func() { cancel(); <-done; s.Close() })
+	return &world{t: t, inviter: &service.Inviter{Data: dir, LogKey: logKey.Public(), Connector: connector, Device: record, Clock: time.Now}}
+}
+
+// A device is a home with one volume.
+type device struct {
+	*owner.Owner
+	t    *testing.T
+	home home.Dir
+	dir  string
+}
+
+func (w *world) device(name string) *device {
+	w.t.Helper()
+	o := account.Options{Home: home.Dir(filepath.Join(w.t.TempDir(), "home")), Use: keystore.Never, Now: time.Now, Name: name, Version: "test"}
+	var j *account.Joined
+	if w.first == nil {
+		i, err := w.inviter.Invite("alice")
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		invite, err := ring.ParseInvite(i.URL)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		if j, err = account.Redeem(w.t.Context(), o, invite); err != nil {
+			w.t.Fatal(err)
+		}
+		w.first = j
+		w.t.Cleanup(func() { j.Close() })
+	} else {
+		g, err := account.Give(w.t.Context(), w.first.Account, w.first.Keys, w.first.Directory, w.first.Client, time.Now().Add(time.Minute))
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		codes := make(chan enrol.Code, 1)
+		added := make(chan error, 1)
+		go func() {
+			_, err := g.Add(w.t.Context(), func(_ context.Context, q enrol.Request) (bool, error) { return q.Code == <-codes, nil })
+			added <- err
+		}()
+		j, err = account.LinkByURL(w.t.Context(), o, g.Invitation, func(_ context.Context, _ string, c enrol.Code) (bool, error) {
+			codes <- c
+			return true, nil
+		})
+		if err == nil {
+			err = <-added
+		}
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		j.Close()
+	}
+	d := &device{t: w.t, home: o.Home, dir: filepath.Join(w.t.TempDir(), name)}
+	if err := os.Mkdir(d.dir, 0o755); err != nil {
+		w.t.Fatal(err)
+	}
+	d.open()
+	w.t.Cleanup(func() { d.Close() })
+	return d
+}
+
+func (d *device) open() {
+	d.t.Helper()
+	var err error
+	if d.Owner, err = owner.Open(d.home, "test"); err != nil {
+		d.t.Fatal(err)
+	}
+	if err := d.Engine.LoadVolumes(); err != nil {
+		d.t.Fatal(err)
+	}
+}
+
+// add keeps the device's folder in step with the region of a name.
+func (d *device) add(name string) {
+	d.t.Helper()
+	ctx := d.t.Context()
+	if err := d.Engine.Discover(ctx); err != nil {
+		d.t.Fatal(err)
+	}
+	for _, r := range d.Engine.Regions() {
+		if r.Name == name {
+			if err := d.CreateVolume(ctx, d.dir, r.ID, false); err != nil {
+				d.t.Fatal(err)
+			}
+			return
+		}
+	}
+	id, _, err := d.Engine.MakeRegion(ctx, name)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	if err := d.CreateVolume(ctx, d.dir, id, false); err != nil {
+		d.t.Fatal(err)
+	}
+}
+
+func (d *device) sync() engine.Counters {
+	d.t.Helper()
+	var sum engine.Counters
+	for _, v := range d.Engine.Volumes() {
+		ctx, cancel := context.WithTimeout(d.t.Context(), 60*time.Second)
+		c, err := d.Engine.SyncVolume(ctx, v.ID)
+		cancel()
+		if err != nil {
+			d.t.Fatalf("sync of %s: %v", v.Dir, err)
+		}
+		sum = c
+	}
+	return sum
+}
+
+// listing is everything below the device's folder that syncs.
+func (d *device) listing() string {
+	d.t.Helper()
+	var lines []string
+	err := filepath.WalkDir(d.dir, func(p string, e fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		rel, _ := filepath.Rel(d.dir, p)
+		if rel == ".signet" {
+			return filepath.SkipDir
+		}
+		if rel == "." {
+			return nil
+		}
+		info, err := e.Info()
+		if err != nil {
+			return err
+		}
+		switch {
+		case e.IsDir():
+			lines = append(lines, fmt.Sprintf("%s/ %o", rel, info.Mode().Perm()))
+		case info.Mode()&fs.ModeSymlink != 0:
+			to, _ := os.Readlink(p)
+			lines = append(lines, fmt.Sprintf("%s -> %s", rel, to))
+		default:
+			b, err := os.ReadFile(p)
+			if err != nil {
+				return err
+			}
+			lines = append(lines, fmt.Sprintf("%s %o %d %x", rel, info.Mode().Perm(), info.ModTime().UnixNano(), sha256.Sum256(b)))
+		}
+		return nil
+	})
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	slices.Sort(lines)
+	return strings.Join(lines, "\n")
+}
+
+func (d *device) write(name, content string) {
+	d.t.Helper()
+	p := filepath.Join(d.dir, name)
+	if err := os.MkdirAll(filepath.Dir(p), 0o755); err != nil {
+		d.t.Fatal(err)
+	}
+	if err := os.WriteFile(p, []byte(content), 0o644); err != nil {
+		d.t.Fatal(err)
+	}
+}
+
+func same(t *testing.T, a, b *device) {
+	t.Helper()
+	if x, y := a.listing(), b.listing(); x != y {
+		t.Fatalf("folders differ:\n%s\n--- and\n%s", x, y)
+	}
+}
+
+func quiet(t *testing.T, ds ...*device) {
+	t.Helper()
+	for _, d := range ds {
+		if c := d.sync(); c != (engine.Counters{}) {
+			t.Errorf("a second synch did %+v", c)
+		}
+	}
+}
+
+func TestCreateEditDeleteMoveBetweenTwoDevices(t *testing.T) {
+	w := newWorld(t)
+	a, b := w.device("a"), w.device("b")
+	a.write("docs/letter.txt", "dear")
+	a.write("docs/empty", "")
+	a.write("big.bin", string(randomBytes(1, 3<<20)))
+	a.write("na\xffme", "not UTF-8")
+	os.Symlink("docs/letter.txt", filepath.Join(a.dir, "link"))
+	os.Mkdir(filepath.Join(a.dir, "hollow"), 0o750)
+	os.Chmod(filepath.Join(a.dir, "docs/empty"), 0o755)
+	a.add("Documents")
+	a.sync()
+	b.add("Documents")
+	b.sync()
+	same(t, a, b)
+	quiet(t, a, b)
+
+	b.write("docs/letter.txt", "dear all")
+	os.Rename(filepath.Join(b.dir, "big.bin"), filepath.Join(b.dir, "docs/moved.bin"))
+	os.Remove(filepath.Join(b.dir, "link"))
+	if c := b.sync(); c.FilesUp != 1 || c.Moves != 1 || c.Deletes != 1 || c.BytesUp > 10000 {
+		t.Errorf("edit, move and delete cost %+v", c)
+	}
+	a.sync()
+	same(t, a, b)
+	os.Rename(filepath.Join(a.dir, "docs"), filepath.Join(a.dir, "papers"))
+	if c := a.sync(); c.Moves != 1 || c.FilesUp != 0 || c.Entries != 1 {
+		t.Errorf("renaming a folder cost %+v", c)
+	}
+	if c := b.sync(); c.Moves != 1 || c.FilesDown != 0 {
+		t.Errorf("following a renamed folder cost %+v", c)
+	}
+	same(t, a, b)
+	quiet(t, a, b)
+}
+
+func randomBytes(seed int64, n int) []byte {
+	b := make([]byte, n)
+	rand.New(rand.NewSource(seed)).Read(b)
+	return b
+}
+
+func TestConcurrentEditsLeaveOneConflictCopy(t *testing.T) {
+	w := newWorld(t)
+	a, b := w.device("a"), w.device("b")
+	a.write("f.txt", "base")
+	a.add("R")
+	a.sync()
+	b.add("R")
+	b.sync()
+	a.write("f.txt", "from a")
+	b.write("f.txt", "from b")
+	a.sync()
+	b.sync()
+	a.sync()
+	b.sync()
+	same(t, a, b)
+	if l := a.listing(); strings.Count(l, "f") < 2 || !strings.Contains(l, "conflict") {
+		t.Errorf("no conflict copy:\n%s", l)
+	}
+	got, _ := os.ReadFile(filepath.Join(b.dir, "f.txt"))
+	if string(got) != "from a" {
+		t.Errorf("the first to commit lost the name: %q", got)
+	}
+	quiet(t, a, b)
+}
+
+func TestFolderIsJoinedByContent(t *testing.T) {
+	w := newWorld(t)
+	a, b := w.device("a"), w.device("b")
+	a.write("same", "same")
+	a.write("differs", "one")
+	a.add("R")
+	a.sync()
+	b.write("same", "same")
+	b.write("differs", "two")
+	b.write("mine", "mine")
+	b.add("R")
+	if c := b.sync(); c.Deletes != 0 || c.FilesUp != 2 {
+		t.Errorf("joining did %+v", c)
+	}
+	a.sync()
+	b.sync()
+	same(t, a, b)
+	quiet(t, a, b)
+}
