@@ -1,6 +1,8 @@
 package service
 
 import (
+	"crypto/rand"
+	"encoding/binary"
 	"fmt"
 	"sync"
 	"testing"
@@ -149,4 +151,70 @@ func BenchmarkCommit(b *testing.B) {
 			b.ReportMetric(float64(64*per)/time.Since(start).Seconds(), "entries/s")
 		})
 	}
+}
+
+// BenchmarkPut is what a device's uploads cost the service: hashing, packs and
+// the index, with the syncs that happen meanwhile.
+func BenchmarkPut(b *testing.B) {
+	for _, size := range []int{4 << 10, 512 << 10} {
+		b.Run(fmt.Sprintf("%dKiB", size>>10), func(b *testing.B) {
+			x := newBench(b)
+			x.uploads.max = 1 << 50
+			w := x.found().newRegion(1)
+			batch := max(1, 2<<20/size)
+			const sessions = 4
+			objects := make([][][]byte, sessions)
+			for i := range objects {
+				for range batch {
+					o := make([]byte, size)
+					rand.Read(o)
+					objects[i] = append(objects[i], o)
+				}
+			}
+			b.SetBytes(int64(sessions * batch * size))
+			b.ReportAllocs()
+			n := uint64(0)
+			for b.Loop() {
+				var wg sync.WaitGroup
+				n++
+				for i := range sessions {
+					wg.Go(func() {
+						for _, o := range objects[i] {
+							binary.BigEndian.PutUint64(o, n)
+						}
+						if err := w.session.Put(b.Context(), w.region, objects[i]); err != nil {
+							b.Error(err)
+						}
+					})
+				}
+				wg.Wait()
+			}
+		})
+	}
+}
+
+// BenchmarkOpen is what a start costs: every entry is verified again.
+func BenchmarkOpen(b *testing.B) {
+	const entries = 5000
+	x := newBench(b)
+	w := x.found().newRegion(1)
+	var group []*offer
+	for range entries {
+		group = append(group, &offer{log: w.log(), record: w.entry(), sent: x.millis(), answer: make(chan answer, 1)})
+	}
+	for _, o := range group {
+		x.offers <- o
+	}
+	for _, o := range group {
+		if a := <-o.answer; a.err != nil {
+			b.Fatal(a.err)
+		}
+	}
+	must(b, x.Service.Close())
+	for b.Loop() {
+		x.open()
+		must(b, x.Service.Close())
+	}
+	b.ReportMetric(entries*float64(b.N)/b.Elapsed().Seconds(), "entries/s")
+	x.open()
 }
