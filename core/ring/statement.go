@@ -12,7 +12,7 @@ import (
 type Type uint8
 
 // Types of statements. The first row belongs to members' rings, the second to
-// the organisation's root ring. Numbers 22 to 63 are reserved: rewind, role,
+// the organisation's root ring. Numbers 23 to 63 are reserved: rewind, role,
 // policy of the organisation, hold, wipe, replica, audit.
 const (
 	Genesis Type = 1
