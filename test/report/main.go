@@ -62,7 +62,7 @@ func cross() (commands [][]string) {
 		env := []string{"env", "GOOS=" + goos, "GOARCH=" + goarch, "CGO_ENABLED=0", "go"}
 		commands = append(commands,
 			append(slices.Clone(env), "build", "-trimpath", "-o", os.DevNull, "./cmd/..."),
-			append(slices.Clone(env), "vet", "./cmd/..."))
+			append(slices.Clone(env), "vet", "-trimpath", "./cmd/..."))
 	}
 	return commands
 }
