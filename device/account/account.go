@@ -222,15 +222,8 @@ type Options struct {
 	Home    home.Dir
 	Use     keystore.Use
 	Now     func() time.Time
-	Name    string            // of this device
-	Version string            // of this program
-	Note    func(text string) // messages for the person; may be nil
-}
-
-func (o *Options) note(format string, args ...any) {
-	if o.Note != nil {
-		o.Note(fmt.Sprintf(format, args...))
-	}
+	Name    string // of this device
+	Version string // of this program
 }
 
 // Client makes the account's client of the service. keys may be nil for calls

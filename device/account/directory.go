@@ -138,10 +138,3 @@ func checkReceipt(log signet.LogID, r signet.Receipt, s *ring.State) error {
 	}
 	return nil
 }
-
-// Read is the directory of an enrolled device, read anew from its first leaf
-// and verified. It remembers nothing: a service that goes back between two
-// readings is noticed only by a Directory that does.
-func Read(a *Account, self region.Self, log signet.Log, now func() time.Time) Directory {
-	return newFresh(self, log, a.LogKeys, now)
-}

@@ -3,6 +3,7 @@ package cli
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -174,7 +175,7 @@ func (a *app) showLogin(w io.Writer, r loginResult) error {
 // loginMethod enrols the home's device.
 func loginMethod(d home.Dir) control.Method {
 	return control.Typed(func(ctx context.Context, p loginParams, ui control.UI) (any, error) {
-		o, err := options(d, p.Name, ui)
+		o, err := options(d, p.Name)
 		if err != nil {
 			return nil, err
 		}
@@ -202,6 +203,13 @@ func loginMethod(d home.Dir) control.Method {
 		defer j.Close()
 		if err := j.SayName(ctx); err != nil {
 			ui.Note(fmt.Sprintf("this device's name could not be stored (%v): signet device rename does it later", err))
+		}
+		// The device is enrolled; what it could not keep now, its next command
+		// reads again. An alarm is an alarm.
+		if err := remember(ctx, d); errors.Is(err, signet.ErrNotVerified) {
+			return nil, err
+		} else if err != nil {
+			ui.Note(fmt.Sprintf("the directory could not be kept yet: %v", err))
 		}
 		r.Organisation, r.Member, r.Device = j.Account.Org.String(), j.Account.Ring.String(), j.Account.Device.String()
 		r.Service, r.Keys = j.Account.Service, j.Keys.Where().String()
