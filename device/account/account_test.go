@@ -473,3 +473,23 @@ func TestForgetLeavesNothing(t *testing.T) {
 		t.Errorf("a second time: %v", err)
 	}
 }
+
+func TestWordsMeetOnlyTheServiceThatTheGiverKnows(t *testing.T) {
+	w := newWorld(t)
+	owner := w.owner(options(t, "owner"))
+	elsewhere := *owner.Account
+	elsewhere.Certificate[0]++ // what the giver knows is not what the newcomer is shown
+	g := must[*account.Giving](t)(account.Give(t.Context(), &elsewhere, owner.Keys, owner.Directory, owner.Client, time.Now().Add(time.Minute)))
+	o := options(t, "x")
+	_, err := account.LinkByWords(t.Context(), o, owner.Account.Service, g.Invitation.Secret, nil)
+	if !errors.Is(err, signet.ErrNotVerified) {
+		t.Errorf("another service than the giver's: %v", err)
+	}
+	// By the link the connection itself is refused: no alarm, unreachable.
+	if _, err := account.LinkByURL(t.Context(), o, g.Invitation, nil); !errors.Is(err, signet.ErrUnavailable) {
+		t.Errorf("another certificate than the link's: %v", err)
+	}
+	if orgs, _ := o.Home.Organisations(); len(orgs) > 0 {
+		t.Error("something stays in the newcomer's home")
+	}
+}

@@ -18,6 +18,7 @@ import (
 	"signet/core/key"
 	"signet/core/ring"
 	"signet/device/cli/control"
+	"signet/device/cli/home"
 	"signet/service"
 	"signet/transport"
 )
@@ -285,5 +286,79 @@ func TestDeviceAddShowsLinkThenWordsForPeople(t *testing.T) {
 	}
 	if err := a.showEvent(io.Discard, []byte("x")); err == nil || errors.Is(err, io.EOF) {
 		t.Error("nonsense is an event")
+	}
+}
+
+func TestDamagedHomeIsOneClearErrorAndStaysAsItIs(t *testing.T) {
+	_, invite := serve(t)
+	m := newMachine(t)
+	m.ok("login", invite("alice"), "--yes")
+	orgs, err := filepath.Glob(filepath.Join(m.home, "organisations", "org_*"))
+	if err != nil || len(orgs) != 1 {
+		t.Fatal(orgs, err)
+	}
+	keys := filepath.Join(orgs[0], "keys")
+	whole, _ := os.ReadFile(keys)
+	damage := func(b []byte, mode os.FileMode) func() {
+		return func() { os.WriteFile(keys, b, 0o600); os.Chmod(keys, mode) }
+	}
+	newer := append([]byte(nil), whole...)
+	newer[12]++
+	for kind, do := range map[string]func(){
+		"key_file": damage(whole[:len(whole)-1], 0o600), "newer_format": damage(newer, 0o600), "key_file_mode": damage(whole, 0o644),
+		"not_enrolled": func() { os.Remove(keys) },
+	} {
+		do()
+		before, _ := os.ReadFile(keys)
+		r := m.do("device", "list", "--json")
+		var e struct {
+			Error struct{ Kind, Message, Hint string }
+		}
+		if err := json.Unmarshal([]byte(r.err), &e); err != nil || e.Error.Kind != kind || e.Error.Hint == "" || r.code == 0 || r.out != "" {
+			t.Errorf("%s: %+v", kind, r)
+		}
+		if after, _ := os.ReadFile(keys); string(after) != string(before) {
+			t.Errorf("%s: the file was changed", kind)
+		}
+		damage(whole, 0o600)()
+	}
+	m.ok("device", "list")
+	if r := m.do("self-check"); r.code != 0 || !strings.Contains(r.out, "rest in: file") {
+		t.Errorf("self-check: %+v", r)
+	}
+}
+
+func TestCommandsWorkThroughTheDaemonOfTheHome(t *testing.T) {
+	_, invite := serve(t)
+	m := newMachine(t)
+	m.ok("login", invite("alice"), "--yes")
+	d := home.Dir(m.home)
+	lock, err := d.TryLock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Unlock()
+	methods, _, err := openMethods(t.Context(), d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ready, done := make(chan struct{}), make(chan error, 1)
+	go func() { done <- control.Serve(ctx, d, methods, "test", func() { close(ready) }) }()
+	<-ready
+	if out := m.ok("device", "list", "--json"); !strings.Contains(out, `"this":true`) {
+		t.Errorf("list: %s", out)
+	}
+	two := newMachine(t)
+	giver, events, second := m.link(func(e event) run { return two.with(e.URL, nil, "login", "-", "--yes") })
+	if giver.code != 0 || second.code != 0 || len(events) != 3 {
+		t.Errorf("link through the daemon: %+v %+v %+v", giver, events, second)
+	}
+	if r := m.do("device", "revoke", "nobody"); r.code != control.Failed || !strings.Contains(r.err, "not found") {
+		t.Errorf("revoke: %+v", r)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
 	}
 }
