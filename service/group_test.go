@@ -2,13 +2,17 @@ package service
 
 import (
 	"crypto/rand"
+	"database/sql"
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"path/filepath"
 	"sync"
 	"testing"
 	"time"
 
 	"signet"
+	"signet/service/blob"
 	"signet/service/blob/blobtest"
 )
 
@@ -64,11 +68,49 @@ func TestFailedCommitIsTakenBack(t *testing.T) {
 	}
 }
 
+// A commit that reports failure and did happen is found out: the record is
+// there once, and its writer gets the receipt when it asks again.
+func TestCommitThatHappenedAllTheSameIsFoundOut(t *testing.T) {
+	b := newBench(t)
+	w := b.found().newRegion(1)
+	e := w.entry()
+	o := &offer{log: w.log(), record: e, sent: b.millis(), answer: make(chan answer, 1)}
+	b.stop()
+	b.done.Wait() // nobody else commits
+	b.mu.Lock()
+	must(t, b.accept(o))
+	b.mu.Unlock()
+	touched := map[*history]bool{o.history: false}
+	if _, err := b.persist([]*offer{o}, touched); err != nil {
+		t.Fatal(err)
+	}
+	b.undo([]*offer{o}, touched, errors.New("the answer was lost"))
+	wantIs(t, o.err, signet.ErrUnavailable)
+	again := &offer{log: w.log(), record: e, sent: b.millis(), answer: make(chan answer, 1)}
+	next := &offer{log: w.log(), record: w.entry(), sent: b.millis(), answer: make(chan answer, 1)}
+	b.commit([]*offer{again, next})
+	for i, x := range []*offer{again, next} {
+		a := <-x.answer
+		must(t, a.err)
+		if b.checkReceipt(w.log(), a.receipt); a.receipt.Position != uint64(1+i) {
+			t.Errorf("record %d at %d", i, a.receipt.Position)
+		}
+	}
+}
+
 // refuseWrites makes the database refuse new records until stop is called.
 func (b *bench) refuseWrites() (stop func()) {
 	b.t.Helper()
-	must(b.t, b.db.Exec("CREATE TRIGGER refuse BEFORE INSERT ON leaves BEGIN SELECT raise(ABORT, 'refused'); END"))
-	return func() { must(b.t, b.db.Exec("DROP TRIGGER refuse")) }
+	exec := func(q string) {
+		b.t.Helper()
+		db, err := sql.Open("sqlite", filepath.Join(b.dir, databaseName))
+		must(b.t, err)
+		_, err = db.Exec(q)
+		must(b.t, err)
+		must(b.t, db.Close())
+	}
+	exec("CREATE TRIGGER refuse BEFORE INSERT ON leaves BEGIN SELECT raise(ABORT, 'refused'); END")
+	return func() { exec("DROP TRIGGER refuse") }
 }
 
 func TestManyWritersAreAllAcknowledgedInOrder(t *testing.T) {
@@ -217,4 +259,35 @@ func BenchmarkOpen(b *testing.B) {
 	}
 	b.ReportMetric(entries*float64(b.N)/b.Elapsed().Seconds(), "entries/s")
 	x.open()
+}
+
+// A hooked store lets a test act at the moment of a sync.
+type hooked struct {
+	blob.Store
+	before func()
+}
+
+func (h *hooked) Sync() ([]blob.Mark, error) {
+	h.before()
+	return h.Store.Sync()
+}
+
+// What was put while packs were being synced is indexed with them: the next
+// start does not look for it below the packs' marks.
+func TestObjectPutDuringASyncIsNotForgotten(t *testing.T) {
+	b := newBench(t)
+	w := b.found().newRegion(1)
+	one, two := []byte("one"), []byte("two")
+	b.uploads.store = &hooked{b.uploads.store, func() {
+		if err := w.session.Put(t.Context(), w.region, [][]byte{two}); err != nil {
+			t.Error(err)
+		}
+	}}
+	must(t, w.session.Put(t.Context(), w.region, [][]byte{one}))
+	must(t, b.uploads.flush(nil))
+	for _, o := range [][]byte{one, two} {
+		if _, err := b.db.Object(b.logs[w.log()].Num, nameOf(o)); err != nil {
+			t.Errorf("%q: %v", o, err)
+		}
+	}
 }

@@ -234,7 +234,7 @@ func (s *Service) replayJournal(h *history) error {
 func (s *Service) Close() error {
 	s.stop()
 	s.done.Wait()
-	return errors.Join(s.uploads.flush(s.now()), s.store.Close(), s.db.Close())
+	return errors.Join(s.uploads.flush(nil), s.store.Close(), s.db.Close())
 }
 
 func (s *Service) now() int64 { return s.config.Clock().UnixMilli() }

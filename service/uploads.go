@@ -22,7 +22,8 @@ type uploads struct {
 	store blob.Store
 	max   int64 // bytes of one device that no entry names
 
-	flushing sync.Mutex // one flush at a time
+	flushing sync.Mutex   // one flush at a time
+	putting  sync.RWMutex // held for reading from the store's Put to pending
 	wake     chan struct{}
 
 	mu      sync.Mutex
@@ -66,7 +67,7 @@ func (u *uploads) loop(ctx context.Context) {
 		case <-t.C:
 		case <-u.wake:
 		}
-		u.flush(time.Now().UnixMilli()) // a failure shows where an entry needs the objects
+		u.flush(nil) // a failure shows where an entry needs the objects
 	}
 }
 
@@ -95,6 +96,8 @@ func (u *uploads) put(log meta.LogNum, region signet.RegionID, device meta.Devic
 	if err != nil {
 		return err
 	}
+	u.putting.RLock()
+	defer u.putting.RUnlock()
 	places, err := u.store.Put(region, fresh)
 	if err != nil {
 		u.refund(device, size)
@@ -191,28 +194,28 @@ func (u *uploads) anyPending(log meta.LogNum, ids []signet.ObjectID) bool {
 	return false
 }
 
-// flush syncs the packs and indexes what was pending. After a failed sync what
-// was pending is gone: devices are told that it is missing, and send it again.
-func (u *uploads) flush(now int64) error {
+// flush syncs the packs and indexes what was pending, in one transaction with
+// whatever more writes (nil: nothing). After a failed sync what was pending is
+// gone: devices are told that it is missing, and send it again.
+func (u *uploads) flush(more func(*meta.Tx) error) error {
 	u.flushing.Lock()
 	defer u.flushing.Unlock()
 	u.mu.Lock()
-	if len(u.pending) == 0 && len(u.synced) == 0 {
-		u.mu.Unlock()
-		return nil
-	}
 	batch := u.pending
 	for k, o := range u.synced { // a failed transaction left them
 		batch[k] = o
 	}
 	u.synced, u.pending, u.bytes = batch, map[place]meta.Object{}, 0
 	u.mu.Unlock()
-
+	if len(batch) == 0 && more == nil {
+		return nil
+	}
 	marks, err := u.store.Sync()
 	if err != nil {
 		u.lose()
 		return fmt.Errorf("store objects: %w", errors.Join(err, signet.ErrUnavailable))
 	}
+	u.covered(batch, marks)
 	rows := map[meta.LogNum][]meta.Object{}
 	for k, o := range batch {
 		rows[k.log] = append(rows[k.log], o)
@@ -223,7 +226,10 @@ func (u *uploads) flush(now int64) error {
 				return err
 			}
 		}
-		return tx.Marks(marks)
+		if err := tx.Marks(marks); err != nil || more == nil {
+			return err
+		}
+		return more(tx)
 	})
 	if err != nil {
 		return fmt.Errorf("index objects: %w", errors.Join(err, signet.ErrUnavailable))
@@ -232,6 +238,27 @@ func (u *uploads) flush(now int64) error {
 	u.synced = nil
 	u.mu.Unlock()
 	return nil
+}
+
+// covered adds to batch what was put while the packs were being synced and is
+// covered by their marks: the next start looks only beyond a mark for objects
+// that no row names.
+func (u *uploads) covered(batch map[place]meta.Object, marks []blob.Mark) {
+	ends := map[uint32]int64{}
+	for _, m := range marks {
+		ends[m.Pack] = m.End
+	}
+	u.putting.Lock() // what is stored is also pending
+	defer u.putting.Unlock()
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for k, o := range u.pending {
+		if int64(o.Place.Offset)+int64(o.Place.Length) <= ends[o.Place.Pack] {
+			batch[k] = o
+			delete(u.pending, k)
+			u.bytes -= int64(o.Place.Length)
+		}
+	}
 }
 
 // lose forgets all that was not durable.

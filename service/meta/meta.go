@@ -182,14 +182,6 @@ func (db *DB) Update(f func(*Tx) error) error {
 	return err
 }
 
-// Exec runs one statement outside of Update: for tests of failures.
-func (db *DB) Exec(q string) error {
-	db.writing.Lock()
-	defer db.writing.Unlock()
-	_, err := db.writer.ExecContext(context.Background(), q)
-	return err
-}
-
 func (tx *Tx) stmt(q string) (*sql.Stmt, error) {
 	s := tx.db.write[q]
 	if s == nil {
