@@ -108,6 +108,10 @@ func TestStatementsThatAreRefused(t *testing.T) {
 	if !w.State.StaleAt(r, 1, w.State.Size()) {
 		t.Error("a lasting device signed out, the generation is not stale")
 	}
+	st = w.Next(ring.Revoke, r, "a")
+	st.Gone = w.ID("b")
+	refused(t, "a device that is gone is revoked", w.RekeyTo(st, "a", w.IDs("a")...), signet.ErrConflict)
+	refused(t, "a second signature", w.Try(w.Next(ring.SignOut, r, "a"), "a", ringtest.Key("a"), nil), signet.ErrNotVerified)
 	refused(t, "a device that signed out signs", w.SignOut(r, "b"), signet.ErrNotAllowed)
 	refused(t, "it comes back", w.Add(r, "a", "b"), signet.ErrConflict)
 	refused(t, "nobody is added under a stale key", w.Add(r, "a", "d"), signet.ErrStale)
