@@ -26,9 +26,12 @@ type Problem struct {
 
 // A Checked says what Check looked at.
 type Checked struct {
-	Logs, Records, Objects int64
-	Bytes                  int64
-	Problems, Mended       int64
+	Logs     int64 `json:"logs"`
+	Records  int64 `json:"records"`
+	Objects  int64 `json:"objects"`
+	Bytes    int64 `json:"bytes"` // of objects
+	Problems int64 `json:"problems"`
+	Mended   int64 `json:"mended"` // of the problems
 }
 
 // Check verifies all that the data in dir hold: each log's leaves against its

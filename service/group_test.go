@@ -195,6 +195,20 @@ func BenchmarkCommit(b *testing.B) {
 	}
 }
 
+// BenchmarkCommitAlone is one writer that puts an object, commits an entry that
+// names it, and waits: the service's share of the way from disk to disk.
+func BenchmarkCommitAlone(b *testing.B) {
+	x := newBench(b)
+	w := x.found().newRegion(1)
+	n := uint64(0)
+	for b.Loop() {
+		n++
+		o := binary.BigEndian.AppendUint64(make([]byte, 10_000), n)
+		must(b, w.session.Put(b.Context(), w.region, [][]byte{o}))
+		must(b, w.append(w.log(), w.entry(nameOf(o))))
+	}
+}
+
 // BenchmarkPut is what a device's uploads cost the service: hashing, packs and
 // the index, with the syncs that happen meanwhile.
 func BenchmarkPut(b *testing.B) {

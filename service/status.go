@@ -31,7 +31,7 @@ type Status struct {
 	ObjectBytes   int64           `json:"object_bytes"`
 	Unpinned      int64           `json:"unpinned"`
 	UnpinnedBytes int64           `json:"unpinned_bytes"`
-	LastEntry     time.Time       `json:"last_record"`
+	LastEntry     time.Time       `json:"last_record,omitzero"`
 	Settings      json.RawMessage `json:"settings"`
 }
 

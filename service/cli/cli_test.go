@@ -3,6 +3,7 @@ package cli
 import (
 	"bufio"
 	"bytes"
+	"database/sql"
 	"encoding/json"
 	"io"
 	"net/http/httptest"
@@ -156,6 +157,24 @@ func TestServeAnswersInvitesAndEnds(t *testing.T) {
 	}
 	if code := p.end(t, os.Interrupt); code != 130 {
 		t.Errorf("interrupt: exit %d", code)
+	}
+}
+
+func TestCheckExits1WhereSomethingIsWrong(t *testing.T) {
+	dir := t.TempDir()
+	p := start(t, "serve", "--data", dir, "--listen", "127.0.0.1:0")
+	p.end(t, syscall.SIGTERM)
+	db, err := sql.Open("sqlite", filepath.Join(dir, "signet.db"))
+	must(t, err)
+	_, err = db.Exec("INSERT INTO logs (kind, id, size, time, tip, full) VALUES (1, zeroblob(32), 1, 0, x'', x'')")
+	must(t, err)
+	must(t, db.Close())
+	code, out, stderr := do(t, nil, "check", "--data", dir)
+	if code != 1 || !strings.Contains(out, "problem: directory/org_") || !strings.Contains(stderr, "error: 1 problems") {
+		t.Errorf("exit %d, %q, %q", code, out, stderr)
+	}
+	if code, _, stderr := do(t, nil, "serve", "--data", dir, "--listen", "127.0.0.1:0"); code == 0 || !strings.Contains(stderr, "hint: signet-server check") {
+		t.Errorf("serve on damaged data: exit %d, %q", code, stderr)
 	}
 }
 
