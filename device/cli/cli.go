@@ -9,6 +9,7 @@ package cli
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"os"
@@ -123,6 +124,8 @@ func (a *app) root() *cobra.Command {
 	root.PersistentPreRunE = func(*cobra.Command, []string) error { return a.prepare() }
 	root.AddCommand(a.general()...)
 	root.AddCommand(a.identity()...)
+	root.AddCommand(a.volumes()...)
+	root.AddCommand(a.background()...)
 	root.AddCommand(a.extra...)
 	return root
 }
@@ -199,17 +202,17 @@ func (a *app) prepare() error {
 type methodMaker func(ctx context.Context, d home.Dir) (control.Methods, io.Closer, error)
 
 // call runs a method on the home, in its daemon or here.
-func (a *app) call(ctx context.Context, method string, params any) ([]byte, error) {
+func (a *app) call(ctx context.Context, method string, params any) (json.RawMessage, error) {
+	return a.callWith(ctx, method, params, a.screen)
+}
+
+// open finds who carries out methods on the home.
+func (a *app) open(ctx context.Context) (control.Node, error) {
 	if err := a.dir.Make(); err != nil {
 		return nil, err
 	}
 	waiting := func() { a.screen.Note("waiting for another command that works in this home") }
-	n, err := control.Open(ctx, a.dir, waiting, func(ctx context.Context) (control.Methods, io.Closer, error) {
+	return control.Open(ctx, a.dir, waiting, func(ctx context.Context) (control.Methods, io.Closer, error) {
 		return a.methods(ctx, a.dir)
 	})
-	if err != nil {
-		return nil, err
-	}
-	result, err := n.Call(ctx, method, params, a.screen)
-	return result, errors.Join(err, n.Close())
 }

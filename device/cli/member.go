@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"io"
+	"maps"
 	"os"
 	"time"
 
@@ -30,14 +31,26 @@ type withMember func(do func(*member) (any, error)) (any, error)
 // openMethods are the methods of a command's own process: the home is opened
 // for each call, so that login finds none and logout leaves none open.
 func openMethods(_ context.Context, d home.Dir) (control.Methods, io.Closer, error) {
-	return identityMethods(d, func(do func(*member) (any, error)) (any, error) {
+	m := identityMethods(d, func(do func(*member) (any, error)) (any, error) {
 		o, err := owner.Open(d, Version)
 		if err != nil {
 			return nil, err
 		}
 		defer o.Close()
 		return do(memberOf(o))
-	}), nil, nil
+	})
+	maps.Copy(m, owner.Methods(func(do func(*owner.Work) (any, error)) (any, error) {
+		o, err := owner.Open(d, Version)
+		if err != nil {
+			return nil, err
+		}
+		defer o.Close()
+		if err := o.Engine.LoadVolumes(); err != nil {
+			return nil, err
+		}
+		return do(&owner.Work{Owner: o})
+	}))
+	return m, nil, nil
 }
 
 // remember has a newly enrolled device keep the directory that it verified:

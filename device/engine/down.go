@@ -276,9 +276,6 @@ func (v *volume) land(f *fetched) (bool, error) {
 	it.hashedAt = 0 // we wrote it ourselves: no window in which a change could hide
 	v.index.put(it)
 	v.count(func(c *Counters) { c.FilesDown++ })
-	if !a.Remote.ConflictOf.IsZero() {
-		v.count(func(c *Counters) { c.Conflicts++ })
-	}
 	return true, nil
 }
 

@@ -37,6 +37,7 @@ type index struct {
 	byKey  map[fileKey]*item
 	blind  map[signet.NodeID]error // folders that were not listed completely
 	dirty  map[signet.NodeID]bool  // rows to write
+	seen   *uint64                 // journal position to store with the rows; nil: as before
 	unread map[signet.NodeID]*item // files whose content is not known
 }
 
@@ -436,6 +437,11 @@ func (s *Store) flush(volume string, x *index) error {
 		return nil
 	}
 	err := s.write(func(b *batch) {
+		// In one transaction with the bases that they led to: else an entry is
+		// acknowledged twice, or never.
+		if x.seen != nil {
+			b.exec("UPDATE volumes SET seen = ? WHERE id = ?", int64(*x.seen), volume)
+		}
 		for id := range x.dirty {
 			if row := x.row(id); row != nil {
 				b.exec("INSERT OR REPLACE INTO nodes VALUES(?,?,?)", volume, id[:], row)
@@ -446,6 +452,7 @@ func (s *Store) flush(volume string, x *index) error {
 	})
 	if err == nil {
 		clear(x.dirty)
+		x.seen = nil
 	}
 	return err
 }

@@ -1,16 +1,19 @@
 package engine
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
-	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"time"
 
 	"signet"
-	"signet/core/plan"
+	"signet/core/region"
+	"signet/core/seal"
 	"signet/core/tree"
 )
 
@@ -54,7 +57,8 @@ func (d *Device) loadVolumes() error {
 			reg = d.newRegion(id)
 			d.regions[id] = reg
 		}
-		v := &volume{d: d, id: r.id, dir: r.path, region: reg, added: time.UnixMilli(r.added), index: x, scan: true,
+		reg.seen = min(reg.seen, reg.Replayed())
+		v := &volume{d: d, id: r.id, dir: r.path, region: reg, added: time.UnixMilli(r.added), index: x, scan: true, fresh: true,
 			paused: r.paused, poke: make(chan struct{}, 1)}
 		json.Unmarshal(r.counters, &v.total)
 		v.status.State, v.status.Region = Scanning, reg.Name()
@@ -154,16 +158,6 @@ func (d *Device) SyncVolume(ctx context.Context, id string) (Counters, error) {
 	return c, err
 }
 
-// Nudge makes a running daemon look at everything again.
-func (d *Device) Nudge(id string, rescan bool) error {
-	v, err := d.volume(id)
-	if err != nil {
-		return err
-	}
-	v.wake()
-	return nil
-}
-
 // ApproveDeletes lets the deletions go that the guard holds in a volume, and
 // returns how many these are.
 func (d *Device) ApproveDeletes(id string) (int, error) {
@@ -260,23 +254,154 @@ func (d *Device) Events(id signet.RegionID, each func(e tree.Event, op *tree.Op)
 	})
 }
 
-// ForgetBase makes a volume take nodes that are gone from its disk, whose
-// deletion is held, as never seen: they come back.
-func (d *Device) ForgetBase(id string, nodes map[signet.NodeID]bool) error {
+// BringBack makes a volume take nodes that are gone from its disk as never
+// seen there: what the journal has of them comes back. For deletions that are
+// held.
+func (d *Device) BringBack(id string, nodes []signet.NodeID) error {
 	v, err := d.volume(id)
 	if err != nil {
 		return err
 	}
-	if v.disk != nil {
-		return errors.New("volume is running")
-	}
-	for n := range nodes {
-		if _, here := v.index.items[n]; !here {
-			delete(v.index.base, n)
-			v.index.dirty[n] = true
-		}
-	}
-	return d.Store.flush(id, v.index)
+	v.mu.Lock()
+	v.back = append(v.back, nodes...)
+	v.mu.Unlock()
+	v.wake()
+	return nil
 }
 
-var _ = plan.Exceeds
+// Settle asks a running volume to look at everything once more, disk and
+// service, and returns its status when it has.
+func (d *Device) Settle(ctx context.Context, id string) (VolumeStatus, error) {
+	v, err := d.volume(id)
+	if err != nil {
+		return VolumeStatus{}, err
+	}
+	v.mu.Lock()
+	v.asked++
+	n := v.asked
+	v.mu.Unlock()
+	if err := d.SyncRegion(ctx, v.region.ID()); err != nil {
+		return v.Status(), err
+	}
+	v.wake()
+	for {
+		changed := d.Changed()
+		v.mu.Lock()
+		answered := v.answered
+		v.mu.Unlock()
+		if answered >= n {
+			return v.Status(), nil
+		}
+		select {
+		case <-ctx.Done():
+			return v.Status(), ctx.Err()
+		case <-changed:
+		}
+	}
+}
+
+// Seen forgets the alarms, and lets what they stopped go on: if the cause is
+// still there, they come again.
+func (d *Device) Seen() error {
+	d.mu.Lock()
+	d.alarms = nil
+	for _, r := range d.regions {
+		r.failed = nil
+		r.wake()
+	}
+	d.signal()
+	d.mu.Unlock()
+	return d.Store.SetNote("alarms", nil)
+}
+
+// Fetch writes the content of a version to w: c is tree.Op.Content, sha what
+// the signed operation promises.
+func (d *Device) Fetch(ctx context.Context, id signet.RegionID, content []byte, sha [32]byte, w io.Writer) error {
+	c, err := seal.ParseContent(content)
+	if err != nil {
+		return err
+	}
+	get := func(id2 signet.ObjectID) (b []byte, err error) {
+		err = d.Service.Get(ctx, id, []signet.ObjectID{id2}, func(_ signet.ObjectID, o []byte) error {
+			b = bytes.Clone(o)
+			return nil
+		})
+		return b, err
+	}
+	m, err := c.Open(get)
+	if err != nil {
+		return d.raise(fmt.Errorf("%w: %w", err, ErrObject), id)
+	}
+	h := sha256.New()
+	var plain []byte
+	for i := range m.Pieces {
+		object, err := get(m.Pieces[i].Object)
+		if err != nil {
+			return err
+		}
+		if plain, err = seal.OpenPiece(plain[:0], m.Pieces[i].Ref, object); err != nil {
+			return d.raise(fmt.Errorf("%w: %w", err, ErrObject), id)
+		}
+		h.Write(plain)
+		if _, err := w.Write(plain); err != nil {
+			return err
+		}
+	}
+	if [32]byte(h.Sum(nil)) != sha {
+		return d.raise(fmt.Errorf("content does not hash to what its writer signed: %w", ErrObject), id)
+	}
+	return nil
+}
+
+// NameOf is a region's name.
+func (d *Device) NameOf(id signet.RegionID) string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if r := d.regions[id]; r != nil {
+		return r.Name()
+	}
+	return ""
+}
+
+// HeadAge is how old the newest checkpoint of the directory is.
+func (d *Device) HeadAge() (time.Duration, bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.dirHead.Last == nil {
+		return 0, false
+	}
+	return d.Now().Sub(time.UnixMilli(d.dirHead.Last.Time)), true
+}
+
+// VolumeStatus is the status of one volume; zero if there is none.
+func (d *Device) VolumeStatus(id string) VolumeStatus {
+	v, err := d.volume(id)
+	if err != nil {
+		return VolumeStatus{}
+	}
+	return v.Status()
+}
+
+// Minus is what happened since.
+func (c Counters) Minus(o Counters) Counters {
+	return Counters{c.FilesUp - o.FilesUp, c.FilesDown - o.FilesDown, c.BytesUp - o.BytesUp, c.BytesDown - o.BytesDown,
+		c.ObjectsUp - o.ObjectsUp, c.ObjectsDown - o.ObjectsDown, c.Entries - o.Entries, c.Moves - o.Moves, c.Deletes - o.Deletes, c.Conflicts - o.Conflicts}
+}
+
+// Rate is the upload rate that was last measured, in bytes a second; 0 where
+// none was.
+func (d *Device) Rate() float64 {
+	b, err := d.Store.Note("rate_up")
+	if err != nil || b == nil {
+		return 0
+	}
+	var r float64
+	json.Unmarshal(b, &r)
+	return r
+}
+
+// WithListing calls f with the tree of a region for a listing, which must not
+// be kept. It may be a snapshot of a region whose journal is not replayed yet.
+func (d *Device) WithListing(id signet.RegionID, f func(t *tree.Tree) error) error {
+	return d.WithRegion(id, func(r *region.Region) error { return f(r.Tree) })
+}

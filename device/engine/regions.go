@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 
@@ -22,6 +23,14 @@ type openRegion struct {
 	pending []signet.Record // verified, not covered by a checkpoint yet, so not replayed or stored
 	poke    chan struct{}   // has an element when the region or the directory grew
 	failed  error           // an alarm that stopped this region
+	seen    uint64          // entries before this position were acknowledged to the volume
+	own     []ownEntry      // this device's entries from there on, replayed
+}
+
+// An ownEntry is what became of an entry that this device wrote.
+type ownEntry struct {
+	ops      []tree.Item
+	outcomes []tree.Outcome
 }
 
 func (r *openRegion) wake() {
@@ -32,7 +41,8 @@ func (r *openRegion) wake() {
 }
 
 func (d *Device) newRegion(id signet.RegionID) *openRegion {
-	return &openRegion{Region: d.blankRegion(id), log: signet.Journal(id), poke: make(chan struct{}, 1)}
+	// Where no volume is kept, nobody waits for what becomes of our entries.
+	return &openRegion{Region: d.blankRegion(id), log: signet.Journal(id), poke: make(chan struct{}, 1), seen: math.MaxUint64}
 }
 
 func (d *Device) blankRegion(id signet.RegionID) *region.Region {
@@ -63,6 +73,10 @@ func (d *Device) restoreRegions() error {
 		}
 		r := d.newRegion(signet.RegionID(log.ID))
 		d.regions[r.ID()] = r
+		var seen int64
+		if err := d.Store.db.QueryRow("SELECT seen FROM volumes WHERE region = ?", log.ID[:]).Scan(&seen); err == nil {
+			r.seen = uint64(seen)
+		}
 		if err := d.replayStored(r); err != nil {
 			return err
 		}
@@ -73,7 +87,7 @@ func (d *Device) restoreRegions() error {
 // replayStored makes r from the store alone.
 func (d *Device) replayStored(r *openRegion) error {
 	r.Region = d.blankRegion(signet.RegionID(r.log.ID))
-	r.pending = nil
+	r.pending, r.own = nil, nil
 	err := d.Store.records(r.log, 0, func(_ uint64, rec signet.Record) error {
 		if _, _, err := r.Take(rec); err != nil {
 			return err
@@ -88,7 +102,10 @@ func (d *Device) replayStored(r *openRegion) error {
 
 // replay brings the tree of r one entry further.
 func (d *Device) replay(r *openRegion, rec signet.Record) error {
-	_, err := r.Replay(rec)
+	s, err := r.Replay(rec)
+	if err == nil && s.Entry != nil && s.Entry.Device == d.Self.Device && s.Batch != nil && s.Position >= r.seen {
+		r.own = append(r.own, ownEntry{s.Batch.Items, s.Outcomes})
+	}
 	return err
 }
 
@@ -376,7 +393,9 @@ func (d *Device) raise(err error, id signet.RegionID) error {
 	a := Alarm{Kind: AlarmKind(err), Message: err.Error(), Since: d.Now()}
 	if id != (signet.RegionID{}) {
 		a.Region = id.String()
-		if r := d.regions[id]; r != nil {
+		// An object that is damaged blocks what needs it; a journal that does
+		// not verify blocks the region.
+		if r := d.regions[id]; r != nil && !errors.Is(err, ErrObject) {
 			r.failed = err
 		}
 	}

@@ -228,6 +228,12 @@ func (v *volume) run(ctx context.Context) {
 		if v.d.Now().After(full) {
 			v.scan, full = true, v.d.Now().Add(rescan())
 		}
+		v.mu.Lock()
+		asked := v.asked
+		if asked > v.answered {
+			v.scan = true
+		}
+		v.mu.Unlock()
 		more, again, err := v.turn(ctx)
 		if ctx.Err() != nil {
 			return
@@ -236,15 +242,29 @@ func (v *volume) run(ctx context.Context) {
 		if v.disk != nil && w.of != v.disk {
 			continue // just opened: watch it
 		}
-		if more && err == nil {
+		if more && err == nil || errors.Is(err, errAgain) {
 			v.drain(w.events)
 			continue
 		}
+		v.answer(asked)
 		if err == nil {
 			v.snapshot(ctx)
 			v.saveCounters()
 		}
 		v.sleep(ctx, w.events, earliest(again, full))
+	}
+}
+
+// answer tells those who asked for a full look that it was had.
+func (v *volume) answer(asked int) {
+	v.mu.Lock()
+	news := asked > v.answered
+	v.answered = max(v.answered, asked)
+	v.mu.Unlock()
+	if news {
+		v.d.mu.Lock()
+		v.d.signal()
+		v.d.mu.Unlock()
 	}
 }
 

@@ -51,6 +51,8 @@ type volume struct {
 	disk  Volume
 	index *index
 
+	stored uint64                     // region.seen as the store has it
+	fresh  bool                       // not described yet
 	scan   bool                       // everything is to be looked at
 	look   map[string]map[string]bool // folders to look at: names, or all of it where nil
 	racy   time.Time                  // when files hashed too soon after a change are to be hashed again
@@ -59,7 +61,10 @@ type volume struct {
 	mu       sync.Mutex
 	status   VolumeStatus
 	counters Counters
-	approve  bool // deletions that are held now may go
+	approve  bool            // deletions that are held now may go
+	back     []signet.NodeID // held deletions that are to come back instead
+	asked    int             // how often a full look was asked for, and answered
+	answered int
 	paused   bool
 	poke     chan struct{}
 	total    Counters // since the volume was added, with what counters had when stored
@@ -455,6 +460,7 @@ func (v *volume) plan() *plan.Plan {
 	v.mu.Unlock()
 	v.d.mu.Lock()
 	defer v.d.mu.Unlock()
+	v.acknowledge()
 	in := plan.Input{Base: v.index.base, Local: v.index.local, Remote: v.region.Tree,
 		Complete: func(n signet.NodeID) bool { _, blind := v.index.blind[n]; return !blind },
 		Position: v.region.Replayed(), Device: v.d.Self.Device}
@@ -490,6 +496,22 @@ func (v *volume) plan() *plan.Plan {
 	return p
 }
 
+// acknowledge takes in what became of this device's own entries: what they
+// said is agreed from here on. With the device's lock held.
+func (v *volume) acknowledge() {
+	r := v.region
+	for _, own := range r.own {
+		for i, it := range own.ops {
+			old := v.index.base[it.Op.Node]
+			if b, ok := plan.Acknowledge(old, v.index.local[it.Op.Node], it.Op, own.outcomes[i]); ok {
+				v.index.base[it.Op.Node] = b
+				v.index.dirty[it.Op.Node] = true
+			}
+		}
+	}
+	r.own, r.seen = nil, r.Replayed()
+}
+
 // guardWindow is for how long deletions add up for the guard.
 const guardWindow = 10 * time.Minute
 
@@ -523,6 +545,13 @@ func (v *volume) settle(p *plan.Plan) error {
 		v.index.base[n] = b
 		v.index.dirty[n] = true
 	}
+	v.d.mu.Lock()
+	seen := v.region.seen
+	v.d.mu.Unlock()
+	if seen != v.stored {
+		v.stored = seen
+		v.index.seen = &seen
+	}
 	return v.d.Store.flush(v.id, v.index)
 }
 
@@ -535,6 +564,7 @@ func (v *volume) turn(ctx context.Context) (more bool, again time.Time, err erro
 	if err := v.open(); err != nil {
 		return false, v.d.Now().Add(5 * time.Second), err
 	}
+	v.bringBack()
 	if err := v.observe(ctx); err != nil {
 		return false, v.d.Now().Add(5 * time.Second), err
 	}
@@ -571,6 +601,20 @@ func (v *volume) turn(ctx context.Context) (more bool, again time.Time, err erro
 		return false, earliest(again, v.d.Now().Add(2*time.Second)), nil
 	}
 	return true, again, nil
+}
+
+// bringBack forgets the base of nodes that a person wants back.
+func (v *volume) bringBack() {
+	v.mu.Lock()
+	nodes := v.back
+	v.back = nil
+	v.mu.Unlock()
+	for _, n := range nodes {
+		if v.index.items[n] == nil {
+			delete(v.index.base, n)
+			v.index.dirty[n] = true
+		}
+	}
 }
 
 // describe brings the status up to date with a plan.
@@ -630,6 +674,11 @@ func (v *volume) describe(p *plan.Plan) {
 	name, gen := v.region.Name(), v.region.State.Current().Number
 	v.d.mu.Unlock()
 	v.set(func(s *VolumeStatus) {
+		if s.Region != "" && conflicts > s.Conflicts && !v.fresh {
+			v.counters.Conflicts += int64(conflicts - s.Conflicts)
+			v.total.Conflicts += int64(conflicts - s.Conflicts)
+		}
+		v.fresh = false
 		s.Region, s.Generation = name, gen
 		s.Files, s.Bytes, s.SafeFiles, s.SafeBytes = files, bytes, safeFiles, safeBytes
 		s.Problems, s.Conflicts = problems, conflicts

@@ -1,0 +1,527 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"signet/device/cli/control"
+	"signet/device/engine"
+	"signet/device/owner"
+)
+
+// volumes are the commands about folders and regions.
+func (a *app) volumes() []*cobra.Command {
+	region := a.group("region", "Regions: folder trees with keys of their own")
+	region.AddCommand(a.command("list", "List the regions that this device can open", 0, 0, func(ctx context.Context, _ []string) error { return a.regionList(ctx) }))
+	return []*cobra.Command{a.add(), a.sync(), a.status(), a.tree("tree"), a.tree("ls"), a.history(), a.restore(), a.cat(), a.get(), region,
+		a.command("remove DIR", "Stop keeping a folder in step; its files stay", 1, 1, func(ctx context.Context, args []string) error {
+			return a.onVolume(ctx, "remove", args, nil, "no longer in step; the files stay where they are")
+		}),
+		a.command("wait", "Wait until every folder is scanned and in step with the service", 0, 0, func(ctx context.Context, _ []string) error {
+			raw, err := a.call(ctx, "wait", struct{}{})
+			if err != nil {
+				return err
+			}
+			var r owner.SyncResult
+			if err := json.Unmarshal(raw, &r); err == nil && r.Fault != nil {
+				return r.Fault
+			}
+			return nil
+		}),
+		a.command("pause [DIR]", "Stop transfers until resume", 0, 1, func(ctx context.Context, args []string) error {
+			return a.onVolume(ctx, "pause", args, map[string]any{"pause": true}, "")
+		}),
+		a.command("resume [DIR]", "Go on after pause", 0, 1, func(ctx context.Context, args []string) error {
+			return a.onVolume(ctx, "pause", args, map[string]any{"pause": false}, "")
+		}),
+		a.command("approve-deletes [DIR]", "Let deletions go that are held because they were so many", 0, 1, func(ctx context.Context, args []string) error {
+			return a.onVolume(ctx, "approve", args, nil, "held deletions are approved; signet sync, or the daemon, carries them out")
+		}),
+		a.command("conflicts [DIR]", "List the conflict copies", 0, 1, func(ctx context.Context, args []string) error { return a.conflicts(ctx, args) }),
+		a.notices(),
+	}
+}
+
+// dirParam is the folder that an argument names, absolute; "" for none.
+func dirParam(args []string) (string, error) {
+	if len(args) == 0 {
+		return "", nil
+	}
+	return filepath.Abs(args[0])
+}
+
+// pathParam is a PATH as methods take it: absolute, or REGION:PATH, or the
+// name of a region where no file of that name is here.
+func pathParam(arg string) (string, error) {
+	if _, err := os.Lstat(arg); err == nil || filepath.IsAbs(arg) || strings.HasPrefix(arg, "./") || strings.HasPrefix(arg, "../") {
+		return filepath.Abs(arg)
+	}
+	// What is not here may have been deleted: a path with a folder is meant as
+	// one, a bare name as a region's.
+	if name, _, ok := strings.Cut(arg, ":"); ok && !strings.Contains(name, "/") || !strings.Contains(arg, "/") && filepath.Ext(arg) == "" {
+		return arg, nil
+	}
+	return filepath.Abs(arg)
+}
+
+func (a *app) onVolume(ctx context.Context, method string, args []string, more map[string]any, done string) error {
+	dir, err := dirParam(args)
+	if err != nil {
+		return err
+	}
+	p := map[string]any{"dir": dir}
+	for k, v := range more {
+		p[k] = v
+	}
+	raw, err := a.call(ctx, method, p)
+	if err != nil {
+		return err
+	}
+	if a.json {
+		_, err := fmt.Fprintf(a.stdout, "%s\n", raw)
+		return err
+	}
+	if done != "" {
+		a.screen.Note(done)
+	}
+	return nil
+}
+
+func (a *app) add() *cobra.Command {
+	var p owner.AddParams
+	cmd := a.command("add DIR [flags]", "Keep a folder in step with a region", 1, 1, func(ctx context.Context, args []string) error {
+		var err error
+		if p.Dir, err = dirParam(args); err != nil {
+			return err
+		}
+		if p.New && p.Join {
+			return control.Usagef("--new and --join exclude each other")
+		}
+		raw, err := a.call(ctx, "add", p)
+		if err != nil {
+			return err
+		}
+		return result(a, raw, func(w io.Writer, r owner.Added) error { return a.showAdded(w, r) })
+	})
+	f := cmd.Flags()
+	f.StringVar(&p.Region, "region", "", "name of the region (default: the folder's name)")
+	f.BoolVar(&p.New, "new", false, "make the region; fail if there is one of that name")
+	f.BoolVar(&p.Join, "join", false, "join a region that is there; fail if there is none")
+	f.BoolVar(&p.Relink, "relink", false, "take the folder for one that was moved or replaced; nothing is deleted")
+	f.BoolVar(&p.DryRun, "dry-run", false, "count files and bytes and estimate the time; change nothing")
+	return cmd
+}
+
+func (a *app) showAdded(w io.Writer, r owner.Added) error {
+	switch r.Action {
+	case "estimated":
+		fmt.Fprintf(w, "%s: %d files, %s\n", escape(r.Path), r.Files, size(r.Bytes))
+		from := "at the rate measured last"
+		if !r.Measured {
+			from = "assuming 100 Mbit/s, nothing was measured yet"
+		}
+		fmt.Fprintf(w, "all safe after about %s, documents (below 1 MiB) after about %s (%s/s, %s)\n",
+			span(seconds(r.Seconds)), span(seconds(r.SmallIn)), size(int64(r.Rate)), from)
+		return nil
+	case "made":
+		fmt.Fprintf(w, "%s is kept in step with the new region %s\n", escape(r.Path), escape(r.Region))
+	case "joined":
+		fmt.Fprintf(w, "%s is kept in step with region %s, which was there: equal files are adopted, differing ones kept beside each other, nothing is deleted\n", escape(r.Path), escape(r.Region))
+	case "relinked":
+		fmt.Fprintf(w, "%s takes its place for region %s again: joined by content, nothing is deleted\n", escape(r.Path), escape(r.Region))
+	}
+	if r.Daemon {
+		a.hint("signet status shows how far it is")
+	} else {
+		a.hint("signet up keeps it in step from now on; signet sync does it once")
+	}
+	return nil
+}
+
+func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
+
+// hint says what to do next; messages go to stderr.
+func (a *app) hint(text string) { a.screen.Note("hint: " + text) }
+
+func (a *app) sync() *cobra.Command {
+	return a.command("sync [DIR]", "Scan and transfer until nothing is left, then exit", 0, 1, func(ctx context.Context, args []string) error {
+		dir, err := dirParam(args)
+		if err != nil {
+			return err
+		}
+		raw, err := a.call(ctx, "sync", map[string]string{"dir": dir})
+		if err != nil {
+			return err
+		}
+		var r owner.SyncResult
+		if err := json.Unmarshal(raw, &r); err != nil {
+			return err
+		}
+		fault := r.Fault
+		r.Fault = nil
+		if a.json {
+			err = writeJSON(a.stdout, r)
+		} else if !a.quiet {
+			for _, v := range r.Volumes {
+				fmt.Fprintf(a.stdout, "%s: %s\n", escape(v.Path), did(v.Counters))
+			}
+		}
+		if fault != nil {
+			return fault
+		}
+		return err
+	})
+}
+
+// did says what counters mean.
+func did(c engine.Counters) string {
+	var parts []string
+	say := func(n int64, format string, args ...any) {
+		if n > 0 {
+			parts = append(parts, fmt.Sprintf(format, args...))
+		}
+	}
+	say(c.FilesUp, "%d files up (%s)", c.FilesUp, size(c.BytesUp))
+	say(c.FilesDown, "%d files down (%s)", c.FilesDown, size(c.BytesDown))
+	say(c.Moves, "%d moves", c.Moves)
+	say(c.Deletes, "%d deletions", c.Deletes)
+	say(c.Conflicts, "%d conflict copies", c.Conflicts)
+	if len(parts) == 0 {
+		if c.Entries > 0 {
+			return "in step, folders and attributes sent"
+		}
+		return "in step, nothing to do"
+	}
+	return "in step: " + strings.Join(parts, ", ")
+}
+
+func (a *app) status() *cobra.Command {
+	var check, follow bool
+	show := func(ctx context.Context) (owner.Status, error) {
+		var s owner.Status
+		raw, err := a.call(ctx, "status", struct{}{})
+		if err != nil {
+			return s, err
+		}
+		return s, result(a, raw, func(w io.Writer, v owner.Status) error { s = v; return a.showStatus(w, v) })
+	}
+	cmd := a.command("status [flags]", "Show what is in step and what is not", 0, 0, func(ctx context.Context, _ []string) error {
+		s, err := show(ctx)
+		for err == nil && follow {
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-time.After(time.Second):
+			}
+			s, err = show(ctx)
+		}
+		if err != nil || !check {
+			return err
+		}
+		return checkStatus(s)
+	})
+	cmd.Flags().BoolVar(&check, "check", false, "exit with the code that the state deserves")
+	cmd.Flags().BoolVar(&follow, "follow", false, "show it again every second")
+	return cmd
+}
+
+// checkStatus is the exit code of status --check.
+func checkStatus(s owner.Status) error {
+	code := control.Done
+	say := ""
+	worse := func(c int, text string) {
+		if w := control.Worse(code, c); w != code {
+			code, say = w, text
+		}
+	}
+	if len(s.Alarms) > 0 {
+		worse(control.NotVerified, s.Alarms[0].Message)
+	}
+	for _, v := range s.Volumes {
+		switch v.State {
+		case engine.Offline:
+			worse(control.Unreachable, v.Reason)
+		case engine.ReadOnly:
+			worse(control.NotAllowed, v.Reason)
+		case engine.AlarmedAt:
+			worse(control.NotVerified, v.Reason)
+		case engine.Stopped, engine.Held, engine.Starved:
+			worse(control.Attention, v.Reason)
+		}
+		if v.Conflicts > 0 || v.HeldDeletes > 0 || len(v.Problems) > 0 {
+			worse(control.Attention, fmt.Sprintf("%s: %d conflict copies, %d held deletions, %d names that do not sync", v.Path, v.Conflicts, v.HeldDeletes, len(v.Problems)))
+		}
+	}
+	if code == control.Done {
+		return nil
+	}
+	return &control.Fault{Kind: "attention", Message: say, Code: code, Hint: "signet status shows the whole"}
+}
+
+func (a *app) showStatus(w io.Writer, s owner.Status) error {
+	daemon := "the daemon is not running: signet up"
+	if s.Daemon {
+		daemon = "daemon running, service " + s.Service.State
+		if s.Service.Reason != "" {
+			daemon += " (" + escape(s.Service.Reason) + ")"
+		}
+	}
+	fmt.Fprintf(w, "%s at %s; %s\n", escape(s.Device), escape(s.Service.URL), daemon)
+	for _, al := range s.Alarms {
+		fmt.Fprintf(w, "ALARM %s since %s: %s\n", al.Kind, al.Since.Local().Format("2006-01-02 15:04"), escape(al.Message))
+		if al.Evidence != "" {
+			fmt.Fprintf(w, "      evidence: %s\n", escape(al.Evidence))
+		}
+	}
+	if len(s.Volumes) == 0 {
+		fmt.Fprintln(w, "nothing is kept in step yet: signet add DIR")
+	}
+	for _, v := range s.Volumes {
+		fmt.Fprintf(w, "%s  %s  region %s\n", escape(v.Path), strings.ReplaceAll(string(v.State), "_", " "), escape(v.Region))
+		if v.Reason != "" {
+			fmt.Fprintf(w, "    %s\n", escape(v.Reason))
+		}
+		if v.Hint != "" {
+			fmt.Fprintf(w, "    hint: %s\n", escape(v.Hint))
+		}
+		fmt.Fprintf(w, "    documents safe: %d of %d, %s of %s\n", v.SafeFiles, v.Files, size(v.SafeBytes), size(v.Bytes))
+		if v.HeldDeletes > 0 {
+			fmt.Fprintf(w, "    %d deletions held: signet approve-deletes, or signet restore\n", v.HeldDeletes)
+		}
+		if v.Conflicts > 0 {
+			fmt.Fprintf(w, "    %d conflict copies: signet conflicts\n", v.Conflicts)
+		}
+		for i, p := range v.Problems {
+			if i == 10 && !a.verbose {
+				fmt.Fprintf(w, "    … and %d more (--verbose)\n", len(v.Problems)-i)
+				break
+			}
+			fmt.Fprintf(w, "    %s: %s\n", escape(p.Path), escape(p.Message))
+		}
+	}
+	return nil
+}
+
+func (a *app) regionList(ctx context.Context) error {
+	raw, err := a.call(ctx, "regions", struct{}{})
+	if err != nil {
+		return err
+	}
+	return result(a, raw, func(w io.Writer, list []owner.Region) error {
+		var rows [][]string
+		for _, r := range list {
+			rows = append(rows, []string{r.Name, fmt.Sprint(r.Nodes), fmt.Sprint(r.Generation), r.Path})
+		}
+		return table(w, []string{"NAME", "NODES", "GENERATION", "FOLDER"}, rows)
+	})
+}
+
+// lines decodes what a method streams, for people.
+type lines[T any] struct {
+	*screen
+	show func(T) error
+}
+
+func (l *lines[T]) Item(v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	var t T
+	if err := json.Unmarshal(b, &t); err != nil {
+		return err
+	}
+	return l.show(t)
+}
+
+// stream calls a method whose results are lines: as they are under --json,
+// else as show writes them.
+func stream[T any](ctx context.Context, a *app, method string, params any, show func(T) error) error {
+	if a.json {
+		_, err := a.call(ctx, method, params)
+		return err
+	}
+	_, err := a.callWith(ctx, method, params, &lines[T]{a.screen, show})
+	return err
+}
+
+func (a *app) tree(name string) *cobra.Command {
+	short, use := "List a region or folder, whole, sorted by path", "tree REGION|DIR"
+	if name == "ls" {
+		short, use = "List one folder of a region", "ls PATH"
+	}
+	return a.command(use, short, 1, 1, func(ctx context.Context, args []string) error {
+		p, err := pathParam(args[0])
+		if err != nil {
+			return err
+		}
+		return stream(ctx, a, "tree", map[string]any{"path": p, "deep": name == "tree"}, func(n owner.Node) error {
+			text := escape(n.Path)
+			switch n.Type {
+			case "dir":
+				text += "/"
+			case "link":
+				text += " -> " + escape(n.Target)
+			}
+			_, err := fmt.Fprintf(a.stdout, "%s %12s  %s\n", n.Mode, size(n.Size), text)
+			return err
+		})
+	})
+}
+
+func (a *app) history() *cobra.Command {
+	return a.command("history PATH", "Show what happened to a file or folder, newest first", 1, 1, func(ctx context.Context, args []string) error {
+		p, err := pathParam(args[0])
+		if err != nil {
+			return err
+		}
+		return stream(ctx, a, "history", map[string]any{"path": p}, func(r owner.Revision) error {
+			_, err := fmt.Fprintf(a.stdout, "%s  %-7s %10s  %s  by %s  %s\n", r.Time.Local().Format("2006-01-02 15:04:05"), r.Kind, size(r.Size), escape(r.Path), escape(r.Device), r.Revision)
+			return err
+		})
+	})
+}
+
+func (a *app) restore() *cobra.Command {
+	var p owner.RestoreParams
+	var at, to string
+	cmd := a.command("restore PATH [flags]", "Bring back a file or folder, as it was before or at a time", 1, 1, func(ctx context.Context, args []string) error {
+		var err error
+		if p.Path, err = pathParam(args[0]); err != nil {
+			return err
+		}
+		if at != "" {
+			if p.At, err = parseTime(at, a.now()); err != nil {
+				return err
+			}
+		}
+		if at != "" && p.Revision != "" {
+			return control.Usagef("--at and --revision exclude each other")
+		}
+		if to != "" {
+			if p.To, err = filepath.Abs(to); err != nil {
+				return err
+			}
+		}
+		raw, err := a.call(ctx, "restore", p)
+		if err != nil {
+			return err
+		}
+		return result(a, raw, func(w io.Writer, r owner.Restored) error {
+			verb := "restored"
+			if r.DryRun {
+				verb = "would restore"
+			}
+			fmt.Fprintf(w, "%s: %d files, %s\n", verb, r.Files, size(r.Bytes))
+			for i, path := range r.Paths {
+				if i == 10 && !a.verbose {
+					fmt.Fprintf(w, "  … and %d more (--verbose)\n", len(r.Paths)-i)
+					break
+				}
+				fmt.Fprintf(w, "  %s\n", escape(path))
+			}
+			if r.Back > 0 {
+				fmt.Fprintf(w, "%d held deletions undone\n", r.Back)
+			}
+			if !r.DryRun && r.To == "" && !r.Daemon {
+				a.hint("signet sync brings it to the folder")
+			}
+			return nil
+		})
+	})
+	f := cmd.Flags()
+	f.StringVar(&at, "at", "", "as it was at this TIME: RFC 3339, local \"2026-09-12 16:30\", or 2h, 3d ago")
+	f.StringVar(&p.Revision, "revision", "", "this revision of history")
+	f.StringVar(&to, "to", "", "write into this folder instead")
+	f.BoolVar(&p.DryRun, "dry-run", false, "say what would be restored; change nothing")
+	return cmd
+}
+
+func (a *app) cat() *cobra.Command {
+	return a.command("cat PATH", "Write a file of a region to stdout", 1, 1, func(ctx context.Context, args []string) error {
+		p, err := pathParam(args[0])
+		if err != nil {
+			return err
+		}
+		dir, err := os.MkdirTemp("", "signet-cat-")
+		if err != nil {
+			return err
+		}
+		defer os.RemoveAll(dir)
+		file := filepath.Join(dir, "file")
+		if _, err := a.call(ctx, "cat", map[string]string{"path": p, "to": file}); err != nil {
+			return err
+		}
+		f, err := os.Open(file)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		_, err = io.Copy(a.stdout, f)
+		return err
+	})
+}
+
+func (a *app) get() *cobra.Command {
+	return a.command("get PATH FILE", "Write a file of a region to a new local file", 2, 2, func(ctx context.Context, args []string) error {
+		p, err := pathParam(args[0])
+		if err != nil {
+			return err
+		}
+		to, err := filepath.Abs(args[1])
+		if err != nil {
+			return err
+		}
+		_, err = a.call(ctx, "cat", map[string]string{"path": p, "to": to})
+		return err
+	})
+}
+
+func (a *app) conflicts(ctx context.Context, args []string) error {
+	dir, err := dirParam(args)
+	if err != nil {
+		return err
+	}
+	type conflict struct {
+		Path string    `json:"path"`
+		Of   string    `json:"of"`
+		Time time.Time `json:"time"`
+		Size int64     `json:"size"`
+	}
+	return stream(ctx, a, "conflicts", map[string]string{"dir": dir}, func(c conflict) error {
+		_, err := fmt.Fprintf(a.stdout, "%s  (of %s)\n", escape(c.Path), escape(c.Of))
+		return err
+	})
+}
+
+func (a *app) notices() *cobra.Command {
+	var seen bool
+	cmd := a.command("notices [flags]", "Show security alarms, with their evidence", 0, 0, func(ctx context.Context, _ []string) error {
+		raw, err := a.call(ctx, "notices", map[string]bool{"seen": seen})
+		if err != nil {
+			return err
+		}
+		return result(a, raw, func(w io.Writer, list []engine.Alarm) error {
+			if len(list) == 0 {
+				fmt.Fprintln(w, "no alarms")
+			}
+			for _, al := range list {
+				fmt.Fprintf(w, "%s  %s: %s\n", al.Since.Local().Format("2006-01-02 15:04:05"), al.Kind, escape(al.Message))
+				if al.Evidence != "" {
+					fmt.Fprintf(w, "    evidence: %s\n", escape(al.Evidence))
+				}
+			}
+			return nil
+		})
+	})
+	cmd.Flags().BoolVar(&seen, "seen", false, "put them away after showing; if the cause is still there, they come again")
+	return cmd
+}

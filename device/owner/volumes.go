@@ -1,0 +1,572 @@
+package owner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"signet"
+	"signet/device/cli/control"
+	"signet/device/disk"
+	"signet/device/engine"
+)
+
+// A Work is an open home at work: what commands ask of it. Running says that a
+// daemon keeps its volumes in step; Stop ends that.
+type Work struct {
+	*Owner
+	Running bool
+	Stop    func()
+}
+
+// With gives a method the open home; in a command's own process it opens it.
+type With func(do func(w *Work) (any, error)) (any, error)
+
+// Methods are what commands ask of an open home.
+func Methods(with With) control.Methods {
+	m := control.Methods{}
+	on := func(name string, method control.Method) { m[name] = method }
+	on("add", typed(with, (*Work).add))
+	on("remove", typed(with, (*Work).remove))
+	on("sync", typed(with, (*Work).sync))
+	on("status", typed(with, (*Work).status))
+	on("wait", typed(with, (*Work).wait))
+	on("approve", typed(with, (*Work).approve))
+	on("pause", typed(with, (*Work).pause))
+	on("notices", typed(with, (*Work).notices))
+	on("regions", typed(with, (*Work).regions))
+	on("tree", typed(with, (*Work).tree))
+	on("cat", typed(with, (*Work).cat))
+	on("history", typed(with, (*Work).history))
+	on("restore", typed(with, (*Work).restore))
+	on("conflicts", typed(with, (*Work).conflicts))
+	on("stop", typed(with, (*Work).stop))
+	return m
+}
+
+func typed[P any](with With, f func(*Work, context.Context, P, control.UI) (any, error)) control.Method {
+	return control.Typed(func(ctx context.Context, p P, ui control.UI) (any, error) {
+		return with(func(w *Work) (any, error) { return f(w, ctx, p, ui) })
+	})
+}
+
+// A problem is a failure that a person can do something about.
+type problem struct {
+	kind, text, hint string
+	code             int
+}
+
+func (p *problem) Error() string     { return p.text }
+func (p *problem) ErrorKind() string { return p.kind }
+func (p *problem) ErrorHint() string { return p.hint }
+func (p *problem) ExitCode() int     { return p.code }
+
+func failed(kind, hint, format string, args ...any) error {
+	return &problem{kind, fmt.Sprintf(format, args...), hint, control.Failed}
+}
+
+// AddParams are those of the command add.
+type AddParams struct {
+	Dir    string `json:"dir"`
+	Region string `json:"region"`
+	New    bool   `json:"new"`
+	Join   bool   `json:"join"`
+	Relink bool   `json:"relink"`
+	DryRun bool   `json:"dry_run"`
+}
+
+// Added says what add did.
+type Added struct {
+	Path     string  `json:"path"`
+	PathB64  []byte  `json:"path_b64,omitempty"`
+	Region   string  `json:"region"`
+	RegionID string  `json:"region_id,omitempty"`
+	Action   string  `json:"action"` // made, joined, relinked, estimated
+	Files    int64   `json:"files"`
+	Bytes    int64   `json:"bytes"`
+	Seconds  float64 `json:"seconds,omitempty"` // of a dry run: until all is safe
+	SmallIn  float64 `json:"documents_seconds,omitempty"`
+	Rate     float64 `json:"bytes_per_second,omitempty"`
+	Measured bool    `json:"rate_measured"`
+	Daemon   bool    `json:"daemon"`
+}
+
+// add keeps a folder in step with a region.
+func (w *Work) add(ctx context.Context, p AddParams, ui control.UI) (any, error) {
+	info, err := os.Stat(p.Dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, failed("no_folder", "make it first: mkdir "+p.Dir, "%s: no such folder", p.Dir)
+	case err != nil:
+		return nil, err
+	case !info.IsDir():
+		return nil, failed("no_folder", "", "%s: not a folder", p.Dir)
+	}
+	dir, err := filepath.EvalSymlinks(p.Dir)
+	if err != nil {
+		return nil, err
+	}
+	name := p.Region
+	if name == "" {
+		name = filepath.Base(dir)
+	}
+	if strings.ContainsRune(name, '/') {
+		return nil, failed("no_region", "regions that other members own can be joined once sharing is there", "region %q is not one of your own", name)
+	}
+	out := Added{Region: name, Daemon: w.Running}
+	out.Path, out.PathB64 = control.Name(dir)
+	if p.DryRun {
+		return w.estimate(ctx, dir, out)
+	}
+	var others []string
+	for _, v := range w.Engine.Volumes() {
+		if v.Dir == dir && !p.Relink {
+			return nil, failed("exists", "signet status shows it; signet add --relink if the folder was replaced", "%s is kept in step with region %s already", dir, v.Name)
+		}
+		if v.Dir != dir {
+			others = append(others, v.Dir)
+		}
+	}
+	if err := disk.Overlap(dir, others...); err != nil {
+		return nil, failed("overlap", "a folder inside another volume is in step already", "%v", err)
+	}
+	if err := w.Engine.Discover(ctx); err != nil {
+		return nil, err
+	}
+	id, action, err := w.region(ctx, name, p)
+	if err != nil {
+		return nil, err
+	}
+	for _, v := range w.Engine.Volumes() {
+		if v.Region == id && !p.Relink {
+			return nil, failed("exists", "signet add --relink if the folder was moved to "+dir, "region %s is kept in step with %s already", name, v.Dir)
+		}
+	}
+	if p.Relink {
+		action = "relinked"
+	}
+	if err := w.CreateVolume(ctx, dir, id, p.Relink); err != nil {
+		if errors.Is(err, disk.ErrIsVolume) {
+			return nil, failed("is_volume", "signet add --relink takes the folder over; nothing in it is deleted", "%s has a volume marker already, of another device or an earlier add", dir)
+		}
+		return nil, err
+	}
+	out.Action, out.RegionID = action, id.String()
+	return out, nil
+}
+
+// region finds or makes the region that a folder is to be kept in step with.
+func (w *Work) region(ctx context.Context, name string, p AddParams) (signet.RegionID, string, error) {
+	for _, r := range w.Engine.Regions() {
+		if r.Own && r.Name == name {
+			if p.New {
+				return r.ID, "", failed("exists", "leave out --new to join it", "there is a region %s already", name)
+			}
+			return r.ID, "joined", nil
+		}
+	}
+	if p.Join || p.Relink {
+		return signet.RegionID{}, "", failed("no_region", "signet region list shows those there are", "there is no region %s", name)
+	}
+	id, made, err := w.Engine.MakeRegion(ctx, name)
+	if err != nil || made {
+		return id, "made", err
+	}
+	return id, "joined", nil
+}
+
+// Rates that an estimate assumes where nothing was measured yet.
+const (
+	assumedRate  = 10 << 20 // bytes a second: a line of about 100 Mbit/s
+	assumedFiles = 500      // files a second
+	smallFile    = 1 << 20
+)
+
+// estimate says what adding a folder would cost.
+func (w *Work) estimate(ctx context.Context, dir string, out Added) (any, error) {
+	var small int64
+	err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		if err != nil || ctx.Err() != nil {
+			return errors.Join(ctx.Err(), skip(e, err))
+		}
+		if e.IsDir() && e.Name() == ".signet" {
+			return fs.SkipDir
+		}
+		if info, err := e.Info(); err == nil && info.Mode().IsRegular() {
+			out.Files++
+			out.Bytes += info.Size()
+			if info.Size() < smallFile {
+				small += info.Size()
+			}
+		}
+		return nil
+	})
+	out.Action, out.Rate, out.Measured = "estimated", assumedRate, false
+	if r := w.Engine.Rate(); r > 0 {
+		out.Rate, out.Measured = r, true
+	}
+	out.Seconds = float64(out.Bytes)/out.Rate + float64(out.Files)/assumedFiles
+	out.SmallIn = float64(small)/out.Rate + float64(out.Files)/assumedFiles
+	return out, err
+}
+
+// skip goes on where something cannot be looked at: it is an estimate.
+func skip(e fs.DirEntry, err error) error {
+	if err != nil && e != nil && e.IsDir() {
+		return fs.SkipDir
+	}
+	return nil
+}
+
+// dirParams name a volume by its folder, or all of them.
+type dirParams struct {
+	Dir   string `json:"dir"`
+	Pause bool   `json:"pause"`
+}
+
+// chosen are the volumes that a folder names; all where it is empty.
+func (w *Work) chosen(dir string) ([]engine.VolumeInfo, error) {
+	all := w.Engine.Volumes()
+	if dir == "" {
+		return all, nil
+	}
+	real := dir
+	if r, err := filepath.EvalSymlinks(dir); err == nil {
+		real = r
+	}
+	for _, v := range all {
+		if v.Dir == real || v.Dir == dir {
+			return []engine.VolumeInfo{v}, nil
+		}
+	}
+	return nil, failed("no_volume", "signet add "+dir, "%s is not kept in step", dir)
+}
+
+func (w *Work) remove(_ context.Context, p dirParams, _ control.UI) (any, error) {
+	vs, err := w.chosen(p.Dir)
+	if err != nil {
+		return nil, err
+	}
+	if p.Dir == "" {
+		return nil, control.Usagef("which folder?")
+	}
+	if err := w.Engine.RemoveVolume(vs[0].ID); err != nil {
+		return nil, err
+	}
+	// Nothing but our own trace goes: staging is empty between runs, the trash
+	// stays for whoever looks for something.
+	os.Remove(filepath.Join(vs[0].Dir, ".signet", "marker"))
+	return map[string]string{"path": vs[0].Dir, "region": vs[0].Name}, nil
+}
+
+// Synced is what sync did to one volume.
+type Synced struct {
+	Path        string           `json:"path"`
+	PathB64     []byte           `json:"path_b64,omitempty"`
+	Region      string           `json:"region"`
+	State       engine.State     `json:"state"`
+	Reason      string           `json:"reason,omitempty"`
+	HeldDeletes int              `json:"held_deletes"`
+	Problems    []engine.Problem `json:"problems"`
+	Counters    engine.Counters  `json:"counters"`
+}
+
+// sync brings volumes in step once.
+func (w *Work) sync(ctx context.Context, p dirParams, ui control.UI) (any, error) {
+	vs, err := w.chosen(p.Dir)
+	if err != nil {
+		return nil, err
+	}
+	if len(vs) == 0 {
+		return nil, failed("no_volume", "signet add DIR", "nothing is kept in step yet")
+	}
+	if !w.Running {
+		if err := w.Engine.Discover(ctx); err != nil {
+			return nil, err
+		}
+		if err := w.Engine.FreshenRing(ctx); err != nil && !errors.Is(err, signet.ErrConflict) {
+			return nil, err
+		}
+	}
+	out := SyncResult{Volumes: []Synced{}}
+	var errs []error
+	for _, v := range vs {
+		stop := w.progress(ctx, v.ID, ui)
+		c, err := w.syncOne(ctx, v.ID)
+		stop()
+		s := w.Engine.VolumeStatus(v.ID)
+		one := Synced{Region: s.Region, State: s.State, Reason: s.Reason, HeldDeletes: s.HeldDeletes, Problems: s.Problems, Counters: c}
+		one.Path, one.PathB64 = control.Name(v.Dir)
+		out.Volumes = append(out.Volumes, one)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", v.Dir, explain(err, v.Dir)))
+		} else if s.HeldDeletes > 0 {
+			errs = append(errs, held(s, v.Dir))
+		} else if c.Conflicts > 0 {
+			errs = append(errs, &problem{"conflicts", fmt.Sprintf("%s: %d conflict copies were made", v.Dir, c.Conflicts),
+				"signet conflicts lists them; delete or merge what you do not need", control.Attention})
+		} else if len(s.Problems) > 0 {
+			errs = append(errs, &problem{"not_synched", fmt.Sprintf("%s: %d names do not sync, the first is %s: %s", v.Dir, len(s.Problems), s.Problems[0].Path, s.Problems[0].Message),
+				"signet status lists them", control.Attention})
+		}
+	}
+	// What was done is told also where something needs a person.
+	out.Fault = control.FaultOf(errors.Join(errs...))
+	return out, nil
+}
+
+// A SyncResult is what sync did, and what went wrong beside it.
+type SyncResult struct {
+	Volumes []Synced       `json:"volumes"`
+	Fault   *control.Fault `json:"fault,omitempty"`
+}
+
+func held(s engine.VolumeStatus, dir string) error {
+	return &problem{"held", fmt.Sprintf("%s: %d deletions are held: so many at once may be a mistake", dir, s.HeldDeletes),
+		"signet approve-deletes lets them go; signet restore brings the files back", control.Attention}
+}
+
+// explain gives the engine's errors a kind and a hint.
+func explain(err error, dir string) error {
+	switch classify(err) {
+	case engine.RootMissing:
+		return &problem{"root_missing", "the folder is missing; nothing was deleted anywhere", "bring it back, or signet add --relink DIR for where it is now", control.Attention}
+	case engine.RootOther:
+		return &problem{"root_replaced", "the folder is not the one that was added (not mounted, or made anew); nothing was deleted anywhere",
+			"mount it, or signet add --relink " + dir + " to join what is there by content", control.Attention}
+	case engine.NoRoom:
+		return &problem{"no_space", err.Error(), "free some space, then sync again", control.Attention}
+	}
+	switch {
+	case errors.Is(err, engine.ErrOtherVolume):
+		return &problem{"root_replaced", err.Error() + "; nothing was deleted anywhere", "signet add --relink " + dir, control.Attention}
+	case errors.Is(err, engine.ErrNoRoom):
+		return &problem{"no_space", err.Error(), "free some space, then sync again", control.Attention}
+	}
+	return err
+}
+
+func (w *Work) syncOne(ctx context.Context, id string) (engine.Counters, error) {
+	if !w.Running {
+		return w.Engine.SyncVolume(ctx, id)
+	}
+	before := w.Engine.VolumeStatus(id).Counters
+	s, err := w.settled(ctx, id)
+	return s.Counters.Minus(before), err
+}
+
+// settled waits until a running volume is in step, or cannot get there by
+// itself.
+func (w *Work) settled(ctx context.Context, id string) (engine.VolumeStatus, error) {
+	for {
+		changed := w.Engine.Changed()
+		s, err := w.Engine.Settle(ctx, id)
+		if err != nil {
+			return s, err
+		}
+		switch s.State {
+		case engine.InStep, engine.Held, engine.Stopped, engine.ReadOnly, engine.AlarmedAt, engine.Paused:
+			return s, stateError(s)
+		}
+		select {
+		case <-ctx.Done():
+			return s, ctx.Err()
+		case <-changed:
+		case <-time.After(time.Second):
+		}
+	}
+}
+
+func stateError(s engine.VolumeStatus) error {
+	switch s.State {
+	case engine.Stopped:
+		return &problem{"stopped", s.Reason, s.Hint, control.Attention}
+	case engine.ReadOnly:
+		return fmt.Errorf("%s: %w", s.Reason, signet.ErrNotAllowed)
+	case engine.AlarmedAt:
+		return fmt.Errorf("%s: %w", s.Reason, signet.ErrNotVerified)
+	}
+	return nil
+}
+
+// progress shows how far a volume is until the returned function is called.
+func (w *Work) progress(ctx context.Context, id string, ui control.UI) (stop func()) {
+	done := make(chan struct{})
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		start, first := time.Now(), w.Engine.VolumeStatus(id).Counters
+		t := time.NewTicker(250 * time.Millisecond)
+		defer t.Stop()
+		for {
+			select {
+			case <-done:
+				return
+			case <-ctx.Done():
+				return
+			case <-t.C:
+			}
+			s := w.Engine.VolumeStatus(id)
+			p := control.Progress{What: string(s.State), Files: s.SafeFiles, FilesTotal: s.Files, Bytes: s.SafeBytes, BytesTotal: s.Bytes}
+			moved := s.Counters.Minus(first)
+			if sec := time.Since(start).Seconds(); sec > 0.5 {
+				p.Rate = float64(moved.BytesUp+moved.BytesDown) / sec
+				if left := s.Bytes - s.SafeBytes; p.Rate > 0 && left > 0 {
+					p.ETA = float64(left) / p.Rate
+				}
+			}
+			ui.Progress(p)
+		}
+	}()
+	return func() { close(done); <-ended }
+}
+
+func (w *Work) wait(ctx context.Context, _ struct{}, ui control.UI) (any, error) {
+	if !w.Running {
+		return w.sync(ctx, dirParams{}, ui)
+	}
+	var errs []error
+	for _, v := range w.Engine.Volumes() {
+		s, err := w.settled(ctx, v.ID)
+		if err == nil && s.State == engine.Held {
+			err = held(s, v.Dir)
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", v.Dir, err))
+		}
+	}
+	return struct{}{}, errors.Join(errs...)
+}
+
+func (w *Work) approve(_ context.Context, p dirParams, _ control.UI) (any, error) {
+	vs, err := w.chosen(p.Dir)
+	if err != nil {
+		return nil, err
+	}
+	n := 0
+	for _, v := range vs {
+		k, err := w.Engine.ApproveDeletes(v.ID)
+		if err != nil {
+			return nil, err
+		}
+		n += k
+	}
+	return map[string]int{"approved": n}, nil
+}
+
+func (w *Work) pause(_ context.Context, p dirParams, _ control.UI) (any, error) {
+	vs, err := w.chosen(p.Dir)
+	if err != nil {
+		return nil, err
+	}
+	for _, v := range vs {
+		if err := w.Engine.Pause(v.ID, p.Pause); err != nil {
+			return nil, err
+		}
+	}
+	return struct{}{}, nil
+}
+
+// Status is what status shows.
+type Status struct {
+	Device       string                `json:"device"`
+	DeviceID     string                `json:"device_id"`
+	Member       string                `json:"member"`
+	Organisation string                `json:"organisation"`
+	Service      ServiceStatus         `json:"service"`
+	Daemon       bool                  `json:"daemon"`
+	Volumes      []engine.VolumeStatus `json:"volumes"`
+	Alarms       []engine.Alarm        `json:"alarms"`
+}
+
+// ServiceStatus is the service as this device sees it.
+type ServiceStatus struct {
+	URL     string  `json:"url"`
+	State   string  `json:"state"` // online, offline, unknown (no daemon)
+	Reason  string  `json:"reason,omitempty"`
+	HeadAge float64 `json:"head_age"` // seconds since the newest directory checkpoint was signed
+}
+
+func (w *Work) status(ctx context.Context, _ struct{}, _ control.UI) (any, error) {
+	s := Status{Device: w.Account.Name, DeviceID: w.Account.Device.String(), Member: w.Account.Ring.String(), Organisation: w.Account.Org.String(),
+		Daemon: w.Running, Volumes: w.Engine.Status(), Alarms: w.Engine.Alarms(), Service: ServiceStatus{URL: w.Account.Service, State: "unknown"}}
+	if s.Alarms == nil {
+		s.Alarms = []engine.Alarm{}
+	}
+	if w.Running {
+		on, err := w.Engine.Online()
+		s.Service.State = map[bool]string{true: "online", false: "offline"}[on]
+		if err != nil {
+			s.Service.Reason = err.Error()
+		}
+	}
+	if age, ok := w.Engine.HeadAge(); ok {
+		s.Service.HeadAge = age.Seconds()
+	}
+	return s, nil
+}
+
+type noticesParams struct {
+	Seen bool `json:"seen"`
+}
+
+func (w *Work) notices(_ context.Context, p noticesParams, _ control.UI) (any, error) {
+	a := w.Engine.Alarms()
+	if a == nil {
+		a = []engine.Alarm{}
+	}
+	if p.Seen {
+		return a, w.Engine.Seen()
+	}
+	return a, nil
+}
+
+// Region is a line of region list.
+type Region struct {
+	Name       string            `json:"name"`
+	ID         string            `json:"id"`
+	Own        bool              `json:"own"`
+	Generation signet.Generation `json:"generation"`
+	Entries    uint64            `json:"entries"`
+	Nodes      int               `json:"nodes"`
+	Path       string            `json:"path,omitempty"`
+	PathB64    []byte            `json:"path_b64,omitempty"`
+}
+
+func (w *Work) regions(ctx context.Context, _ struct{}, ui control.UI) (any, error) {
+	w.refresh(ctx, ui)
+	list := []Region{}
+	at := map[signet.RegionID]string{}
+	for _, v := range w.Engine.Volumes() {
+		at[v.Region] = v.Dir
+	}
+	for _, r := range w.Engine.Regions() {
+		e := Region{Name: r.Name, ID: r.ID.String(), Own: r.Own, Generation: r.Generation, Entries: r.Entries, Nodes: r.Nodes}
+		e.Path, e.PathB64 = control.Name(at[r.ID])
+		list = append(list, e)
+	}
+	return list, nil
+}
+
+// refresh catches up with the service where it can be reached; where not, what
+// is known here has to do, and is said to be that.
+func (w *Work) refresh(ctx context.Context, ui control.UI) error {
+	err := w.Engine.Discover(ctx)
+	if err != nil && errors.Is(err, signet.ErrUnavailable) {
+		ui.Note("the service cannot be reached: this is what this device knew last")
+		return nil
+	}
+	return err
+}
+
+func (w *Work) stop(context.Context, struct{}, control.UI) (any, error) {
+	if w.Stop != nil {
+		w.Stop()
+	}
+	return struct{}{}, nil
+}
