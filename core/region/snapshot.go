@@ -144,6 +144,15 @@ func (r *Region) LoadSnapshot(rec signet.Record, get func(seal.Ref) ([]byte, err
 	return t, e.DigestAt, nil
 }
 
+// SnapshotPages lists the objects of the snapshot that a whole record names.
+func (r *Region) SnapshotPages(rec signet.Record) ([]seal.Ref, error) {
+	e, err := journal.Reopen(r.State, r.snapshot.entry.Position, rec)
+	if err != nil {
+		return nil, err
+	}
+	return r.openSnapshot(e)
+}
+
 func (r *Region) openSnapshot(e *journal.Entry) ([]seal.Ref, error) {
 	seed, err := r.seed(e.Generation)
 	if err != nil {

@@ -26,6 +26,7 @@ import (
 	"signet"
 	"signet/core/chain"
 	"signet/core/journal"
+	"signet/core/key"
 	"signet/core/region"
 	"signet/core/ring"
 	"signet/core/wire"
@@ -156,6 +157,13 @@ func notVerified(err error) error {
 	return fmt.Errorf("%v: %w", err, signet.ErrNotVerified)
 }
 
+// logKey is the key of the service's checkpoints.
+func (d *Device) logKey() *key.Public {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.dir.LogKey()
+}
+
 // headBytes is what the store keeps of a follower.
 func headBytes(f *chain.Follower) []byte {
 	var w wire.Writer
@@ -271,10 +279,17 @@ func (d *Device) takeDirectory(p signet.Page) (more bool, err error) {
 // acceptHead moves a follower. An older answer that a newer one overtook is no
 // alarm by itself if it was signed before.
 func (d *Device) acceptHead(f *chain.Follower, c *chain.Checkpoint, t *chain.Tree) error {
-	if f.Last != nil && c.Size < f.Last.Size && c.Time <= f.Last.Time {
-		return f.Check(c, t)
+	if f.Last == nil || c.Size >= f.Last.Size || c.Time > f.Last.Time {
+		return f.Accept(c, t)
 	}
-	return f.Accept(c, t)
+	if err := f.Check(c, t); err != nil {
+		return err
+	}
+	// A full one that was overtaken is still what later tips rest on.
+	if c.Full && (f.Full == nil || c.Time > f.Full.Time) {
+		f.Full = c
+	}
+	return nil
 }
 
 // undoDirectory is for a page that did not verify: what was taken of it was

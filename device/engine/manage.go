@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"signet"
-	"signet/core/region"
 	"signet/core/seal"
 	"signet/core/tree"
 )
@@ -358,7 +357,7 @@ func (d *Device) NameOf(id signet.RegionID) string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if r := d.regions[id]; r != nil {
-		return r.Name()
+		return r.name()
 	}
 	return ""
 }
@@ -398,10 +397,4 @@ func (d *Device) Rate() float64 {
 	var r float64
 	json.Unmarshal(b, &r)
 	return r
-}
-
-// WithListing calls f with the tree of a region for a listing, which must not
-// be kept. It may be a snapshot of a region whose journal is not replayed yet.
-func (d *Device) WithListing(id signet.RegionID, f func(t *tree.Tree) error) error {
-	return d.WithRegion(id, func(r *region.Region) error { return f(r.Tree) })
 }

@@ -8,6 +8,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"sync"
 
 	"signet"
 	"signet/core/chain"
@@ -23,6 +24,9 @@ type openRegion struct {
 	pending []signet.Record // verified, not covered by a checkpoint yet, so not replayed or stored
 	poke    chan struct{}   // has an element when the region or the directory grew
 	failed  error           // an alarm that stopped this region
+	reading sync.Mutex      // one goroutine at a time reads from the service
+	lag     bool            // headers are verified, operations not replayed yet: see first
+	listing *tree.Tree      // meanwhile: the tree of a snapshot, for listings
 	seen    uint64          // entries before this position were acknowledged to the volume
 	own     []ownEntry      // this device's entries from there on, replayed
 }
@@ -109,15 +113,31 @@ func (d *Device) replay(r *openRegion, rec signet.Record) error {
 	return err
 }
 
+// region is the region of an id, made if it was not known.
+func (d *Device) region(id signet.RegionID) *openRegion {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	r := d.regions[id]
+	if r == nil {
+		r = d.newRegion(id)
+		d.regions[id] = r
+	}
+	return r
+}
+
 // SyncRegion reads a region's journal up to the service's newest.
 func (d *Device) SyncRegion(ctx context.Context, id signet.RegionID) error {
+	r := d.region(id)
+	r.reading.Lock()
+	defer r.reading.Unlock()
+	if err := d.first(ctx, r); err != nil {
+		return err
+	}
+	if err := d.catchUp(ctx, r); err != nil {
+		return err
+	}
 	for {
 		d.mu.Lock()
-		r := d.regions[id]
-		if r == nil {
-			r = d.newRegion(id)
-			d.regions[id] = r
-		}
 		from, last := r.State.Size(), r.Follower.Last
 		d.mu.Unlock()
 		p, err := d.Service.Read(ctx, r.log, from, signet.Whole)
@@ -125,19 +145,31 @@ func (d *Device) SyncRegion(ctx context.Context, id signet.RegionID) error {
 			return err
 		}
 		d.mu.Lock()
-		more, err := false, d.notBehind(last, p)
-		if err == nil {
-			more, err = d.takeRegion(r, p)
-		}
+		err = d.notBehind(last, p)
 		d.mu.Unlock()
-		if errors.Is(err, journal.ErrNeedDirectory) {
-			if err := d.SyncDirectory(ctx); err != nil {
-				return err
-			}
-			continue
-		}
-		if err != nil || !more {
+		if err != nil {
 			return d.raise(err, id)
+		}
+		more, err := d.takeJournal(ctx, r, p)
+		if err != nil || !more {
+			return err
+		}
+	}
+}
+
+// takeJournal is takeRegion that fetches the directory where an entry names a
+// head of it that is not here yet. The page is kept meanwhile: its checkpoint
+// may be the full one that later tips rest on.
+func (d *Device) takeJournal(ctx context.Context, r *openRegion, p signet.Page) (more bool, err error) {
+	for {
+		d.mu.Lock()
+		more, err = d.takeRegion(r, p)
+		d.mu.Unlock()
+		if !errors.Is(err, journal.ErrNeedDirectory) {
+			return more, d.raise(err, r.ID())
+		}
+		if err := d.SyncDirectory(ctx); err != nil {
+			return false, err
 		}
 	}
 }
@@ -149,6 +181,9 @@ func (d *Device) SyncRegion(ctx context.Context, id signet.RegionID) error {
 func (d *Device) takeRegion(r *openRegion, p signet.Page) (more bool, err error) {
 	if r.failed != nil {
 		return false, r.failed
+	}
+	if r.lag {
+		return true, nil
 	}
 	size := r.State.Size()
 	if p.From > size {
@@ -246,17 +281,17 @@ func (d *Device) append(ctx context.Context, r *openRegion, rec signet.Record) e
 		return err
 	}
 	d.mu.Lock()
-	if receipt.Position != r.State.Size() {
-		d.mu.Unlock()
+	next := receipt.Position == r.State.Size()
+	d.mu.Unlock()
+	if !next {
 		return d.SyncRegion(ctx, r.ID()) // others wrote before: read theirs first
 	}
 	rec.Leaf = receipt.Leaf
-	more, err := d.takeRegion(r, signet.Page{Log: r.log, From: receipt.Position, Records: []signet.Record{rec}, Checkpoint: receipt.Checkpoint})
-	d.mu.Unlock()
-	if errors.Is(err, chain.ErrTip) || more {
+	more, err := d.takeJournal(ctx, r, signet.Page{Log: r.log, From: receipt.Position, Records: []signet.Record{rec}, Checkpoint: receipt.Checkpoint})
+	if err == nil && more {
 		return d.SyncRegion(ctx, r.ID())
 	}
-	return d.raise(err, r.ID())
+	return err
 }
 
 // Commit appends an entry with operations to a region, rekeying it first where
@@ -322,10 +357,10 @@ func (d *Device) Regions() []RegionInfo {
 	defer d.mu.Unlock()
 	var list []RegionInfo
 	for _, r := range d.regions {
-		if r.Replayed() == 0 {
+		if r.Replayed() == 0 && r.listing == nil {
 			continue
 		}
-		list = append(list, RegionInfo{ID: r.ID(), Name: r.Name(), Generation: r.State.Current().Number, Entries: r.State.Size(),
+		list = append(list, RegionInfo{ID: r.ID(), Name: r.name(), Generation: r.State.Current().Number, Entries: r.State.Size(),
 			Nodes: r.Tree.Len(), Own: r.State.Role(d.Self.Ring) >= journal.Manager})
 	}
 	slices.SortFunc(list, func(a, b RegionInfo) int {

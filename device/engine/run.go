@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"signet"
-	"signet/core/journal"
 	"signet/core/region"
 )
 
@@ -29,6 +28,10 @@ func (d *Device) heads() map[signet.LogID]uint64 {
 // Discover reads everything that the service has for this device: the
 // directory, the journals it knows, and those it does not know yet.
 func (d *Device) Discover(ctx context.Context) error {
+	return d.discover(ctx, func(id signet.RegionID) error { return d.SyncRegion(ctx, id) })
+}
+
+func (d *Device) discover(ctx context.Context, read func(signet.RegionID) error) error {
 	if err := d.SyncDirectory(ctx); err != nil {
 		return err
 	}
@@ -57,7 +60,7 @@ func (d *Device) Discover(ctx context.Context) error {
 			continue
 		}
 		done[id] = true
-		if err := d.SyncRegion(ctx, id); err != nil {
+		if err := read(id); err != nil {
 			return err
 		}
 	}
@@ -105,7 +108,7 @@ func (d *Device) page(ctx context.Context, p signet.Page) error {
 	id := signet.RegionID(p.Log.ID)
 	d.mu.Lock()
 	r := d.regions[id]
-	whole := r != nil && r.failed == nil && len(p.Records) > 0 // an empty page: the service went back
+	whole := r != nil && r.failed == nil && !r.lag && r.State.Size() > 0 && len(p.Records) > 0 // an empty page: the service went back
 	for _, rec := range p.Records {
 		whole = whole && len(rec.Head) > 0 && len(rec.Blob) > 0
 	}
@@ -116,19 +119,13 @@ func (d *Device) page(ctx context.Context, p signet.Page) error {
 		}
 		return d.SyncRegion(ctx, id)
 	}
-	more, err := d.takeRegion(r, p)
 	d.mu.Unlock()
-	if errors.Is(err, journal.ErrNeedDirectory) {
-		if err := d.SyncDirectory(ctx); err != nil {
-			return err
-		}
-		more, err = true, nil
-	}
+	more, err := d.takeJournal(ctx, r, p)
 	if err == nil && more {
 		return d.SyncRegion(ctx, id)
 	}
 	// An alarm stops its region; the others go on.
-	if err := d.raise(err, id); err != nil && !errors.Is(err, signet.ErrNotVerified) {
+	if err != nil && !errors.Is(err, signet.ErrNotVerified) {
 		return err
 	}
 	return nil
@@ -314,6 +311,8 @@ func (v *volume) judge(err error, more bool, again time.Time) time.Time {
 		switch {
 		case !online && why != nil && !errors.Is(why, signet.ErrNotVerified):
 			v.setState(Offline, why.Error(), "")
+		case v.verifying():
+			v.setState(Verifying, "", "")
 		case st.HeldDeletes > 0:
 			v.setState(Held, fmt.Sprintf("%d deletions wait for an answer", st.HeldDeletes), "signet approve-deletes lets them go; signet restore brings the files back")
 		case len(v.index.unread) > 0 && !again.IsZero() && again.Before(v.d.Now().Add(settleWait)):

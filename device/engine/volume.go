@@ -564,6 +564,10 @@ func (v *volume) turn(ctx context.Context) (more bool, again time.Time, err erro
 	if err := v.open(); err != nil {
 		return false, v.d.Now().Add(5 * time.Second), err
 	}
+	if v.verifying() {
+		v.setState(Verifying, "", "")
+		return false, time.Time{}, nil // the region pokes when it is replayed
+	}
 	v.bringBack()
 	if err := v.observe(ctx); err != nil {
 		return false, v.d.Now().Add(5 * time.Second), err
@@ -601,6 +605,14 @@ func (v *volume) turn(ctx context.Context) (more bool, again time.Time, err erro
 		return false, earliest(again, v.d.Now().Add(2*time.Second)), nil
 	}
 	return true, again, nil
+}
+
+// verifying reports whether the region is only known by its headers yet:
+// nothing of it is planned or applied before its operations are replayed.
+func (v *volume) verifying() bool {
+	v.d.mu.Lock()
+	defer v.d.mu.Unlock()
+	return v.region.lag
 }
 
 // bringBack forgets the base of nodes that a person wants back.

@@ -115,7 +115,7 @@ func nodeLine(p string, n tree.Node) Node {
 // tree streams the listing of a region or of a folder in it, sorted by path
 // bytes; without Deep one level only.
 func (w *Work) tree(ctx context.Context, p pathParams, ui control.UI) (any, error) {
-	if err := w.refresh(ctx, ui); err != nil {
+	if err := offline(w.Engine.Peek(ctx), ui); err != nil {
 		return nil, err
 	}
 	s, err := w.at(p.Path)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
@@ -16,8 +17,11 @@ import (
 	"testing"
 	"time"
 
+	"signet"
 	"signet/core/key"
+	"signet/core/region"
 	"signet/core/ring"
+	"signet/core/tree"
 	"signet/device/account"
 	"signet/device/cli/home"
 	"signet/device/engine"
@@ -331,4 +335,49 @@ func TestFolderIsJoinedByContent(t *testing.T) {
 	b.sync()
 	same(t, a, b)
 	quiet(t, a, b)
+}
+
+func TestNewcomerListsFromASnapshotBeforeItReplays(t *testing.T) {
+	w := newWorld(t)
+	a := w.device("a")
+	const files = 4200 // above region.SnapshotEvery
+	for i := range files {
+		a.write(fmt.Sprintf("d%d/f%d", i%40, i), fmt.Sprint("content ", i))
+	}
+	a.add("Many")
+	a.sync()
+	a.write("after", "the snapshot") // listed once the journal is replayed
+	b := w.device("b")
+	if err := b.Engine.Peek(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	regions := b.Engine.Regions()
+	if len(regions) != 1 || regions[0].Name != "Many" {
+		t.Fatalf("regions %+v", regions)
+	}
+	id := regions[0].ID
+	if err := b.Engine.WithRegion(id, func(*region.Region) error { return nil }); !errors.Is(err, signet.ErrNotFound) {
+		t.Errorf("the journal was replayed for a listing: %v", err)
+	}
+	n := 0
+	must(t, b.Engine.WithListing(id, func(l *tree.Tree) error { n = l.Len(); return nil }))
+	if n != files+40 {
+		t.Errorf("the listing has %d nodes", n)
+	}
+	a.sync()
+	b.add("Many")
+	b.sync()
+	same(t, a, b)
+	quiet(t, a, b)
+	// The next start reads nothing again.
+	b.Close()
+	b.open()
+	quiet(t, b)
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
 }

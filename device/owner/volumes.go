@@ -556,7 +556,11 @@ func (w *Work) regions(ctx context.Context, _ struct{}, ui control.UI) (any, err
 // refresh catches up with the service where it can be reached; where not, what
 // is known here has to do, and is said to be that.
 func (w *Work) refresh(ctx context.Context, ui control.UI) error {
-	err := w.Engine.Discover(ctx)
+	return offline(w.Engine.Discover(ctx), ui)
+}
+
+// offline says that what is known here has to do, where that is so.
+func offline(err error, ui control.UI) error {
 	if err != nil && errors.Is(err, signet.ErrUnavailable) {
 		ui.Note("the service cannot be reached: this is what this device knew last")
 		return nil

@@ -1,0 +1,256 @@
+package engine
+
+import (
+	"bytes"
+	"context"
+	"errors"
+
+	"signet"
+	"signet/core/chain"
+	"signet/core/journal"
+	"signet/core/region"
+	"signet/core/seal"
+	"signet/core/tree"
+)
+
+// firstWorth is from how many entries on a journal that is read for the first
+// time is read in two passes: headers, then operations.
+const firstWorth = 8
+
+// first begins a journal of which this device has nothing. All headers are
+// verified, so that from here on it is known who wrote what with what right;
+// then the newest snapshot that a device of our own ring signed is opened for
+// listings, whatever the length of the history. Operations follow in catchUp;
+// before that nothing of the region is written to a disk.
+func (d *Device) first(ctx context.Context, r *openRegion) error {
+	d.mu.Lock()
+	fresh := r.State.Size() == 0 && !r.lag && r.failed == nil
+	d.mu.Unlock()
+	if !fresh {
+		return nil
+	}
+	parts := signet.Whole
+	for from := uint64(0); ; parts = signet.WithHead {
+		p, err := d.Service.Read(ctx, r.log, from, parts)
+		if err != nil {
+			return err
+		}
+		c, err := chain.Open(p.Checkpoint, r.log, d.logKey())
+		if err != nil {
+			return d.raise(err, r.ID())
+		}
+		if from == 0 && c.Size < firstWorth {
+			_, err := d.takeJournal(ctx, r, p) // a short one is replayed at once
+			return err
+		}
+		if err := d.takeHeads(ctx, r, p); err != nil {
+			return d.forgetFirst(r, err)
+		}
+		from += uint64(len(p.Records))
+		if from < c.Size && len(p.Records) > 0 {
+			continue
+		}
+		d.mu.Lock()
+		err = d.acceptHead(&r.Follower, c, &r.State.Tree)
+		d.mu.Unlock()
+		if err != nil {
+			return d.forgetFirst(r, err)
+		}
+		break
+	}
+	// A snapshot that cannot be had or opened only costs time.
+	if t, err := d.openSnapshot(ctx, r); err == nil {
+		d.mu.Lock()
+		r.listing = t
+		d.signal()
+		d.mu.Unlock()
+	} else if errors.Is(err, signet.ErrNotVerified) {
+		return d.forgetFirst(r, err)
+	}
+	return nil
+}
+
+// takeHeads verifies a page of headers. Authority entries need their body.
+func (d *Device) takeHeads(ctx context.Context, r *openRegion, p signet.Page) error {
+	for i, rec := range p.Records {
+		h, err := journal.IDOf(rec.Head)
+		if err == nil && h.Type.Authority() && len(rec.Blob) == 0 {
+			whole, err := d.Service.Read(ctx, r.log, p.From+uint64(i), signet.Whole)
+			if err != nil {
+				return err
+			}
+			if len(whole.Records) > 0 {
+				rec = whole.Records[0]
+			}
+		}
+		for {
+			d.mu.Lock()
+			r.lag = true
+			_, _, err := r.Take(signet.Record{Leaf: rec.Leaf, Head: rec.Head, Blob: rec.Blob})
+			d.mu.Unlock()
+			if errors.Is(err, journal.ErrNeedDirectory) {
+				if err := d.SyncDirectory(ctx); err != nil {
+					return err
+				}
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			break
+		}
+	}
+	return nil
+}
+
+// forgetFirst makes a journal unread again, for a reason.
+func (d *Device) forgetFirst(r *openRegion, cause error) error {
+	d.mu.Lock()
+	r.Region = d.blankRegion(signet.RegionID(r.log.ID))
+	r.lag, r.listing = false, nil
+	d.mu.Unlock()
+	return d.raise(cause, r.ID())
+}
+
+// openSnapshot opens the newest snapshot of a region whose headers are known;
+// nil where there is none.
+func (d *Device) openSnapshot(ctx context.Context, r *openRegion) (*tree.Tree, error) {
+	d.mu.Lock()
+	at, ok := r.Newest()
+	d.mu.Unlock()
+	if !ok {
+		return nil, nil
+	}
+	p, err := d.Service.Read(ctx, r.log, at, signet.Whole)
+	if err != nil {
+		return nil, err
+	}
+	if len(p.Records) == 0 {
+		return nil, signet.ErrNotFound
+	}
+	d.mu.Lock()
+	refs, err := r.SnapshotPages(p.Records[0])
+	d.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	ids := make([]signet.ObjectID, len(refs))
+	for i, ref := range refs {
+		ids[i] = ref.Object
+	}
+	objects := map[signet.ObjectID][]byte{}
+	err = d.Service.Get(ctx, r.ID(), ids, func(id signet.ObjectID, object []byte) error {
+		objects[id] = bytes.Clone(object)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	t, _, err := r.LoadSnapshot(p.Records[0], func(ref seal.Ref) ([]byte, error) { return seal.OpenPiece(nil, ref, objects[ref.Object]) })
+	return t, err
+}
+
+// catchUp replays the operations of a journal whose headers were verified
+// before, and stores it. What the snapshot said must come out.
+func (d *Device) catchUp(ctx context.Context, r *openRegion) error {
+	for {
+		d.mu.Lock()
+		lag, from := r.lag, r.Replayed()
+		d.mu.Unlock()
+		if !lag {
+			return nil
+		}
+		p, err := d.Service.Read(ctx, r.log, from, signet.Whole)
+		if err != nil {
+			return err
+		}
+		d.mu.Lock()
+		err = d.replayPage(r, p)
+		d.mu.Unlock()
+		if err != nil {
+			return d.forgetFirst(r, err)
+		}
+	}
+}
+
+// replayPage replays whole records of entries that were verified. With the
+// lock held.
+func (d *Device) replayPage(r *openRegion, p signet.Page) error {
+	from := r.Replayed()
+	if p.From != from || len(p.Records) == 0 {
+		return errAgain
+	}
+	var done []signet.Record
+	for _, rec := range p.Records {
+		if r.Replayed() == r.State.Size() {
+			break // newer than the headers: read in the ordinary way
+		}
+		if err := d.replay(r, rec); err != nil {
+			return err
+		}
+		done = append(done, rec)
+	}
+	if r.Replayed() < r.State.Size() {
+		return d.storeRecords(r.log, from, done)
+	}
+	r.lag, r.listing = false, nil
+	if err := d.storeHeads(r.log, &r.Follower, from, done); err != nil {
+		return err
+	}
+	d.signal()
+	r.wake()
+	return nil
+}
+
+// storeRecords stores records that no stored head covers yet: a restart reads
+// them again.
+func (d *Device) storeRecords(log signet.LogID, from uint64, recs []signet.Record) error {
+	return d.Store.write(func(b *batch) {
+		for i, rec := range recs {
+			b.record(log, from+uint64(i), rec)
+		}
+	})
+}
+
+// Peek makes every region that this device may read listable, without
+// replaying the journals of those that are new to it.
+func (d *Device) Peek(ctx context.Context) error {
+	return d.discover(ctx, func(id signet.RegionID) error {
+		r := d.region(id)
+		r.reading.Lock()
+		err := d.first(ctx, r)
+		d.mu.Lock()
+		listed := r.listing != nil
+		d.mu.Unlock()
+		r.reading.Unlock()
+		if err != nil || listed {
+			return err
+		}
+		return d.SyncRegion(ctx, id)
+	})
+}
+
+// WithListing calls f with the name and tree of a region for a listing, which
+// must not be kept. Of a region that is new here it may be a snapshot, signed
+// by a device of this ring, whose journal is not replayed yet.
+func (d *Device) WithListing(id signet.RegionID, f func(t *tree.Tree) error) error {
+	d.mu.Lock()
+	r := d.regions[id]
+	if r != nil && r.lag && r.listing != nil {
+		defer d.mu.Unlock()
+		return f(r.listing)
+	}
+	d.mu.Unlock()
+	return d.WithRegion(id, func(r *region.Region) error { return f(r.Tree) })
+}
+
+// name is a region's name, of the snapshot where that is what there is.
+func (r *openRegion) name() string {
+	if r.lag && r.listing != nil {
+		n, _ := r.listing.Node(signet.RootNode)
+		return n.Name
+	}
+	return r.Name()
+}
