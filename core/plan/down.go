@@ -1,25 +1,30 @@
 package plan
 
 import (
+	"slices"
+
 	"signet"
 	"signet/core/tree"
 )
 
-// disk is the disk as the actions so far leave it.
-type disk struct {
-	slots  map[place]id
-	where  map[id]place
-	within map[id]int // how many children
+// moving is an item on the disk as the actions so far leave it.
+type moving struct {
+	wants  Verb // MkDir, Move or Fetch of a live remote node
+	trash  bool // Down removes it
+	there  bool
+	where  place
+	within int // how many children, of open ones
 }
 
 // planDown makes the disk show the journal: folders and moves first, names
 // freed by temporary moves where they wait for each other; then content; then
 // what is to go, from the leaves up.
 func (p *planner) planDown() {
-	d := &downer{planner: p, wants: map[id]Verb{}, done: map[id]bool{},
-		disk: disk{slots: map[place]id{}, where: map[id]place{}, within: map[id]int{}}}
-	for n, l := range p.local {
-		d.put(n, place{l.Parent, l.Name})
+	d := &downer{planner: p, slots: map[place]*item{}}
+	for _, it := range p.all {
+		if it.local != nil {
+			d.put(it, at(it.local))
+		}
 	}
 	d.chooseWants()
 	d.chooseTrash()
@@ -32,41 +37,41 @@ func (p *planner) planDown() {
 
 type downer struct {
 	*planner
-	disk
-	wants map[id]Verb // MkDir, Move or Fetch of a live remote node
-	done  map[id]bool
+	slots map[place]*item // open nodes on disk
 }
 
-func (d *downer) put(n id, w place) {
-	d.slots[w], d.where[n] = n, w
-	d.within[w.parent]++
+func (d *downer) put(it *item, w place) {
+	d.slots[w] = it
+	it.move.there, it.move.where = true, w
+	if up := d.set[w.parent]; up != nil {
+		up.move.within++
+	}
 }
 
-func (d *downer) take(n id) {
-	w := d.where[n]
+func (d *downer) take(it *item) {
+	w := it.move.where
 	delete(d.slots, w)
-	delete(d.where, n)
-	d.within[w.parent]--
+	it.move.there, it.move.where = false, place{}
+	if up := d.set[w.parent]; up != nil {
+		up.move.within--
+	}
 }
 
 // chooseTrash finds what the journal deleted and nobody touched here. A folder
 // goes if all in it goes, or moves away.
 func (d *downer) chooseTrash() {
-	for i := len(d.locals) - 1; i >= 0; i-- {
-		n := d.locals[i]
-		l := d.local[n]
-		b, known := d.base[n]
-		r, ok := d.record(n)
-		if !known || !ok || !r.Deleted || l.Unsettled || l.Type == tree.Other {
+	for _, it := range slices.Backward(d.locals) {
+		l, b := it.local, it.base
+		if b == nil || !it.ref.OK() || !it.ref.Deleted() || l.Unsettled || l.Type == tree.Other {
 			continue
 		}
 		mode, mtime := retouched(l, b)
-		if moved(n, l, b) || edited(l, b) || mode || mtime {
+		if moved(it.id, l, b) || edited(l, b) || mode || mtime {
 			continue
 		}
 		stays := false
-		for _, k := range d.below[n] {
-			stays = stays || !d.trash[k] && d.wants[k] != Move
+		for _, k := range it.below {
+			stays = stays || !k.move.trash && k.move.wants != Move
 		}
 		if stays {
 			continue
@@ -75,37 +80,31 @@ func (d *downer) chooseTrash() {
 			d.out.Guard.Down++
 		}
 		if d.in.HoldDown {
-			d.hold(n, Guarded)
+			d.hold(it, Guarded)
 			continue
 		}
-		d.trash[n] = true
+		it.move.trash = true
 	}
 }
 
 // chooseWants finds the live remote nodes that are not where they belong.
 func (d *downer) chooseWants() {
-	for _, n := range d.order {
-		r := d.remote[n]
-		l, here := d.local[n]
-		_, known := d.base[n]
+	for _, it := range d.order {
+		known := it.base != nil
 		switch {
-		case here:
-			if !d.moveUp[n] && known && !d.clash[n] && (place{l.Parent, l.Name}) != d.want[n] {
-				d.wants[n] = Move
+		case it.local != nil:
+			if !it.moveUp && known && !it.clash && at(it.local) != d.want(it) {
+				it.move.wants = Move
 			}
-			continue
-		case d.del[n]:
-			continue
-		case known && d.absence(n) == unknown:
-			d.hold(n, Unlisted)
-			continue
-		case known && d.absence(n) == covered:
-			d.hold(n, Unsynched)
-			continue
-		case r.Type == tree.Dir:
-			d.wants[n] = MkDir
+		case it.del:
+		case known && d.absence(it) == unknown:
+			d.hold(it, Unlisted)
+		case known && d.absence(it) == covered:
+			d.hold(it, Unsynched)
+		case it.ref.Type() == tree.Dir:
+			it.move.wants = MkDir
 		default:
-			d.wants[n] = Fetch
+			it.move.wants = Fetch
 		}
 	}
 }
@@ -113,45 +112,45 @@ func (d *downer) chooseWants() {
 // dropImpossible drops what wants a name that will not be free, or a folder
 // that will not be there; and what therefore cannot be either.
 func (d *downer) dropImpossible() {
-	for _, n := range d.order {
-		if d.wants[n] == 0 {
+	for _, it := range d.order {
+		if it.move.wants == 0 {
 			continue
 		}
-		w := d.want[n]
+		w := d.want(it)
 		if !d.willBe(w.parent) {
-			d.drop(n, NoFolder)
-		} else if o, taken := d.slots[w]; taken && o != n && d.wants[o] != Move && !d.trash[o] {
-			d.drop(n, NameTaken)
+			d.drop(it, NoFolder)
+		} else if o := d.slots[w]; o != nil && o != it && o.move.wants != Move && !o.move.trash {
+			d.drop(it, NameTaken)
 		}
 	}
 }
 
 func (d *downer) willBe(folder id) bool {
-	if folder == signet.RootNode || d.wants[folder] == MkDir {
+	if folder == signet.RootNode {
 		return true
 	}
-	l, here := d.local[folder]
-	return here && l.Type == tree.Dir
+	it := d.get(folder)
+	return it.move.wants == MkDir || it.local != nil && it.local.Type == tree.Dir
 }
 
-// drop gives up what n wants, and all that waits for it.
-func (d *downer) drop(n id, why Why) {
+// drop gives up what a node wants, and all that waits for it.
+func (d *downer) drop(it *item, why Why) {
 	type waiting struct {
-		n   id
+		it  *item
 		why Why
 	}
-	todo := []waiting{{n, why}}
+	todo := []waiting{{it, why}}
 	for len(todo) > 0 {
-		it := todo[len(todo)-1]
+		it, why := todo[len(todo)-1].it, todo[len(todo)-1].why
 		todo = todo[:len(todo)-1]
-		verb := d.wants[it.n]
+		verb := it.move.wants
 		if verb == 0 {
 			continue
 		}
-		delete(d.wants, it.n)
-		d.hold(it.n, it.why)
+		it.move.wants = 0
+		d.hold(it, why)
 		if verb == MkDir {
-			for _, k := range d.kids[it.n] {
+			for _, k := range it.kids {
 				todo = append(todo, waiting{k, NoFolder})
 			}
 			continue
@@ -160,15 +159,18 @@ func (d *downer) drop(n id, why Why) {
 			continue
 		}
 		// It stays: so does its name, and every folder around it.
-		for at := it.n; at != signet.RootNode; at = d.local[at].Parent {
-			if at != it.n {
-				if !d.trash[at] {
+		for at := it; ; at = d.get(at.local.Parent) {
+			if at != it {
+				if !at.move.trash {
 					break
 				}
-				delete(d.trash, at)
+				at.move.trash = false
 			}
-			if waiter, ok := d.names[d.where[at]]; ok && waiter != at {
+			if waiter := d.names[at.move.where]; waiter != nil && waiter != at {
 				todo = append(todo, waiting{waiter, NameTaken})
+			}
+			if at.local.Parent == signet.RootNode {
+				break
 			}
 		}
 	}
@@ -180,57 +182,72 @@ func (d *downer) act(a Action) { d.out.Down = append(d.out.Down, a) }
 // Where all that is left waits for each other, the first one's way is cleared
 // by a move to a temporary name at the top.
 func (d *downer) structure() {
-	var pending []id
-	for _, n := range d.order {
-		if v := d.wants[n]; v == MkDir || v == Move {
-			pending = append(pending, n)
+	var pending []*item
+	for _, it := range d.order {
+		if v := it.move.wants; v == MkDir || v == Move {
+			pending = append(pending, it)
 		}
 	}
 	for len(pending) > 0 {
 		left := pending[:0]
-		for _, n := range pending {
-			if !d.step(n) {
-				left = append(left, n)
+		for _, it := range pending {
+			if !d.step(it) {
+				left = append(left, it)
 			}
 		}
-		if len(left) == len(pending) && !d.clear(left[0]) {
+		if n := len(left); n == len(pending) && n > 0 && !d.clear(left[0]) {
 			d.hold(left[0], NameTaken)
-			delete(d.wants, left[0])
+			left[0].move.wants = 0
 			left = left[1:]
 		}
 		pending = left
 	}
 }
 
-// step makes or moves n, if it can be.
-func (d *downer) step(n id) bool {
-	w := d.want[n]
-	if o, taken := d.slots[w]; taken && o != n || !d.isThere(w.parent) {
+// step makes or moves a node, if it can be.
+func (d *downer) step(it *item) bool {
+	w := d.want(it)
+	if o := d.slots[w]; o != nil && o != it || !d.isThere(w.parent) {
 		return false
 	}
-	if d.wants[n] == MkDir {
-		d.act(Action{Verb: MkDir, Node: n, Parent: w.parent, Name: w.name, Remote: d.remote[n]})
-		d.put(n, w)
+	if it.move.wants == MkDir {
+		d.act(Action{Verb: MkDir, Node: it.id, Parent: w.parent, Name: w.name, Remote: it.ref.Node()})
+		d.put(it, w)
 		return true
 	}
-	if d.inside(w.parent, n) {
+	if d.inside(w.parent, it.id) {
 		return false
 	}
-	if d.where[n] != w {
-		d.move(n, w)
+	if it.move.where != w {
+		d.move(it, w)
 	}
 	return true
 }
 
-func (d *downer) move(n id, w place) {
-	d.act(Action{Verb: Move, Node: n, Parent: w.parent, Name: w.name, Expect: d.local[n]})
-	d.take(n)
-	d.put(n, w)
+func (d *downer) move(it *item, w place) {
+	d.act(Action{Verb: Move, Node: it.id, Parent: w.parent, Name: w.name, Expect: *it.local})
+	d.take(it)
+	d.put(it, w)
+}
+
+// whereIs is where a node is on disk now.
+func (d *downer) whereIs(n id) (w place, ok bool) {
+	it := d.get(n)
+	if it.open {
+		return it.move.where, it.move.there
+	}
+	if it.local == nil {
+		return place{}, false
+	}
+	return at(it.local), true
 }
 
 func (d *downer) isThere(folder id) bool {
-	_, ok := d.where[folder]
-	return ok || folder == signet.RootNode
+	if folder == signet.RootNode {
+		return true
+	}
+	_, ok := d.whereIs(folder)
+	return ok
 }
 
 func (d *downer) inside(n, top id) bool {
@@ -238,88 +255,103 @@ func (d *downer) inside(n, top id) bool {
 		if n == top {
 			return true
 		}
-		n = d.where[n].parent
+		w, _ := d.whereIs(n)
+		n = w.parent
 	}
 	return false
 }
 
-// clear frees the name that n wants, or takes n out of what it is to hold.
-func (d *downer) clear(n id) bool {
-	w := d.want[n]
+// clear frees the name that a node wants, or takes it out of what it is to
+// hold.
+func (d *downer) clear(it *item) bool {
+	w := d.want(it)
 	if !d.isThere(w.parent) {
 		return false
 	}
-	if o, taken := d.slots[w]; taken && o != n {
+	if o := d.slots[w]; o != nil && o != it {
 		return d.evict(o)
 	}
 	return false
 }
 
-// evict takes o, which is to move or to go, from its name.
-func (d *downer) evict(o id) bool {
-	temp := place{signet.RootNode, TempName(o)}
-	switch _, taken := d.slots[temp]; {
-	case d.trash[o] && d.within[o] == 0:
+// evict takes a node, which is to move or to go, from its name.
+func (d *downer) evict(o *item) bool {
+	temp := place{signet.RootNode, TempName(o.id)}
+	switch {
+	case o.move.trash && o.move.within == 0:
 		d.remove(o)
 		return true
-	case taken || d.wants[o] != Move && !d.trash[o]:
+	case o.move.wants != Move && !o.move.trash || d.slots[temp] != nil || d.settledAtTop(temp.name):
 		return false
 	}
 	d.move(o, temp)
 	return true
 }
 
-func (d *downer) remove(n id) {
-	d.act(Action{Verb: Trash, Node: n, Expect: d.local[n]})
-	d.take(n)
-	d.done[n] = true
+// settledAtTop reports whether a node that is not open has a name at the top.
+func (d *downer) settledAtTop(name string) bool {
+	for k := range d.in.Remote.Ref(signet.RootNode).Kids() {
+		if k.Name() == name {
+			if it := d.get(k.ID()); !it.open {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func (d *downer) remove(it *item) {
+	d.act(Action{Verb: Trash, Node: it.id, Expect: *it.local})
+	d.take(it)
 }
 
 // contents replaces what the journal has newer and nobody changed here, and
 // sets attributes.
 func (d *downer) contents() {
-	for _, n := range d.order {
-		l, here := d.local[n]
-		b, known := d.base[n]
-		if !here || !known || d.clash[n] || l.Type == tree.Other {
+	for _, it := range d.order {
+		l := it.local
+		if l == nil || it.base == nil || it.clash || l.Type == tree.Other {
 			continue
 		}
-		_, _, r := d.attr(l, b, d.remote[n])
-		if !l.Unsettled && !d.edit[n] && !sameAsRemote(l, r) && sameAsBase(l, b) {
-			r.MTime = d.remote[n].MTime
-			d.act(Action{Verb: Replace, Node: n, Expect: l, Remote: r})
+		_, _, mode, mtime := d.attr(it)
+		if !l.Unsettled && !it.edit && !sameAsRemote(l, it.ref) && sameAsBase(l, it.base) {
+			r := it.ref.Node()
+			r.Mode = mode
+			d.act(Action{Verb: Replace, Node: it.id, Expect: *l, Remote: r})
 			continue
 		}
-		if l.Unsettled || d.edit[n] {
-			r.MTime = l.MTime // the next look tells
+		if l.Unsettled || it.edit {
+			mtime = l.MTime // the next look tells
 		}
 		lm, lt := attrOf(l.Type, l.Mode, l.MTime)
-		if rm, rt := attrOf(r.Type, r.Mode, r.MTime); lm != rm || lt != rt {
-			d.act(Action{Verb: SetAttr, Node: n, Expect: l, Remote: r})
+		if rm, rt := attrOf(it.ref.Type(), mode, mtime); lm != rm || lt != rt {
+			r := it.ref.Node()
+			r.Mode, r.MTime = mode, mtime
+			d.act(Action{Verb: SetAttr, Node: it.id, Expect: *l, Remote: r})
 		}
 	}
 }
 
 // fetches makes files and links that are not on disk yet.
 func (d *downer) fetches() {
-	for _, n := range d.order {
-		if d.wants[n] != Fetch {
+	for _, it := range d.order {
+		if it.move.wants != Fetch {
 			continue
 		}
-		w := d.want[n]
-		if o, taken := d.slots[w]; taken && !d.evict(o) || !d.isThere(w.parent) {
-			d.hold(n, NameTaken)
+		w := d.want(it)
+		if o := d.slots[w]; o != nil && !d.evict(o) || !d.isThere(w.parent) {
+			d.hold(it, NameTaken)
 			continue
 		}
-		d.act(Action{Verb: Fetch, Node: n, Parent: w.parent, Name: w.name, Remote: d.remote[n]})
-		d.put(n, w)
+		d.act(Action{Verb: Fetch, Node: it.id, Parent: w.parent, Name: w.name, Remote: it.ref.Node()})
+		d.put(it, w)
 	}
 }
 
 func (d *downer) removals() {
-	for i := len(d.locals) - 1; i >= 0; i-- {
-		if n := d.locals[i]; d.trash[n] && !d.done[n] && d.within[n] == 0 {
-			d.remove(n)
+	for _, it := range slices.Backward(d.locals) {
+		if m := &it.move; m.trash && m.there && m.within == 0 {
+			d.remove(it)
 		}
 	}
 }

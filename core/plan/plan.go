@@ -12,7 +12,7 @@
 // does (spec/operations.md).
 //
 // Nothing in a Plan is to be remembered but Agree, Forget and Rebind. Whoever
-// was interrupted looks again and plans again.
+// was interrupted looks again and plans again. Next saves time if it is kept.
 package plan
 
 import (
@@ -69,6 +69,18 @@ type Input struct {
 	// HoldUp and HoldDown keep deletions back, of remote nodes and of local
 	// files, while the guard waits for an answer. The rest goes on.
 	HoldUp, HoldDown bool
+
+	// Last is the Next of the last plan of this volume, and Touched has every
+	// node whose entry of Base or Local was added, changed or removed since
+	// that plan's input; what Remote replayed since, it knows itself. The plan
+	// is the one that it would be without Last, but costs what changed and not
+	// what there is. Where Last is nil, everything is compared.
+	Last    *State
+	Touched map[signet.NodeID]bool
+
+	// Files is how many entries of Base are not folders. If it is 0, a plan
+	// that deletes something, or has no Last, counts them.
+	Files int
 }
 
 // A Plan is what to do.
@@ -91,6 +103,10 @@ type Plan struct {
 	Held []Held
 
 	Guard Guard
+
+	// Next is what the next plan may have as its Last. It is only memory:
+	// whoever loses it plans without, and gets the same.
+	Next *State
 }
 
 // Empty reports whether there is nothing to commit and nothing to do on disk.
@@ -155,7 +171,7 @@ const (
 // or not.
 type Guard struct {
 	Up, Down int // deletions to commit; deletions on disk
-	Total    int // files and links that base has
+	Total    int // files and links that base has; with Last, 0 unless Up or Down count
 }
 
 // Exceeds reports whether n deletions in a volume of total files need an
@@ -169,12 +185,25 @@ func Exceeds(n, total int) bool {
 // moves of one plan. A node that a crash left there is no user's move.
 func TempName(id signet.NodeID) string { return ".signet-moving-" + id.String()[len("node_"):] }
 
-// Make compares the trees.
+// Make compares the trees. It takes time and memory for the nodes that the
+// trees do not agree on; besides, without Last, some 0.3 µs for each other
+// one, to find that it is so.
 func Make(in Input) *Plan {
 	p := newPlanner(in)
+	if !p.lookAgain() {
+		p.lookAtAll()
+	}
+	return p.run()
+}
+
+func (p *planner) run() *Plan {
+	p.index()
+	p.listRemote()
 	p.bind()
 	p.compare()
 	p.planUp()
 	p.planDown()
+	p.weigh()
+	p.remember()
 	return p.out
 }

@@ -19,29 +19,48 @@ type place struct {
 
 // planner holds what the steps of Make pass on.
 type planner struct {
-	in     Input
-	out    *Plan
-	base   map[id]Base  // with Agree and Forget applied
-	local  map[id]Local // with Rebind applied
-	remote map[id]tree.Node
-	order  []id         // live remote nodes, parents first
-	kids   map[id][]id  // their children
-	want   map[id]place // where they belong on this disk
-	names  map[place]id // the same, by place
-	at     map[place]id // who is where on disk
-	below  map[id][]id  // who is in which local folder
-	depth  map[id]int   // of local nodes
-	locals []id         // local nodes, parents first, then by id
-	absent map[id]absence
-	moveUp map[id]bool // local moves to be committed
-	clash  map[id]bool // edits that another device was faster with
-	edit   map[id]bool // nodes whose content Up has
-	del    map[id]bool // remote nodes that Up deletes
-	trash  map[id]bool // local nodes that Down removes
-	held   map[id]bool
+	in  Input
+	out *Plan
 
-	absentAt map[place]id // nodes of base that are nowhere on disk, by where they were
+	set     map[id]*item   // open nodes, and others that were looked up
+	all     []*item        // the open ones
+	folders map[id]*folder // remote ones whose names were asked for
+	seen    map[id]bool    // what look looked at
+	aliased map[id]id      // for the next State
+	files   int            // in base
+
+	order  []*item         // open live remote nodes, parents first
+	locals []*item         // open nodes on disk, parents first, then by id
+	names  map[place]*item // order, by where it belongs on this disk
+	cover  map[place]bool  // where things are that are not synched
+
+	absentAt map[place]*item // nodes of base that are nowhere on disk, by where they were
 }
+
+// An item is a node in the three trees.
+type item struct {
+	id    id
+	local *Local   // with Rebind applied; nil if not on disk
+	base  *Base    // with Agree and Forget applied; nil if there is none
+	ref   tree.Ref // what the journal has, deleted or not
+	name  string   // that a live one has on this disk
+	below []*item  // open nodes on disk whose folder it is
+	kids  []*item  // open remote children, as order has them
+	depth int      // on disk, from 1; -1 if it hangs on no folder
+
+	open   bool
+	named  bool // name is known
+	absent absence
+	moveUp bool // a local move to be committed
+	clash  bool // an edit that another device was faster with
+	edit   bool // Up has its content
+	del    bool // Up deletes it
+	back   bool // deleted here, and comes back because others changed its folder
+	held   bool
+	move   moving
+}
+
+func (it *item) live() bool { return it.ref.Live() }
 
 type absence uint8
 
@@ -52,98 +71,139 @@ const (
 )
 
 func newPlanner(in Input) *planner {
-	p := &planner{
-		in: in, out: &Plan{Agree: map[id]Base{}},
-		base: make(map[id]Base, len(in.Base)), local: make(map[id]Local, len(in.Local)),
-		remote: map[id]tree.Node{}, kids: map[id][]id{}, want: map[id]place{}, names: map[place]id{},
-		absent: map[id]absence{}, moveUp: map[id]bool{}, clash: map[id]bool{}, edit: map[id]bool{}, del: map[id]bool{}, trash: map[id]bool{}, held: map[id]bool{},
+	return &planner{in: in, out: &Plan{Agree: map[id]Base{}}, set: map[id]*item{}, folders: map[id]*folder{}}
+}
+
+// get is the item of a node, whatever it is.
+func (p *planner) get(n id) *item {
+	if it := p.set[n]; it != nil {
+		return it
 	}
-	for n, b := range in.Base {
-		// A folder whose creation was adopted is another one since.
-		if r, ok := in.Remote.Node(b.Parent); ok {
-			b.Parent = r.ID
-		}
-		p.base[n] = b
-		if b.Type != tree.Dir {
-			p.out.Guard.Total++
-		}
-	}
-	for n, l := range in.Local {
+	it := &item{id: n, ref: p.in.Remote.Ref(n)}
+	if l, ok := p.in.Local[n]; ok {
 		if l.Type == tree.File && l.SHA256 == [32]byte{} {
 			l.Unsettled = true
 		}
-		p.local[n] = l
+		it.local = &l
 	}
-	p.readRemote()
-	p.index()
-	return p
+	if b, ok := p.in.Base[n]; ok {
+		// A folder whose creation was adopted is another one since.
+		b.Parent = p.in.Remote.Adopter(b.Parent)
+		it.base = &b
+	}
+	p.set[n] = it
+	return it
 }
 
-// readRemote lists the live nodes and where the disk would have them.
-func (p *planner) readRemote() {
-	name := func(folder id) {
-		for n, s := range p.in.Remote.Names(folder, p.in.Caps) {
-			w := place{folder, s}
-			p.want[n], p.names[w] = w, n
-		}
+// want is where a live remote node belongs on this disk.
+func (p *planner) want(it *item) place {
+	if !it.named {
+		it.name, it.named = p.nameOf(it.ref), true
 	}
-	name(signet.RootNode)
-	for _, n := range p.in.Remote.Walk() {
-		p.remote[n.ID] = n
-		p.order = append(p.order, n.ID)
-		p.kids[n.Parent] = append(p.kids[n.Parent], n.ID)
-		if n.Type == tree.Dir {
-			name(n.ID)
-		}
-	}
+	return place{it.ref.Parent(), it.name}
 }
+
+func at(l *Local) place { return place{l.Parent, l.Name} }
 
 // index lists the local nodes. Those that hang on no folder of the disk (a
 // scan that a rename crossed) are left out: the next scan knows.
 func (p *planner) index() {
-	p.at, p.below, p.depth, p.locals = map[place]id{}, map[id][]id{}, map[id]int{}, p.locals[:0]
-	for n, l := range p.local {
-		p.below[l.Parent] = append(p.below[l.Parent], n)
-		p.at[place{l.Parent, l.Name}] = n
+	p.locals, p.cover = p.locals[:0], map[place]bool{}
+	for _, it := range p.set {
+		it.below, it.depth = nil, 0
 	}
-	for _, l := range p.below {
-		slices.SortFunc(l, id.Compare)
-	}
-	todo := []id{signet.RootNode}
-	for len(todo) > 0 {
-		n := todo[0]
-		todo = todo[1:]
-		for _, k := range p.below[n] {
-			p.depth[k] = p.depth[n] + 1
-			p.locals = append(p.locals, k)
-			todo = append(todo, k)
+	slices.SortFunc(p.all, func(a, b *item) int { return a.id.Compare(b.id) })
+	for _, it := range p.all {
+		if it.local == nil {
+			continue
+		}
+		if it.local.Type == tree.Other {
+			p.cover[at(it.local)] = true
+		}
+		if p.depth(it) > 0 {
+			p.locals = append(p.locals, it)
+		}
+		if it.local.Parent != signet.RootNode {
+			up := p.get(it.local.Parent)
+			up.below = append(up.below, it)
 		}
 	}
+	slices.SortStableFunc(p.locals, func(a, b *item) int { return cmp.Compare(a.depth, b.depth) })
 }
 
-func (p *planner) hold(n id, why Why) {
-	if !p.held[n] {
-		p.held[n] = true
-		p.out.Held = append(p.out.Held, Held{n, why})
+// depth is how deep an item lies on disk; -1 if it hangs on no folder.
+func (p *planner) depth(it *item) int {
+	switch {
+	case it.depth != 0:
+	case it.local == nil:
+		it.depth = -1
+	case it.local.Parent == signet.RootNode:
+		it.depth = 1
+	default:
+		it.depth = -1 // until known; also stops at a loop
+		if d := p.depth(p.get(it.local.Parent)); d > 0 {
+			it.depth = d + 1
+		}
+	}
+	return it.depth
+}
+
+// listRemote lists the open live nodes in the order of a walk, and where the
+// disk would have them.
+func (p *planner) listRemote() {
+	p.names = map[place]*item{}
+	kids := map[tree.Ref][]tree.Ref{}
+	met := map[tree.Ref]bool{}
+	root := p.in.Remote.Ref(signet.RootNode)
+	for _, it := range p.all {
+		if !it.live() {
+			continue
+		}
+		p.names[p.want(it)] = it
+		for r := it.ref; r != root && !met[r]; r = r.Folder() {
+			met[r] = true
+			kids[r.Folder()] = append(kids[r.Folder()], r)
+		}
+	}
+	stack := []tree.Ref{root}
+	for len(stack) > 0 {
+		r := stack[len(stack)-1]
+		stack = stack[:len(stack)-1]
+		if it := p.set[r.ID()]; it != nil && it.open {
+			p.order = append(p.order, it)
+			if up := p.set[r.Parent()]; up != nil {
+				up.kids = append(up.kids, it)
+			}
+		}
+		l := kids[r]
+		slices.SortFunc(l, func(a, b tree.Ref) int { return b.Compare(a) })
+		stack = append(stack, l...)
 	}
 }
 
-func (p *planner) agree(n id, b Base) {
-	if old, ok := p.base[n]; ok && old == b {
+func (p *planner) hold(it *item, why Why) {
+	if !it.held {
+		it.held = true
+		p.out.Held = append(p.out.Held, Held{it.id, why})
+	}
+}
+
+func (p *planner) agree(it *item, b Base) {
+	if it.base != nil && *it.base == b {
 		return
 	}
-	p.base[n] = b
-	p.out.Agree[n] = b
+	it.base = &b
+	p.out.Agree[it.id] = b
 }
 
-func (p *planner) forget(n id) {
-	if _, ok := p.base[n]; !ok {
+func (p *planner) forget(it *item) {
+	if it.base == nil {
 		return
 	}
-	delete(p.base, n)
-	delete(p.out.Agree, n)
-	if _, had := p.in.Base[n]; had {
-		p.out.Forget = append(p.out.Forget, n)
+	it.base = nil
+	delete(p.out.Agree, it.id)
+	if _, had := p.in.Base[it.id]; had {
+		p.out.Forget = append(p.out.Forget, it.id)
 	}
 }
 
@@ -152,35 +212,34 @@ func (p *planner) forget(n id) {
 // put and replay adopted or made a conflict copy; one that this device has
 // without knowing (its index is new, or another device put the same).
 func (p *planner) bind() {
-	copies := map[id][]id{}
-	for _, n := range p.order {
-		if of := p.remote[n].ConflictOf; !of.IsZero() {
-			copies[of] = append(copies[of], n)
+	copies := map[id][]*item{}
+	for _, it := range p.order {
+		if of := it.ref.ConflictOf(); !of.IsZero() {
+			copies[of] = append(copies[of], it)
 		}
 	}
 	// From the top down: a folder's node decides where its children are.
 	renamed := map[id]id{}
-	todo := slices.Clone(p.locals)
-	for _, n := range todo {
-		l := p.local[n]
+	for _, it := range p.locals {
+		l := it.local
 		if to, ok := renamed[l.Parent]; ok {
 			l.Parent = to
-			p.local[n] = l
 		}
-		to, keepBase := p.boundTo(n, l, copies)
-		if to == n {
+		to, keepBase := p.boundTo(it, copies[it.id])
+		if to == it.id {
 			continue
 		}
-		renamed[n] = to
-		delete(p.local, n)
-		p.local[to] = l
-		p.forget(n)
+		renamed[it.id] = to
+		p.open(to)
+		other := p.get(to)
+		it.local, other.local = nil, l
+		p.forget(it)
 		if !keepBase {
-			p.forget(to)
+			p.forget(other)
 		}
-		p.out.Rebind = append(p.out.Rebind, Rebind{n, to})
-		if _, ok := p.base[to]; !ok {
-			p.adopt(to, l)
+		p.out.Rebind = append(p.out.Rebind, Rebind{it.id, to})
+		if other.base == nil {
+			p.adopt(other)
 		}
 	}
 	if len(renamed) > 0 {
@@ -188,84 +247,74 @@ func (p *planner) bind() {
 	}
 }
 
-// boundTo is the node that local file n is; keepBase if its base is the base
+// boundTo is the node that a local file is; keepBase if its base is the base
 // of what the disk had before.
-func (p *planner) boundTo(n id, l Local, copies map[id][]id) (to id, keepBase bool) {
-	b, known := p.base[n]
-	r, live := p.remote[n]
-	lost := !known || !sameAsBase(l, b) && r.Content.Revision != b.Content
-	if live && lost && !l.Unsettled && !sameAsRemote(l, r) {
-		for _, c := range copies[n] {
-			if p.free(c) && sameAsRemote(l, p.remote[c]) && p.remote[c].Content.Device == p.in.Device {
-				return c, false
+func (p *planner) boundTo(it *item, copies []*item) (to id, keepBase bool) {
+	l := it.local
+	lost := it.base == nil || !sameAsBase(l, it.base) && (!it.live() || it.ref.Content().Revision != it.base.Content)
+	if it.live() && lost && !l.Unsettled && !sameAsRemote(l, it.ref) {
+		for _, c := range copies {
+			if c.local == nil && sameAsRemote(l, c.ref) && c.ref.Content().Device == p.in.Device {
+				return c.id, false
 			}
 		}
 	}
-	if known || live || l.Type == tree.Other {
-		return n, true
+	if it.base != nil || it.live() || l.Type == tree.Other {
+		return it.id, true
 	}
 	// A creation that replay gave to another node.
-	if other, ok := p.in.Remote.Node(n); ok && other.ID != n && !other.Deleted {
-		if p.free(other.ID) {
-			return other.ID, false
+	if other := p.in.Remote.Adopter(it.id); other != it.id && p.in.Remote.Ref(other).Live() {
+		if p.get(other).local == nil {
+			return other, false
 		}
 		// The disk has both: this one needs an id that is not spoken for.
-		h := key.Sum(key.LabelNode, n[:], other.ID[:], p.in.Device[:])
+		h := key.Sum(key.LabelNode, it.id[:], other[:], p.in.Device[:])
 		return id(h[:16]), false
 	}
-	here := place{l.Parent, l.Name}
-	if m, ok := p.lostAt(here, l.Type); ok {
-		return m, true
+	if m := p.lostAt(at(l)); m != nil && m.live() && m.local == nil && m.base.Type == l.Type {
+		return m.id, true
 	}
-	m, ok := p.names[here]
-	if _, agreed := p.base[m]; ok && !agreed && p.free(m) && p.remote[m].Type == l.Type && !l.Unsettled &&
-		sameAsRemote(l, p.remote[m]) {
-		return m, false
+	m := p.names[at(l)]
+	if m != nil && m.base == nil && m.local == nil && m.ref.Type() == l.Type && !l.Unsettled && sameAsRemote(l, m.ref) {
+		return m.id, false
 	}
-	return n, true
-}
-
-// free reports whether no local file is bound to n.
-func (p *planner) free(n id) bool {
-	_, bound := p.local[n]
-	return !bound
+	return it.id, true
 }
 
 // lostAt is the node that base had at a place and that is nowhere on disk now.
 // One that the journal deleted does not count: what was put in its place after
 // that is new, even if the bytes are not.
-func (p *planner) lostAt(w place, t tree.Type) (id, bool) {
+func (p *planner) lostAt(w place) *item {
 	if p.absentAt == nil {
-		p.absentAt = map[place]id{}
-		for n, b := range p.base {
-			if p.free(n) {
-				w := place{b.Parent, b.Name}
-				if old, ok := p.absentAt[w]; !ok || n.Compare(old) < 0 {
-					p.absentAt[w] = n
+		p.absentAt = map[place]*item{}
+		for _, it := range p.all {
+			if it.base != nil && it.local == nil {
+				w := place{it.base.Parent, it.base.Name}
+				if old := p.absentAt[w]; old == nil || it.id.Compare(old.id) < 0 {
+					p.absentAt[w] = it
 				}
 			}
 		}
 	}
-	n, ok := p.absentAt[w]
-	_, live := p.remote[n]
-	return n, ok && live && p.free(n) && p.base[n].Type == t
+	return p.absentAt[w]
 }
 
 // adopt makes the base of a node that disk and journal both have, where they
 // hold the same: what differs besides is the journal's to say.
-func (p *planner) adopt(n id, l Local) {
-	r, live := p.remote[n]
-	if !live || l.Unsettled || !sameAsRemote(l, r) {
+func (p *planner) adopt(it *item) {
+	l := it.local
+	if !it.live() || l.Unsettled || !sameAsRemote(l, it.ref) {
 		return
 	}
-	p.agree(n, Base{
+	content, place, attr := it.ref.Revisions()
+	p.agree(it, Base{
 		Parent: l.Parent, Name: l.Name, Type: l.Type,
-		Content: r.Content.Revision, Place: r.Place.Revision, Attr: r.Attr.Revision,
+		Content: content, Place: place, Attr: attr,
 		Size: l.Size, SHA256: l.SHA256, Target: l.Target, Mode: l.Mode, MTime: l.MTime,
 	})
 }
 
-func sameAsBase(l Local, b Base) bool {
+func sameAsBase(l *Local, b *Base) bool {
 	switch l.Type {
 	case tree.File:
 		return b.Type == tree.File && l.SHA256 == b.SHA256
@@ -275,14 +324,14 @@ func sameAsBase(l Local, b Base) bool {
 	return l.Type == b.Type
 }
 
-func sameAsRemote(l Local, r tree.Node) bool {
+func sameAsRemote(l *Local, r tree.Ref) bool {
 	switch l.Type {
 	case tree.File:
-		return r.Type == tree.File && l.SHA256 == r.SHA256
+		return r.Type() == tree.File && l.SHA256 == r.SHA256()
 	case tree.Link:
-		return r.Type == tree.Link && l.Target == r.Target
+		return r.Type() == tree.Link && l.Target == r.Target()
 	}
-	return l.Type == r.Type
+	return l.Type == r.Type()
 }
 
 // permissions are the bits of a mode that are compared: what lies above them
@@ -299,21 +348,4 @@ func attrOf(t tree.Type, mode uint32, mtime int64) (uint32, int64) {
 		return mode & permissions, 0
 	}
 	return mode & permissions, mtime
-}
-
-// byDepth sorts nodes by a depth, then by id.
-func byDepth(nodes []id, depth map[id]int) {
-	slices.SortFunc(nodes, func(a, b id) int {
-		return cmp.Or(cmp.Compare(depth[a], depth[b]), a.Compare(b))
-	})
-}
-
-// sortedKeys lists the keys of a map by their bytes.
-func sortedKeys[V any](m map[id]V) []id {
-	out := make([]id, 0, len(m))
-	for n := range m {
-		out = append(out, n)
-	}
-	slices.SortFunc(out, id.Compare)
-	return out
 }

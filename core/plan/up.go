@@ -1,6 +1,8 @@
 package plan
 
 import (
+	"slices"
+
 	"signet"
 	"signet/core/tree"
 )
@@ -8,42 +10,41 @@ import (
 // compare brings base up to what disk and journal agree on, field by field,
 // and looks into what base has and the disk has not.
 func (p *planner) compare() {
-	for _, n := range p.locals {
-		l := p.local[n]
-		r, live := p.remote[n]
-		if !live || l.Type == tree.Other {
+	for _, it := range p.locals {
+		l, r := it.local, it.ref
+		if !it.live() || l.Type == tree.Other {
 			continue
 		}
-		b, known := p.base[n]
-		if !known {
-			p.adopt(n, l)
-			if b, known = p.base[n]; !known {
+		if it.base == nil {
+			if p.adopt(it); it.base == nil {
 				continue
 			}
 		}
+		b := *it.base
+		content, placed, attr := r.Revisions()
 		if !l.Unsettled && sameAsRemote(l, r) {
-			b.Content, b.Type = r.Content.Revision, l.Type
+			b.Content, b.Type = content, l.Type
 			b.Size, b.SHA256, b.Target = l.Size, l.SHA256, l.Target
 		}
-		if (place{l.Parent, l.Name}) == p.want[n] {
-			b.Parent, b.Name, b.Place = l.Parent, l.Name, r.Place.Revision
-		} else if r.Parent == l.Parent && r.Name == sentName(l, b, r) && p.ours(r.Place, b.Place) && !inTemp(n, l) {
+		if at(l) == p.want(it) {
+			b.Parent, b.Name, b.Place = l.Parent, l.Name, placed
+		} else if r.Parent() == l.Parent && r.Name() == sentName(l, &b, r) && p.ours(r.Place(), b.Place) && !inTemp(it.id, l) {
 			// The place is agreed; that the disk is to show it under an alias
 			// is no user's move.
-			b.Parent, b.Name, b.Place = l.Parent, l.Name, r.Place.Revision
+			b.Parent, b.Name, b.Place = l.Parent, l.Name, placed
 		}
 		lm, lt := attrOf(l.Type, l.Mode, l.MTime)
-		rm, rt := attrOf(r.Type, r.Mode, r.MTime)
+		rm, rt := attrOf(r.Type(), r.Mode(), r.MTime())
 		bm, bt := attrOf(b.Type, b.Mode, b.MTime)
 		switch {
 		case rm == lm && rt == lt:
-			b.Attr, b.Mode, b.MTime = r.Attr.Revision, l.Mode, l.MTime
+			b.Attr, b.Mode, b.MTime = attr, l.Mode, l.MTime
 		case rm == lm && rm != bm && rt == bt:
-			b.Attr, b.Mode = r.Attr.Revision, l.Mode
+			b.Attr, b.Mode = attr, l.Mode
 		case rt == lt && rt != bt && rm == bm:
-			b.Attr, b.MTime = r.Attr.Revision, l.MTime
+			b.Attr, b.MTime = attr, l.MTime
 		}
-		p.agree(n, b)
+		p.agree(it, b)
 	}
 	p.forgetGone()
 }
@@ -52,44 +53,53 @@ func (p *planner) compare() {
 // for they are the evidence of what became of it.
 func (p *planner) forgetGone() {
 	inside := map[id]int{}
-	for _, b := range p.base {
-		inside[b.Parent]++
-	}
-	for again := true; again; {
-		again = false
-		for _, n := range sortedKeys(p.base) {
-			if _, live := p.remote[n]; live || !p.free(n) || inside[n] > 0 || p.absence(n) != gone {
-				continue
-			}
-			up := p.base[n].Parent
-			p.forget(n)
-			inside[up]--
-			again = again || inside[up] == 0 && up != signet.RootNode
+	var todo []*item
+	for _, it := range p.all {
+		if it.base == nil {
+			continue
+		}
+		inside[it.base.Parent]++
+		if !it.live() && it.local == nil {
+			todo = append(todo, it)
 		}
 	}
+	for len(todo) > 0 {
+		it := todo[len(todo)-1]
+		todo = todo[:len(todo)-1]
+		if it.base == nil || inside[it.id] > 0 || p.absence(it) != gone {
+			continue
+		}
+		up := it.base.Parent
+		p.forget(it)
+		if inside[up]--; inside[up] == 0 && up != signet.RootNode {
+			if f := p.get(up); !f.live() && f.local == nil {
+				todo = append(todo, f)
+			}
+		}
+	}
+	slices.SortFunc(p.out.Forget, id.Compare)
 }
 
 // absence says what it means that a node of base is not on disk: it is gone
 // only if the folder where it was is listed completely without it, or is
 // itself gone.
-func (p *planner) absence(n id) absence {
-	if a, ok := p.absent[n]; ok {
-		return a
+func (p *planner) absence(it *item) absence {
+	if it.absent != 0 {
+		return it.absent
 	}
-	p.absent[n] = unknown // until known; also stops at a loop in a broken base
-	b := p.base[n]
+	it.absent = unknown // until known; also stops at a loop in a broken base
+	b := it.base
 	a := unknown
-	switch _, parentKnown := p.base[b.Parent]; {
-	case b.Parent == signet.RootNode || !p.free(b.Parent):
-		if o, ok := p.at[place{b.Parent, b.Name}]; ok && p.local[o].Type == tree.Other {
+	if b.Parent == signet.RootNode || p.get(b.Parent).local != nil {
+		if p.cover[place{b.Parent, b.Name}] {
 			a = covered
 		} else if p.in.Complete(b.Parent) {
 			a = gone
 		}
-	case parentKnown:
-		a = p.absence(b.Parent)
+	} else if up := p.get(b.Parent); up.base != nil {
+		a = p.absence(up)
 	}
-	p.absent[n] = a
+	it.absent = a
 	return a
 }
 
@@ -99,18 +109,18 @@ func (p *planner) ours(s tree.Stamp, base signet.RevisionID) bool {
 	return s.Revision == base || s.Device == p.in.Device
 }
 
-func inTemp(n id, l Local) bool {
+func inTemp(n id, l *Local) bool {
 	return l.Parent == signet.RootNode && l.Name == TempName(n)
 }
 
-// moved, edited and retouched say what the user did to n since base.
-func moved(n id, l Local, b Base) bool {
+// moved, edited and retouched say what the user did to a node since base.
+func moved(n id, l *Local, b *Base) bool {
 	return (l.Parent != b.Parent || l.Name != b.Name) && !inTemp(n, l)
 }
 
-func edited(l Local, b Base) bool { return !l.Unsettled && !sameAsBase(l, b) }
+func edited(l *Local, b *Base) bool { return !l.Unsettled && !sameAsBase(l, b) }
 
-func retouched(l Local, b Base) (mode, mtime bool) {
+func retouched(l *Local, b *Base) (mode, mtime bool) {
 	lm, lt := attrOf(l.Type, l.Mode, l.MTime)
 	bm, bt := attrOf(b.Type, b.Mode, b.MTime)
 	return lm != bm, lt != bt
@@ -118,38 +128,25 @@ func retouched(l Local, b Base) (mode, mtime bool) {
 
 func (p *planner) planUp() {
 	p.upMoves()
-	for _, n := range p.locals {
-		if l := p.local[n]; l.Type == tree.Dir {
-			p.upCreate(n, l)
+	for _, it := range p.locals {
+		if it.local.Type == tree.Dir {
+			p.upCreate(it)
 		}
 	}
 	p.sendMoves()
-	for _, n := range p.locals {
-		if l := p.local[n]; l.Type == tree.File || l.Type == tree.Link {
-			p.upCreate(n, l)
-			p.upEdit(n, l)
+	for _, it := range p.locals {
+		if t := it.local.Type; t == tree.File || t == tree.Link {
+			p.upCreate(it)
+			p.upEdit(it)
 		}
 	}
-	for _, n := range p.locals {
-		p.upAttr(n, p.local[n])
+	for _, it := range p.locals {
+		p.upAttr(it)
 	}
 	p.upDeletes()
 }
 
-// record is what the journal has of n, deleted or not.
-func (p *planner) record(n id) (tree.Node, bool) {
-	if r, ok := p.remote[n]; ok {
-		return r, true
-	}
-	r, ok := p.in.Remote.Node(n)
-	return r, ok && r.ID == n
-}
-
-func (p *planner) isNew(n id) bool {
-	_, known := p.base[n]
-	_, live := p.remote[n]
-	return !known && !live
-}
+func (it *item) isNew() bool { return it.base == nil && !it.live() }
 
 // canHold reports whether the journal will have folder n when what is planned
 // is committed; a deleted one lives again with what is put into it.
@@ -157,34 +154,32 @@ func (p *planner) canHold(n id) bool {
 	if n == signet.RootNode {
 		return true
 	}
-	l, here := p.local[n]
-	if !here || l.Type != tree.Dir {
+	it := p.get(n)
+	if it.local == nil || it.local.Type != tree.Dir {
 		return false
 	}
-	if _, known := p.record(n); known {
-		return true
-	}
-	return p.isNew(n) && p.canHold(l.Parent)
+	return it.ref.OK() || it.isNew() && p.canHold(it.local.Parent)
 }
 
-func (p *planner) upCreate(n id, l Local) {
-	if !p.isNew(n) {
+func (p *planner) upCreate(it *item) {
+	if !it.isNew() {
 		return
 	}
+	l := it.local
 	switch {
 	case l.Unsettled:
-		p.hold(n, Unsettled)
+		p.hold(it, Unsettled)
 		return
 	case !p.canHold(l.Parent):
-		p.hold(n, NoFolder)
+		p.hold(it, NoFolder)
 		return
 	}
-	op := put(tree.Create, n, l)
+	op := put(tree.Create, it.id, l)
 	op.Parent, op.Name, op.Mode, op.Seen = l.Parent, l.Name, l.Mode&0o7777, p.in.Position
 	p.out.Up = append(p.out.Up, op)
 }
 
-func put(k tree.Kind, n id, l Local) tree.Op {
+func put(k tree.Kind, n id, l *Local) tree.Op {
 	op := tree.Op{Kind: k, Node: n, Type: l.Type, MTime: l.MTime}
 	switch l.Type {
 	case tree.File:
@@ -199,140 +194,141 @@ func put(k tree.Kind, n id, l Local) tree.Op {
 // changed since base. A move that would make a loop with what others moved is
 // not sent: what the journal has holds, and Down brings the disk to it.
 func (p *planner) upMoves() {
-	var moves []id
-	for _, n := range p.locals {
-		l := p.local[n]
-		b, known := p.base[n]
-		if !known || l.Type == tree.Other || !moved(n, l, b) {
+	var moves []*item
+	for _, it := range p.locals {
+		l, b := it.local, it.base
+		if b == nil || l.Type == tree.Other || !moved(it.id, l, b) {
 			continue
 		}
-		r, ok := p.record(n)
-		if !ok {
-			p.hold(n, Unknown)
+		if !it.ref.OK() {
+			p.hold(it, Unknown)
 			continue
 		}
-		if !r.Deleted && (!p.ours(r.Place, b.Place) || (place{l.Parent, l.Name}) == p.want[n]) {
+		if it.live() && (!p.ours(it.ref.Place(), b.Place) || at(l) == p.want(it)) {
 			continue
 		}
 		if !p.canHold(l.Parent) {
-			p.hold(n, NoFolder)
+			p.hold(it, NoFolder)
 			continue
 		}
-		moves = append(moves, n)
+		moves = append(moves, it)
 	}
-	byDepth(moves, p.depth)
-	for _, n := range moves {
-		if !p.loops(n) {
-			p.moveUp[n] = true
-		}
+	for _, it := range moves {
+		it.moveUp = !p.loops(it)
 	}
 }
 
-// loops reports whether moving n where it is on disk puts it below itself, as
-// the journal is after the moves chosen so far. From the top of the disk's
-// tree down, moves of one device never get in each other's way.
-func (p *planner) loops(n id) bool {
-	for at := p.local[n].Parent; at != signet.RootNode; {
-		if at == n {
+// loops reports whether moving a node where it is on disk puts it below
+// itself, as the journal is after the moves chosen so far. From the top of the
+// disk's tree down, moves of one device never get in each other's way.
+func (p *planner) loops(it *item) bool {
+	for n := it.local.Parent; n != signet.RootNode; {
+		if n == it.id {
 			return true
 		}
-		r, ok := p.record(at)
-		if !ok || p.moveUp[at] {
-			at = p.local[at].Parent
-		} else {
-			at = r.Parent
+		up := p.get(n)
+		switch {
+		case up.ref.OK() && !up.moveUp:
+			n = up.ref.Parent()
+		case up.local != nil:
+			n = up.local.Parent
+		default:
+			return false
 		}
 	}
 	return false
 }
 
 func (p *planner) sendMoves() {
-	moves := sortedKeys(p.moveUp)
-	byDepth(moves, p.depth)
-	for _, n := range moves {
-		l, b := p.local[n], p.base[n]
-		r, _ := p.record(n)
-		p.out.Up = append(p.out.Up, tree.Op{Kind: tree.Move, Node: n, BasePlace: r.Place.Revision,
-			Parent: l.Parent, Name: sentName(l, b, r)})
+	for _, it := range p.locals {
+		if !it.moveUp {
+			continue
+		}
+		p.out.Up = append(p.out.Up, tree.Op{Kind: tree.Move, Node: it.id, BasePlace: it.ref.Place().Revision,
+			Parent: it.local.Parent, Name: sentName(it.local, it.base, it.ref)})
 	}
 }
 
 // sentName is the name that a local move gives a node: the one on disk, unless
 // that is still the one of before, which may be an alias, this disk's affair.
-func sentName(l Local, b Base, r tree.Node) string {
+func sentName(l *Local, b *Base, r tree.Ref) string {
 	if l.Name == b.Name {
-		return r.Name
+		return r.Name()
 	}
 	return l.Name
 }
 
 // upEdit sends new content. If others changed it too, the base is sent as it
 // was: replay makes the conflict copy.
-func (p *planner) upEdit(n id, l Local) {
-	b, known := p.base[n]
-	r, ok := p.record(n)
-	if p.isNew(n) {
+func (p *planner) upEdit(it *item) {
+	l, b, r := it.local, it.base, it.ref
+	if it.isNew() {
 		return
 	}
-	if !ok {
-		p.hold(n, Unknown)
+	if !r.OK() {
+		p.hold(it, Unknown)
 		return
+	}
+	content := r.Content()
+	var known signet.RevisionID
+	if b != nil {
+		known = b.Content
 	}
 	if l.Unsettled {
-		if !known || r.Content.Revision != b.Content {
-			p.hold(n, Unsettled)
+		if b == nil || content.Revision != known {
+			p.hold(it, Unsettled)
 		}
 		return
 	}
-	if known && sameAsBase(l, b) || !r.Deleted && sameAsRemote(l, r) {
+	if b != nil && sameAsBase(l, b) || it.live() && sameAsRemote(l, r) {
 		return
 	}
-	op := put(tree.Edit, n, l)
-	op.BaseContent = b.Content
-	if r.Deleted || p.ours(r.Content, b.Content) {
-		op.BaseContent = r.Content.Revision
+	op := put(tree.Edit, it.id, l)
+	op.BaseContent = known
+	if r.Deleted() || p.ours(content, known) {
+		op.BaseContent = content.Revision
 	} else {
-		p.clash[n] = true
+		it.clash = true
 	}
 	p.out.Up = append(p.out.Up, op)
-	p.edit[n] = true
+	it.edit = true
 }
 
-// attr compares mode and mtime. What only the user changed is sent; where the
-// journal has others' attributes too, they come to the disk first, and win if
-// they are the same field: sending against them would go to and fro between
-// two devices for ever.
-func (p *planner) attr(l Local, b Base, r tree.Node) (sendMode, sendMTime bool, want tree.Node) {
-	want = r
+// attr compares mode and mtime, and gives those that the disk is to have. What
+// only the user changed is sent; where the journal has others' attributes too,
+// they come to the disk first, and win if they are the same field: sending
+// against them would go to and fro between two devices for ever.
+func (p *planner) attr(it *item) (sendMode, sendMTime bool, mode uint32, mtime int64) {
+	l, b, r := it.local, it.base, it.ref
+	mode, mtime = r.Mode(), r.MTime()
 	lm, lt := attrOf(l.Type, l.Mode, l.MTime)
-	rm, rt := attrOf(r.Type, r.Mode, r.MTime)
+	rm, rt := attrOf(r.Type(), mode, mtime)
 	bm, bt := attrOf(b.Type, b.Mode, b.MTime)
-	ours := r.Deleted || p.ours(r.Attr, b.Attr)
+	ours := r.Deleted() || p.ours(r.Attr(), b.Attr)
 	apart := (rm != bm || rt != bt) && (lm == bm || rm == bm) && (lt == bt || rt == bt)
 	if !ours && !apart {
-		return false, false, want
+		return false, false, mode, mtime
 	}
 	if lm != bm {
-		want.Mode = l.Mode
-		sendMode = ours && (lm != rm || r.Deleted)
+		mode = l.Mode
+		sendMode = ours && (lm != rm || r.Deleted())
 	}
 	if lt != bt {
-		want.MTime = l.MTime
-		sendMTime = ours && (lt != rt || r.Deleted)
+		mtime = l.MTime
+		sendMTime = ours && (lt != rt || r.Deleted())
 	}
-	return sendMode, sendMTime, want
+	return sendMode, sendMTime, mode, mtime
 }
 
 // upAttr sends a changed mode or mtime. An edit carries its own mtime.
-func (p *planner) upAttr(n id, l Local) {
-	b, known := p.base[n]
-	r, ok := p.record(n)
-	if !known || !ok || p.clash[n] || l.Type == tree.Other {
+func (p *planner) upAttr(it *item) {
+	l, b := it.local, it.base
+	if b == nil || !it.ref.OK() || it.clash || l.Type == tree.Other {
 		return
 	}
-	op := tree.Op{Kind: tree.Attr, Node: n, BaseContent: b.Content, BaseAttr: b.Attr}
-	op.HasMode, op.HasMTime, _ = p.attr(l, b, r)
-	if l.Unsettled || p.edit[n] || r.Content.Revision != b.Content {
+	op := tree.Op{Kind: tree.Attr, Node: it.id, BaseContent: b.Content, BaseAttr: b.Attr}
+	op.HasMode, op.HasMTime, _, _ = p.attr(it)
+	if l.Unsettled || it.edit || it.ref.Content().Revision != b.Content {
 		op.HasMTime = false
 	}
 	if op.HasMode {
@@ -351,44 +347,40 @@ func (p *planner) upAttr(n id, l Local) {
 func (p *planner) upDeletes() {
 	// Where others moved or changed a folder that was deleted here, it comes
 	// back as it was, with what it held: replay does the same.
-	back := map[id]bool{}
-	for _, n := range p.order {
-		up := p.remote[n].Parent
-		if b, known := p.base[up]; up != signet.RootNode && p.free(up) && known {
-			back[n] = back[up] || !p.unchanged(p.remote[up], b)
+	for _, it := range p.order {
+		if it.ref.Parent() == signet.RootNode {
+			continue
+		}
+		if up := p.get(it.ref.Parent()); up.local == nil && up.base != nil {
+			it.back = up.back || !p.unchanged(up)
 		}
 	}
-	for i := len(p.order) - 1; i >= 0; i-- { // children before parents
-		n := p.order[i]
-		b, known := p.base[n]
-		if !known || !p.free(n) || p.absence(n) != gone || back[n] || !p.unchanged(p.remote[n], b) {
+	for _, it := range slices.Backward(p.order) { // children before parents
+		b := it.base
+		if b == nil || it.local != nil || p.absence(it) != gone || it.back || !p.unchanged(it) || !p.allGo(it) {
 			continue
 		}
-		all := true
-		for _, k := range p.kids[n] {
-			all = all && (p.del[k] || p.moveUp[k])
-		}
-		if !all {
-			continue
-		}
-		p.del[n] = true
+		it.del = true
 		if b.Type != tree.Dir {
 			p.out.Guard.Up++
 		}
 	}
-	for _, n := range p.order {
-		r := p.remote[n]
-		if !p.del[n] || p.del[r.Parent] {
+	for _, it := range p.order {
+		r := it.ref
+		if !it.del {
+			continue
+		}
+		if up := p.set[r.Parent()]; up != nil && up.del {
 			continue
 		}
 		if p.in.HoldUp {
-			p.hold(n, Guarded)
+			p.hold(it, Guarded)
 			continue
 		}
-		op := tree.Op{Kind: tree.Delete, Node: n,
-			BaseContent: r.Content.Revision, BasePlace: r.Place.Revision, BaseAttr: r.Attr.Revision}
-		for _, k := range p.kids[n] {
-			if p.del[k] {
+		content, placed, attr := r.Revisions()
+		op := tree.Op{Kind: tree.Delete, Node: it.id, BaseContent: content, BasePlace: placed, BaseAttr: attr}
+		for _, k := range it.kids {
+			if k.del {
 				op.Whole, op.Complete = true, p.in.Position
 			}
 		}
@@ -396,7 +388,35 @@ func (p *planner) upDeletes() {
 	}
 }
 
+// allGo reports whether nothing that a folder has in the journal is left in it
+// when what is planned is committed.
+func (p *planner) allGo(it *item) bool {
+	for k := range it.ref.Kids() {
+		if kid := p.set[k.ID()]; kid == nil || !kid.del && !kid.moveUp {
+			return false
+		}
+	}
+	return true
+}
+
 // unchanged reports whether nobody else changed a node since base.
-func (p *planner) unchanged(r tree.Node, b Base) bool {
-	return (r.Type == tree.Dir || p.ours(r.Content, b.Content)) && p.ours(r.Place, b.Place) && p.ours(r.Attr, b.Attr)
+func (p *planner) unchanged(it *item) bool {
+	r, b := it.ref, it.base
+	return (r.Type() == tree.Dir || p.ours(r.Content(), b.Content)) && p.ours(r.Place(), b.Place) && p.ours(r.Attr(), b.Attr)
+}
+
+// weigh completes what the guard needs to judge deletions.
+func (p *planner) weigh() {
+	g := &p.out.Guard
+	switch {
+	case p.in.Files > 0:
+		p.files = p.in.Files
+	case p.in.Last != nil && p.files == 0 && g.Up+g.Down > 0:
+		for _, b := range p.in.Base {
+			if b.Type != tree.Dir {
+				p.files++
+			}
+		}
+	}
+	g.Total = p.files
 }

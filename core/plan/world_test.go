@@ -22,6 +22,7 @@ type world struct {
 	devices []*device
 	fresh   int
 	bytes   map[[32]byte]string
+	caps    tree.Caps // of all disks
 }
 
 type entry struct {
@@ -46,6 +47,8 @@ type device struct {
 	unsettled  map[id]bool
 	holdUp     bool
 	holdDown   bool
+
+	before Input // of the last plan; Last is what it remembered
 }
 
 func newWorld(t testing.TB, names ...string) *world { return newWorldOn(t, names...) }
@@ -225,7 +228,10 @@ func (d *device) pull() {
 	}
 }
 
+// plan plans with what the last plan remembered, and fails the test unless the
+// same comes out without that, and if every node is held to be open.
 func (d *device) plan() *Plan {
+	d.w.t.Helper()
 	local := maps.Clone(d.disk)
 	for n := range d.unsettled {
 		if l, ok := local[n]; ok && l.Type == tree.File {
@@ -233,9 +239,61 @@ func (d *device) plan() *Plan {
 			local[n] = l
 		}
 	}
-	return Make(Input{Base: d.base, Local: local, Remote: d.tree, Device: d.id, Position: uint64(d.pos),
-		HoldUp: d.holdUp, HoldDown: d.holdDown,
-		Complete: func(f id) bool { return !d.incomplete[f] }})
+	in := Input{Base: maps.Clone(d.base), Local: local, Remote: d.tree, Device: d.id, Position: uint64(d.pos),
+		HoldUp: d.holdUp, HoldDown: d.holdDown, Caps: d.w.caps,
+		Complete: func(f id) bool { return !d.incomplete[f] }}
+	full := Make(in)
+	p := newPlanner(in)
+	for n := range in.Local {
+		p.open(n)
+	}
+	for n := range in.Base {
+		p.open(n)
+	}
+	for r := range in.Remote.Refs() {
+		p.open(r.ID())
+	}
+	p.files = full.Guard.Total
+	if all := p.run(); full.outcome() != all.outcome() {
+		d.w.t.Fatalf("%s: with agreed nodes left out: %s\nwith all: %s", d.name, full.text(), all.text())
+	}
+	if d.before.Last != nil {
+		in.Last, in.Touched = d.before.Last, map[id]bool{}
+		differing(in.Touched, d.before.Base, in.Base)
+		differing(in.Touched, d.before.Local, in.Local)
+		if again := Make(in); full.outcome() != again.outcome() {
+			d.w.t.Fatalf("%s: with the last plan's memory: %s\nwithout: %s", d.name, again.text(), full.text())
+		} else {
+			full = again
+		}
+	}
+	d.before = in
+	d.before.Last = full.Next
+	return full
+}
+
+// outcome is all that a plan says.
+func (p *Plan) outcome() string {
+	o := *p
+	o.Next = nil
+	if o.Guard.Up+o.Guard.Down == 0 {
+		o.Guard.Total = 0
+	}
+	return fmt.Sprint(o)
+}
+
+// differing adds the keys that two maps do not agree on.
+func differing[V comparable](to map[id]bool, a, b map[id]V) {
+	for n, v := range a {
+		if w, ok := b[n]; !ok || v != w {
+			to[n] = true
+		}
+	}
+	for n := range b {
+		if _, ok := a[n]; !ok {
+			to[n] = true
+		}
+	}
 }
 
 // note carries out what is to be remembered.
@@ -421,7 +479,7 @@ func (w *world) shows(d *device) {
 	}
 	for _, n := range d.tree.Walk() {
 		l, ok := d.disk[n.ID]
-		if !ok || l.Parent != n.Parent || l.Name != d.tree.Names(n.Parent, tree.Caps{})[n.ID] || !sameAsRemote(l, n) {
+		if !ok || l.Parent != n.Parent || l.Name != d.tree.Names(n.Parent, w.caps)[n.ID] || !sameAsRemote(&l, d.tree.Ref(n.ID)) {
 			w.t.Fatalf("%s: %q is not on disk as in the journal", d.name, d.tree.Path(n.ID))
 		}
 		lm, lt := attrOf(l.Type, l.Mode, l.MTime)
@@ -458,4 +516,9 @@ func journalText(t *tree.Tree) string {
 		fmt.Fprintf(&s, "%s %v in %v\n", path, n.ID, n.Parent)
 	}
 	return s.String()
+}
+
+// sortedKeys lists the keys of a map by their bytes.
+func sortedKeys[V any](m map[id]V) []id {
+	return slices.SortedFunc(maps.Keys(m), id.Compare)
 }

@@ -467,6 +467,7 @@ func (r *replay) add(id signet.NodeID, parent *node, name string, mode uint32) *
 	n.link()
 	r.remember(n)
 	r.setContent(n)
+	r.touchPlace(n)
 	return n
 }
 
@@ -483,13 +484,13 @@ func (r *replay) setContent(n *node) {
 }
 
 func (r *replay) setPlace(n, parent *node, name string) {
-	r.touch(n)
+	r.touchPlace(n)
 	r.forget(n)
 	n.unlink()
 	n.parent, n.name, n.place = parent, name, r.now
 	n.link()
 	r.remember(n)
-	r.touch(n)
+	r.touchPlace(n)
 }
 
 func (r *replay) remove(n *node) {
@@ -498,7 +499,7 @@ func (r *replay) remove(n *node) {
 	n.gone = r.now
 	n.link()
 	r.live--
-	r.touch(n)
+	r.touchPlace(n)
 	r.out.Removed = append(r.out.Removed, n.id)
 }
 
@@ -544,13 +545,14 @@ func (r *replay) wake(n *node) {
 	n.link()
 	r.remember(n)
 	r.live++
-	r.touch(n)
+	r.touchPlace(n)
 	r.out.Revived = append(r.out.Revived, n.id)
 }
 
 func (r *replay) alias(id signet.NodeID, n *node) {
 	r.aliases[id] = n
 	n.extra().aliases = append(n.extra().aliases, id)
+	r.changes.add(Change{Node: id})
 	r.touch(n)
 }
 
@@ -566,7 +568,7 @@ func (r *replay) lostAndFound() *node {
 		r.live++
 		n.link()
 		r.remember(n)
-		r.touch(n)
+		r.touchPlace(n)
 	}
 	if n.typ != Dir {
 		return r.root

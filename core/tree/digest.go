@@ -55,9 +55,22 @@ func keyed(k DigestKey, l key.Label, parts ...[]byte) signet.Hash {
 	return signet.Hash(m.Sum(nil))
 }
 
-// touch notes that n's record changed. Call it before and after n gets another
-// parent.
+// touch notes that n's record changed.
 func (t *Tree) touch(n *node) {
+	t.changes.add(Change{Node: n.id})
+	t.stale(n)
+}
+
+// touchPlace notes that n has come to live where it is, or has ceased or is
+// about to cease to.
+func (t *Tree) touchPlace(n *node) {
+	t.changes.add(Change{Node: n.id, Placed: true, Folder: n.parent.id, Name: n.name})
+	t.stale(n)
+}
+
+// stale notes that the page which n is on is another now. Call it before and
+// after n gets another parent.
+func (t *Tree) stale(n *node) {
 	c := t.cache
 	if c == nil {
 		return

@@ -2,6 +2,7 @@ package tree
 
 import (
 	"encoding/hex"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -135,43 +136,94 @@ func (t *Tree) Names(parent signet.NodeID, caps Caps) map[signet.NodeID]string {
 	if p == nil || p.gone != nil || p.more == nil {
 		return nil
 	}
-	kids := sorted(p.more.live)
-	slices.SortStableFunc(kids, placeOrder)
-	key := caps.Key
-	if key == nil {
-		key = func(s string) string { return s }
+	names := map[signet.NodeID]string{}
+	for k := p.more.live; k != nil; k = k.next {
+		names[k.id] = k.name
 	}
-	names := make(map[signet.NodeID]string, len(kids))
-	taken := make(map[string]bool, len(kids))
+	maps.Copy(names, t.Aliases(parent, caps))
+	return names
+}
+
+// Aliases is the part of Names that is not simply Node.Name: mostly empty.
+func (t *Tree) Aliases(parent signet.NodeID, caps Caps) map[signet.NodeID]string {
+	p := t.find(parent)
+	if p == nil || p.gone != nil || p.more == nil {
+		return nil
+	}
+	taken := make(map[string]*node, p.more.count())
 	if p == t.root {
-		taken[key(Hidden)] = true
+		taken[caps.key(Hidden)] = p
 	}
 	// Plain names first, so that an alias gives way to them whenever they
 	// were made.
 	var rest []*node
-	for _, k := range kids {
-		if caps.Unfit != nil && caps.Unfit(k.name) || taken[key(k.name)] {
+	for k := p.more.live; k != nil; k = k.next {
+		if caps.unfit(k.name) {
 			rest = append(rest, k)
 			continue
 		}
-		taken[key(k.name)] = true
-		names[k.id] = k.name
+		key := caps.key(k.name)
+		switch first := taken[key]; {
+		case first == nil:
+			taken[key] = k
+		case first != p && placeOrder(k, first) < 0:
+			taken[key] = k
+			rest = append(rest, first)
+		default:
+			rest = append(rest, k)
+		}
 	}
+	if len(rest) == 0 {
+		return nil
+	}
+	slices.SortFunc(rest, placeOrder)
+	names := make(map[signet.NodeID]string, len(rest))
 	for _, k := range rest {
-		names[k.id] = alias(k, caps, key, taken)
-		taken[key(names[k.id])] = true
+		names[k.id] = alias(k, caps, taken)
+		taken[caps.key(names[k.id])] = k
 	}
 	return names
 }
 
+// Plain reports whether a live node has its own name on a disk, as Names would
+// say. It allocates nothing, and looks at every sibling.
+func (r Ref) Plain(caps Caps) bool {
+	n, p := r.n, r.n.parent
+	if caps.unfit(n.name) {
+		return false
+	}
+	key := caps.key(n.name)
+	if p == r.t.root && key == caps.key(Hidden) {
+		return false
+	}
+	for k := p.more.live; k != nil; k = k.next {
+		if k != n && caps.key(k.name) == key && placeOrder(k, n) < 0 && !caps.unfit(k.name) {
+			return false
+		}
+	}
+	return true
+}
+
+func (c Caps) key(name string) string {
+	if c.Key == nil {
+		return name
+	}
+	return c.Key(name)
+}
+
+func (c Caps) unfit(name string) bool { return c.Unfit != nil && c.Unfit(name) }
+
+// Equal reports whether two names of one folder are one for the disk.
+func (c Caps) Equal(a, b string) bool { return a == b || c.Key != nil && c.Key(a) == c.Key(b) }
+
 // alias is the first free name among the mended one and conflict names with
 // 4, 8, … 32 digits of the node's id, and then with a counter: for the case
 // that somebody gave files the names that another's aliases would have.
-func alias(k *node, caps Caps, key func(string) string, taken map[string]bool) string {
+func alias(k *node, caps Caps, taken map[string]*node) string {
 	name := k.name
-	if caps.Unfit != nil && caps.Unfit(name) {
+	if caps.unfit(name) {
 		name = caps.Mend(name)
-		if !taken[key(name)] {
+		if taken[caps.key(name)] == nil {
 			return name
 		}
 	}
@@ -181,7 +233,7 @@ func alias(k *node, caps Caps, key func(string) string, taken map[string]bool) s
 		if i > 8 {
 			digits += strconv.Itoa(i)
 		}
-		if a := suffixed(name, k.place.time, "", digits); !taken[key(a)] {
+		if a := suffixed(name, k.place.time, "", digits); taken[caps.key(a)] == nil {
 			return a
 		}
 	}

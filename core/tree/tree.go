@@ -52,6 +52,7 @@ type Tree struct {
 	devices   []signet.DeviceID
 	deviceNo  map[signet.DeviceID]uint32
 	cache     *digestCache
+	changes   changeLog
 }
 
 // node is the compact form: about 200 bytes, and 64 for a stamp that a
@@ -315,6 +316,14 @@ func childNamed(parent *node, name string) (found *node) {
 		}
 	}
 	return found
+}
+
+// count is the number of live children.
+func (m *more) count() (c int) {
+	for n := m.live; n != nil; n = n.next {
+		c++
+	}
+	return c
 }
 
 func (n *node) extra() *more {
