@@ -20,7 +20,7 @@ type moving struct {
 // freed by temporary moves where they wait for each other; then content; then
 // what is to go, from the leaves up.
 func (p *planner) planDown() {
-	d := &downer{planner: p, slots: map[place]*item{}}
+	d := &downer{planner: p, slots: make(map[place]*item, len(p.all))}
 	for _, it := range p.all {
 		if it.local != nil {
 			d.put(it, at(it.local))
@@ -334,6 +334,13 @@ func (d *downer) contents() {
 
 // fetches makes files and links that are not on disk yet.
 func (d *downer) fetches() {
+	n := 0
+	for _, it := range d.order {
+		if it.move.wants == Fetch {
+			n++
+		}
+	}
+	d.out.Down = slices.Grow(d.out.Down, n) // actions are large
 	for _, it := range d.order {
 		if it.move.wants != Fetch {
 			continue

@@ -91,6 +91,9 @@ func (p *planner) lookAtAll() {
 	var files, based, live int
 	var renamed []tree.Ref // agree, if the name on disk is an alias
 	mixed := map[id]bool{} // folders with live children that may have aliases, or cause them
+	if n := max(len(p.in.Local), p.in.Remote.Len()) - min(len(p.in.Base), p.in.Remote.Len()); n > 0 {
+		p.set = make(map[id]*item, n)
+	}
 	exact := p.in.Caps.Key == nil && p.in.Caps.Unfit == nil
 	for n, l := range p.in.Local {
 		r := p.in.Remote.Ref(n)

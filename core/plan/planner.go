@@ -151,7 +151,14 @@ func (p *planner) depth(it *item) int {
 // listRemote lists the open live nodes in the order of a walk, and where the
 // disk would have them.
 func (p *planner) listRemote() {
-	p.names = map[place]*item{}
+	live := 0
+	for _, it := range p.all {
+		if it.live() {
+			live++
+		}
+	}
+	p.names = make(map[place]*item, live)
+	p.order = make([]*item, 0, live)
 	kids := map[tree.Ref][]tree.Ref{}
 	met := map[tree.Ref]bool{}
 	root := p.in.Remote.Ref(signet.RootNode)
@@ -161,7 +168,9 @@ func (p *planner) listRemote() {
 		}
 		p.names[p.want(it)] = it
 		for r := it.ref; r != root && !met[r]; r = r.Folder() {
-			met[r] = true
+			if r.Type() == tree.Dir { // only they can be met again
+				met[r] = true
+			}
 			kids[r.Folder()] = append(kids[r.Folder()], r)
 		}
 	}

@@ -128,6 +128,13 @@ func retouched(l *Local, b *Base) (mode, mtime bool) {
 
 func (p *planner) planUp() {
 	p.upMoves()
+	n := 0
+	for _, it := range p.locals {
+		if it.isNew() {
+			n++
+		}
+	}
+	p.out.Up = slices.Grow(p.out.Up, n) // operations are large
 	for _, it := range p.locals {
 		if it.local.Type == tree.Dir {
 			p.upCreate(it)
