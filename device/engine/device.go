@@ -70,6 +70,7 @@ type Device struct {
 	regions    map[signet.RegionID]*openRegion
 	volumes    map[string]*volume
 	alarms     []Alarm
+	failed     error // an alarm that stopped the directory, and so everything
 	online     bool  // the stream of the service is open
 	lastErr    error // why not
 

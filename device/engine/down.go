@@ -23,6 +23,15 @@ import (
 // the next turn looks again. did counts what was done.
 func (v *volume) down(ctx context.Context, actions []plan.Action) (did int, err error) {
 	until := v.d.Now().Add(slice)
+	now := v.d.Now()
+	actions = slices.DeleteFunc(actions, func(a plan.Action) bool {
+		b, ok := v.blocked[a.Node]
+		if ok && !b.until.After(now) {
+			delete(v.blocked, a.Node)
+			ok = false
+		}
+		return ok && (a.Verb == plan.Fetch || a.Verb == plan.Replace)
+	})
 	var failed error
 	for len(actions) > 0 && failed == nil && (did == 0 || v.d.Now().Before(until)) {
 		var n int
@@ -121,6 +130,7 @@ func (v *volume) act(a plan.Action) (done bool, err error) {
 		v.index.drop(it)
 		if it.stat.Type != tree.Dir {
 			v.deleted(1)
+			v.guarded(1)
 		}
 		return true, nil
 	}
@@ -189,7 +199,13 @@ func (v *volume) fetch(ctx context.Context, actions []plan.Action) (did int, err
 		g.Go(func() error { return v.fetchSmall(gctx, group) })
 	}
 	for _, f := range large {
-		g.Go(func() error { return v.fetchLarge(gctx, f) })
+		g.Go(func() error {
+			err := v.fetchLarge(gctx, f)
+			if errors.Is(err, signet.ErrNotVerified) || errors.Is(err, signet.ErrNotFound) {
+				f.err, err = err, nil // its own trouble
+			}
+			return err
+		})
 	}
 	err = g.Wait()
 	defer func() {
@@ -250,6 +266,9 @@ func (v *volume) land(f *fetched) (bool, error) {
 	var err error
 	link := a.Remote.Type == tree.Link
 	switch {
+	case errors.Is(f.err, signet.ErrNotVerified), errors.Is(f.err, signet.ErrNotFound):
+		v.block(a.Node, f.path, v.d.raise(f.err, v.region.ID()))
+		return false, nil
 	case f.err != nil:
 		err = f.err
 	case a.Verb == plan.Fetch && link:
@@ -331,30 +350,63 @@ func (v *volume) fetchSmall(ctx context.Context, group []*fetched) error {
 		return nil
 	}
 	var rows []sealedRow
-	err := v.d.Service.Get(ctx, v.region.ID(), ids, func(id signet.ObjectID, object []byte) error {
-		n := int64(len(object))
-		v.count(func(c *Counters) { c.BytesDown += n; c.ObjectsDown++ })
-		for _, f := range by[id] {
-			plain, err := seal.OpenPiece(nil, refs[f], object)
+	get := func(ids []signet.ObjectID) error {
+		return v.d.Service.Get(ctx, v.region.ID(), ids, func(id signet.ObjectID, object []byte) error {
+			n := int64(len(object))
+			v.count(func(c *Counters) { c.BytesDown += n; c.ObjectsDown++ })
+			for _, f := range by[id] {
+				row, err := v.takeSmall(f, refs[f], object)
+				if err != nil {
+					return err
+				}
+				if f.err == nil {
+					rows = append(rows, row)
+				}
+			}
+			return nil
+		})
+	}
+	err := get(ids)
+	if errors.Is(err, signet.ErrNotFound) {
+		// One that the service lacks holds up nobody else: ask for each.
+		for _, id := range ids {
+			if by[id][0].staged != nil {
+				continue
+			}
+			if err = get([]signet.ObjectID{id}); errors.Is(err, signet.ErrNotFound) {
+				for _, f := range by[id] {
+					f.err = fmt.Errorf("the service lacks %s: %w", id, err)
+				}
+				err = nil
+			}
 			if err != nil {
-				return v.bad(f, err)
+				break
 			}
-			if sha256.Sum256(plain) != f.action.Remote.SHA256 {
-				return v.bad(f, fmt.Errorf("content does not hash to what its writer signed: %w", signet.ErrNotVerified))
-			}
-			if f.err = v.stageWhole(f, plain); f.err != nil && v.d.Classify(f.err) == NoRoom {
-				return f.err
-			}
-			rows = append(rows, sealedRow{f.action.Remote.PlaintextID, refs[f]})
 		}
-		return nil
-	})
+	}
 	if err != nil {
 		return err
 	}
 	// We opened these objects and know what they hold: a copy of the file need
 	// not be sealed again.
 	return v.d.Store.noteSealed(v.region.ID(), rows)
+}
+
+// takeSmall opens the only object of a file and stages it. What does not
+// verify is the file's own trouble (f.err); what it returns is everybody's.
+func (v *volume) takeSmall(f *fetched, ref seal.Ref, object []byte) (row sealedRow, err error) {
+	plain, err := seal.OpenPiece(nil, ref, object)
+	if err == nil && sha256.Sum256(plain) != f.action.Remote.SHA256 {
+		err = fmt.Errorf("content does not hash to what its writer signed: %w", signet.ErrNotVerified)
+	}
+	if err != nil {
+		f.err = v.bad(f, err)
+		return row, nil
+	}
+	if f.err = v.stageWhole(f, plain); f.err != nil && v.d.Classify(f.err) == NoRoom {
+		return row, f.err
+	}
+	return sealedRow{f.action.Remote.PlaintextID, ref}, nil
 }
 
 // bad makes an alarm of an object that is not what a signed entry promises.

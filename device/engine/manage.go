@@ -303,7 +303,7 @@ func (d *Device) Settle(ctx context.Context, id string) (VolumeStatus, error) {
 // still there, they come again.
 func (d *Device) Seen() error {
 	d.mu.Lock()
-	d.alarms = nil
+	d.alarms, d.failed = nil, nil
 	for _, r := range d.regions {
 		r.failed = nil
 		r.wake()

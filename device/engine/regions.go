@@ -433,10 +433,14 @@ func (d *Device) raise(err error, id signet.RegionID) error {
 		if r := d.regions[id]; r != nil && !errors.Is(err, ErrObject) {
 			r.failed = err
 		}
+	} else {
+		d.failed = err
 	}
+	// The same again is told with the alarm that there is: a second command
+	// names the same kind and evidence as the first.
 	for _, old := range d.alarms {
 		if old.Kind == a.Kind && old.Message == a.Message {
-			return err
+			return &AlarmError{Alarm: old, err: err}
 		}
 	}
 	var evidence []byte

@@ -71,7 +71,13 @@ func (d *Device) discover(ctx context.Context, read func(signet.RegionID) error)
 func (d *Device) follow(ctx context.Context) {
 	wait := time.Second
 	for ctx.Err() == nil {
-		err := d.Discover(ctx)
+		err := d.discover(ctx, func(id signet.RegionID) error {
+			// An alarm stops its region; the others go on.
+			if err := d.SyncRegion(ctx, id); err != nil && !errors.Is(err, signet.ErrNotVerified) {
+				return err
+			}
+			return nil
+		})
 		if err == nil {
 			d.setOnline(true, nil)
 			wait = time.Second
@@ -170,13 +176,17 @@ func (d *Device) Run(ctx context.Context) error {
 				go func() { defer close(done); v.run(ctx) }()
 			}
 		}
-		for id := range running {
+		var removed []chan struct{}
+		for id, done := range running {
 			if d.volumes[id] == nil {
-				<-running[id] // removed: its loop ends by itself
+				removed = append(removed, done)
 				delete(running, id)
 			}
 		}
 		d.mu.Unlock()
+		for _, done := range removed {
+			<-done // its loop ends by itself
+		}
 		select {
 		case <-ctx.Done():
 			<-follow
@@ -296,7 +306,7 @@ func rescan() time.Duration { return 50*time.Minute + rand.N(20*time.Minute) }
 func (v *volume) judge(err error, more bool, again time.Time) time.Time {
 	soon := v.d.Now().Add(5 * time.Second)
 	v.d.mu.Lock()
-	failed := v.region.failed
+	failed := v.failure()
 	online, why := v.d.online, v.d.lastErr
 	v.d.mu.Unlock()
 	switch {
@@ -433,6 +443,7 @@ func (v *volume) sync(ctx context.Context) (Counters, error) {
 			continue
 		}
 		if err != nil {
+			err = v.d.raise(err, v.region.ID())
 			v.judge(err, false, time.Time{})
 			return v.counters, err
 		}
@@ -446,6 +457,9 @@ func (v *volume) sync(ctx context.Context) (Counters, error) {
 		}
 		v.d.setOnline(true, nil)
 		v.judge(nil, false, again)
+		if err := v.blockedBy(); err != nil {
+			return v.counters, err // an alarm about a file; all others are in step
+		}
 		if err := v.snapshotNow(ctx); err != nil && !errors.Is(err, signet.ErrUnavailable) {
 			return v.counters, err
 		}

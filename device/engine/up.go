@@ -2,6 +2,7 @@ package engine
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,12 +24,16 @@ import (
 // after a slice of time: the next plan says what is left.
 func (v *volume) up(ctx context.Context, ops []tree.Op) error {
 	var first, last []tree.Item
-	var files []tree.Op
+	var files []upFile
 	deletes := 0
 	for _, op := range ops {
 		switch {
 		case op.Type == tree.File && (op.Kind == tree.Create || op.Kind == tree.Edit):
-			files = append(files, op)
+			path, ok := v.index.path(op.Node)
+			if !ok {
+				return errAgain
+			}
+			files = append(files, upFile{op, path})
 			continue
 		case op.Kind == tree.Delete:
 			deletes++
@@ -122,6 +127,13 @@ func (v *volume) lacking(err error) error {
 // errAgain says that the world changed under a turn: plan again.
 var errAgain = errors.New("plan again")
 
+// An upFile is a file to be sealed. Its path was found before the workers
+// begin, which do not touch the index.
+type upFile struct {
+	op   tree.Op
+	path string
+}
+
 // A sealedFile is a file whose content is sealed, stored or about to be.
 type sealedFile struct {
 	op      tree.Op
@@ -133,19 +145,19 @@ type sealedFile struct {
 // upFiles seals and stores files, the smallest first, and commits them in
 // batches; lead goes into the first. One of its workers takes the largest, so
 // that small files that keep coming do not starve it.
-func (v *volume) upFiles(ctx context.Context, lead []tree.Item, files []tree.Op) (finished bool, err error) {
-	slices.SortStableFunc(files, func(a, b tree.Op) int { return int(min(max(a.Size-b.Size, -1), 1)) })
+func (v *volume) upFiles(ctx context.Context, lead []tree.Item, files []upFile) (finished bool, err error) {
+	slices.SortStableFunc(files, func(a, b upFile) int { return cmp.Compare(a.op.Size, b.op.Size) })
 	until := v.d.Now().Add(slice)
 	u := v.newUploader(ctx)
 	defer u.stop()
 
 	var mu sync.Mutex
 	next, end := 0, len(files)
-	take := func(large bool) (op tree.Op, ok bool) {
+	take := func(large bool) (f upFile, ok bool) {
 		mu.Lock()
 		defer mu.Unlock()
 		if next >= end || next > 0 && v.d.Now().After(until) || ctx.Err() != nil {
-			return op, false
+			return f, false
 		}
 		if large {
 			end--
@@ -159,11 +171,11 @@ func (v *volume) upFiles(ctx context.Context, lead []tree.Item, files []tree.Op)
 	for w := range min(4, len(files)) {
 		wg.Go(func() {
 			for {
-				op, ok := take(w == 3)
+				f, ok := take(w == 3)
 				if !ok {
 					return
 				}
-				results <- v.sealFile(ctx, u, op)
+				results <- v.sealFile(ctx, u, f)
 			}
 		})
 	}
@@ -245,14 +257,10 @@ func (v *volume) sealFault(ctx context.Context, r sealedFile) error {
 
 // sealFile cuts and seals a file's content against the version that the region
 // has, and hands what is new to the uploader.
-func (v *volume) sealFile(ctx context.Context, u *uploader, op tree.Op) sealedFile {
+func (v *volume) sealFile(ctx context.Context, u *uploader, file upFile) sealedFile {
+	op := file.op
 	out := sealedFile{op: op}
-	path, ok := v.index.path(op.Node)
-	if !ok {
-		out.err = errAgain
-		return out
-	}
-	f, err := v.disk.Read(path)
+	f, err := v.disk.Read(file.path)
 	if err != nil {
 		out.err = err
 		return out

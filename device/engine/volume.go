@@ -51,12 +51,13 @@ type volume struct {
 	disk  Volume
 	index *index
 
-	stored uint64                     // region.seen as the store has it
-	fresh  bool                       // not described yet
-	scan   bool                       // everything is to be looked at
-	look   map[string]map[string]bool // folders to look at: names, or all of it where nil
-	racy   time.Time                  // when files hashed too soon after a change are to be hashed again
-	recent []deletion                 // committed or applied lately, for the guard
+	blocked map[signet.NodeID]blocked
+	stored  uint64                     // region.seen as the store has it
+	fresh   bool                       // not described yet
+	scan    bool                       // everything is to be looked at
+	look    map[string]map[string]bool // folders to look at: names, or all of it where nil
+	racy    time.Time                  // when files hashed too soon after a change are to be hashed again
+	recent  []deletion                 // committed or applied lately, for the guard
 
 	mu       sync.Mutex
 	status   VolumeStatus
@@ -524,11 +525,50 @@ func (v *volume) lately() (n int) {
 	return n
 }
 
-func (v *volume) deleted(n int) {
+// guarded notes that files were deleted, for the guard.
+func (v *volume) guarded(n int) {
 	if n > 0 {
 		v.recent = append(v.recent, deletion{v.d.Now(), n})
-		v.count(func(c *Counters) { c.Deletes += int64(n) })
 	}
+}
+
+func (v *volume) deleted(n int) {
+	v.count(func(c *Counters) { c.Deletes += int64(n) })
+}
+
+// failure is the alarm that stopped the directory, or this volume's region.
+// With the device's lock held.
+func (v *volume) failure() error {
+	if v.d.failed != nil {
+		return v.d.failed
+	}
+	return v.region.failed
+}
+
+// A blocked node is one whose content cannot be had: it waits, the others go
+// on.
+type blocked struct {
+	err   error
+	path  string
+	until time.Time
+}
+
+// block notes that a node's content cannot be had for now.
+func (v *volume) block(n signet.NodeID, path string, err error) {
+	if v.blocked == nil {
+		v.blocked = map[signet.NodeID]blocked{}
+	}
+	v.blocked[n] = blocked{err, path, v.d.Now().Add(settleMost)}
+}
+
+// blockedBy is an alarm among the reasons why nodes are blocked.
+func (v *volume) blockedBy() error {
+	for _, b := range v.blocked {
+		if errors.Is(b.err, signet.ErrNotVerified) {
+			return b.err
+		}
+	}
+	return nil
 }
 
 // settle carries out what a plan found out without doing anything: bindings
@@ -561,6 +601,12 @@ const slice = 5 * time.Second
 // turn goes round once: observe, hash, plan, commit, apply. more says that
 // another turn has something to do now; again, when one has at the latest.
 func (v *volume) turn(ctx context.Context) (more bool, again time.Time, err error) {
+	v.d.mu.Lock()
+	err = v.failure()
+	v.d.mu.Unlock()
+	if err != nil {
+		return false, time.Time{}, err
+	}
 	if err := v.open(); err != nil {
 		return false, v.d.Now().Add(5 * time.Second), err
 	}
@@ -592,6 +638,7 @@ func (v *volume) turn(ctx context.Context) (more bool, again time.Time, err erro
 	if err := v.up(ctx, p.Up); err != nil {
 		return false, again, err
 	}
+	v.guarded(p.Guard.Up)
 	did, err := v.down(ctx, p.Down)
 	if ferr := v.d.Store.flush(v.id, v.index); err == nil {
 		err = ferr
@@ -663,6 +710,13 @@ func (v *volume) describe(p *plan.Plan) {
 		if path, ok := v.index.path(id); ok && err != errNotListed {
 			problems = append(problems, at(Problem{Kind: "unreadable", Message: err.Error()}, path))
 		}
+	}
+	for _, b := range v.blocked {
+		kind := "missing_content"
+		if errors.Is(b.err, signet.ErrNotVerified) {
+			kind = "not_verified"
+		}
+		problems = append(problems, at(Problem{Kind: kind, Message: b.err.Error()}, b.path))
 	}
 	for _, h := range p.Held {
 		if h.Why != plan.NameTaken && h.Why != plan.NoFolder && h.Why != plan.Unsynched {
