@@ -278,9 +278,12 @@ func (v *volume) land(f *fetched) (bool, error) {
 	case it == nil:
 		return false, nil
 	case link:
-		st, err = v.disk.ReplaceLink(a.Remote.Target, f.path, it.stat, trashID(a.Node))
+		st, _, err = v.disk.ReplaceLink(a.Remote.Target, f.path, it.stat, trashID(a.Node))
 	default:
-		st, err = v.disk.Replace(f.staged, f.path, it.stat, trashID(a.Node))
+		var old Displaced
+		if st, old, err = v.disk.Replace(f.staged, f.path, it.stat, trashID(a.Node)); err == nil {
+			v.displaced = append(v.displaced, displaced{old, a.Node, v.d.Now()})
+		}
 	}
 	if err != nil {
 		return false, v.actFault(a, err)

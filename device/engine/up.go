@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -166,6 +167,7 @@ func (v *volume) upFiles(ctx context.Context, lead []tree.Item, files []upFile) 
 		next++
 		return files[next-1], true
 	}
+	began, sent := v.d.Now(), v.sent()
 	results := make(chan sealedFile, 64)
 	var wg sync.WaitGroup
 	for w := range min(4, len(files)) {
@@ -225,7 +227,24 @@ func (v *volume) upFiles(ctx context.Context, lead []tree.Item, files []upFile) 
 	if err == nil {
 		err = flush()
 	}
+	v.measure(v.d.Now().Sub(began), v.sent()-sent)
 	return next >= end && skipped == 0, err
+}
+
+func (v *volume) sent() int64 {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.counters.BytesUp
+}
+
+// measure keeps the upload rate, for estimates; little says nothing.
+func (v *volume) measure(took time.Duration, bytes int64) {
+	if bytes < 4<<20 || took <= 0 {
+		return
+	}
+	if b, err := json.Marshal(float64(bytes) / took.Seconds()); err == nil {
+		v.d.Store.SetNote("rate_up", b)
+	}
 }
 
 // sealFault judges why a file could not be sealed. Most reasons concern that

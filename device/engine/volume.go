@@ -51,13 +51,14 @@ type volume struct {
 	disk  Volume
 	index *index
 
-	blocked map[signet.NodeID]blocked
-	stored  uint64                     // region.seen as the store has it
-	fresh   bool                       // not described yet
-	scan    bool                       // everything is to be looked at
-	look    map[string]map[string]bool // folders to look at: names, or all of it where nil
-	racy    time.Time                  // when files hashed too soon after a change are to be hashed again
-	recent  []deletion                 // committed or applied lately, for the guard
+	blocked   map[signet.NodeID]blocked
+	displaced []displaced                // files that we replaced a moment ago
+	stored    uint64                     // region.seen as the store has it
+	fresh     bool                       // not described yet
+	scan      bool                       // everything is to be looked at
+	look      map[string]map[string]bool // folders to look at: names, or all of it where nil
+	racy      time.Time                  // when files hashed too soon after a change are to be hashed again
+	recent    []deletion                 // committed or applied lately, for the guard
 
 	mu       sync.Mutex
 	status   VolumeStatus
@@ -595,6 +596,45 @@ func (v *volume) settle(p *plan.Plan) error {
 	return v.d.Store.flush(v.id, v.index)
 }
 
+// displaced is a file that we replaced. A program that had it open may save
+// to it still; then what it saved becomes a file of its own.
+type displaced struct {
+	Displaced
+	node signet.NodeID
+	at   time.Time
+}
+
+// rescue looks once more at what was replaced, when the settle time is over.
+// It says when it has to look again.
+func (v *volume) rescue() (again time.Time) {
+	now := v.d.Now()
+	v.displaced = slices.DeleteFunc(v.displaced, func(d displaced) bool {
+		if due := d.at.Add(settleWait); due.After(now) {
+			again = earliest(again, due)
+			return false
+		}
+		if changed, err := d.Changed(); err != nil || !changed {
+			return true // it stays in the trash, for whoever misses it
+		}
+		it := v.index.items[d.node]
+		if it == nil {
+			return true
+		}
+		name := tree.ConflictName(it.name, now.UnixMilli(), v.d.Self.Label, newNode())
+		if p, ok := v.index.place(it.parent, name); ok && d.Rescue(p) == nil {
+			v.lookAtName(it.parent, name)
+		}
+		return true
+	})
+	return again
+}
+
+func (v *volume) lookAtName(parent signet.NodeID, name string) {
+	if p, ok := v.index.path(parent); ok {
+		v.want(p, name)
+	}
+}
+
 // slice is how long one turn may hash or transfer before it looks around.
 const slice = 5 * time.Second
 
@@ -615,6 +655,7 @@ func (v *volume) turn(ctx context.Context) (more bool, again time.Time, err erro
 		return false, time.Time{}, nil // the region pokes when it is replayed
 	}
 	v.bringBack()
+	rescue := v.rescue()
 	if err := v.observe(ctx); err != nil {
 		return false, v.d.Now().Add(5 * time.Second), err
 	}
@@ -623,8 +664,10 @@ func (v *volume) turn(ctx context.Context) (more bool, again time.Time, err erro
 	if err != nil {
 		return false, again, err
 	}
-	if !v.racy.IsZero() {
-		again = earliest(again, v.racy)
+	for _, t := range []time.Time{v.racy, rescue} {
+		if !t.IsZero() {
+			again = earliest(again, t)
+		}
 	}
 	p := v.plan()
 	if err := v.settle(p); err != nil {

@@ -43,9 +43,11 @@ type Changer interface {
 	// Settle makes staged files durable; Place and Replace want that.
 	Settle(ctx context.Context, files []Staged) error
 	Place(s Staged, path string) (tree.Stat, error)
-	Replace(s Staged, path string, expect tree.Stat, trash string) (tree.Stat, error)
+	// Replace and ReplaceLink also return what they displaced, which a program
+	// that has it open can still write to.
+	Replace(s Staged, path string, expect tree.Stat, trash string) (tree.Stat, Displaced, error)
 	Symlink(target, path string) (tree.Stat, error)
-	ReplaceLink(target, path string, expect tree.Stat, trash string) (tree.Stat, error)
+	ReplaceLink(target, path string, expect tree.Stat, trash string) (tree.Stat, Displaced, error)
 	Mkdir(path string, mode uint32) (tree.Stat, error)
 	Move(from, to string, expect tree.Stat) (tree.Stat, error)
 	SetMeta(path string, expect tree.Stat, mode uint32, mtime int64) (tree.Stat, error)
@@ -93,6 +95,14 @@ type Staged interface {
 	Discard() error
 	// Suspend keeps what was written for the next Stage of that name.
 	Suspend() error
+}
+
+// A Displaced is a file in the trash whose name another one has now.
+type Displaced interface {
+	// Changed reports whether it was written to since.
+	Changed() (bool, error)
+	// Rescue gives it a name in the volume, which must be free.
+	Rescue(path string) error
 }
 
 // An EventKind says what may have happened to a name.

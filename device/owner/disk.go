@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"time"
 
 	"signet/core/tree"
 	"signet/device/disk"
@@ -33,8 +34,13 @@ func (o *Owner) openVolume(dir string) (engine.Volume, error) {
 		v.Close()
 		return nil, err
 	}
+	// What could not be expired is tried again with the next start.
+	_, _ = v.TrashExpire(time.Now().Add(-trashKept))
 	return &volume{v, m.Volume, m.Region}, nil
 }
+
+// trashKept is how long what was deleted or displaced on this disk is kept.
+const trashKept = 30 * 24 * time.Hour
 
 func (v *volume) Identity() (string, string) { return v.id, v.region }
 
@@ -119,14 +125,27 @@ func (v *volume) Place(s engine.Staged, path string) (tree.Stat, error) {
 	return v.Volume.Place(s.(*disk.Staged), path)
 }
 
-func (v *volume) Replace(s engine.Staged, path string, expect tree.Stat, trash string) (tree.Stat, error) {
-	st, _, err := v.Volume.Replace(s.(*disk.Staged), path, expect, trash)
-	return st, err
+func (v *volume) Replace(s engine.Staged, path string, expect tree.Stat, trash string) (tree.Stat, engine.Displaced, error) {
+	st, item, err := v.Volume.Replace(s.(*disk.Staged), path, expect, trash)
+	return st, displaced{v.Volume, item}, err
 }
 
-func (v *volume) ReplaceLink(target, path string, expect tree.Stat, trash string) (tree.Stat, error) {
-	st, _, err := v.Volume.ReplaceLink(target, path, expect, trash)
-	return st, err
+func (v *volume) ReplaceLink(target, path string, expect tree.Stat, trash string) (tree.Stat, engine.Displaced, error) {
+	st, item, err := v.Volume.ReplaceLink(target, path, expect, trash)
+	return st, displaced{v.Volume, item}, err
+}
+
+// displaced is an item of the trash that may still be written to.
+type displaced struct {
+	v    *disk.Volume
+	item disk.TrashItem
+}
+
+func (d displaced) Changed() (bool, error) { return d.v.TrashChanged(d.item) }
+
+func (d displaced) Rescue(path string) error {
+	_, err := d.v.TrashRestore(d.item, path)
+	return err
 }
 
 func (v *volume) Trash(path string, expect tree.Stat, id string) error {

@@ -40,7 +40,10 @@ type Owner struct {
 }
 
 // Open opens the only organisation of a home, whose lock the caller holds.
-func Open(d home.Dir, version string) (_ *Owner, err error) {
+func Open(d home.Dir, version string) (*Owner, error) { return OpenAt(d, version, time.Now) }
+
+// OpenAt is Open by another clock.
+func OpenAt(d home.Dir, version string, now func() time.Time) (_ *Owner, err error) {
 	a, err := account.Find(d)
 	if err != nil {
 		return nil, err
@@ -61,7 +64,7 @@ func Open(d home.Dir, version string) (_ *Owner, err error) {
 	if o.store, err = engine.OpenStore(d.IndexFile(a.Org)); err != nil {
 		return nil, err
 	}
-	o.Engine, err = engine.Open(engine.Config{Self: o.Self, Service: o.Client, Store: o.store, Now: time.Now, Alarm: o.evidence,
+	o.Engine, err = engine.Open(engine.Config{Self: o.Self, Service: o.Client, Store: o.store, Now: now, Alarm: o.evidence,
 		LogKeys: a.LogKeys, OpenVolume: o.openVolume, Classify: classify})
 	return o, err
 }

@@ -375,6 +375,73 @@ func TestNewcomerListsFromASnapshotBeforeItReplays(t *testing.T) {
 	quiet(t, b)
 }
 
+func TestDamagedObjectIsAnAlarmAndHoldsUpNoOtherFile(t *testing.T) {
+	w := newWorld(t)
+	a, b := w.device("a"), w.device("b")
+	a.write("good", "good")
+	a.write("bad", string(randomBytes(2, 1000)))
+	a.add("R")
+	a.sync()
+	undo := w.damage(randomBytes(2, 1000))
+	b.add("R")
+	_, err := b.Engine.SyncVolume(t.Context(), b.Engine.Volumes()[0].ID)
+	if !errors.Is(err, signet.ErrNotVerified) || !errors.Is(err, engine.ErrObject) {
+		t.Fatalf("a damaged object: %v", err)
+	}
+	if _, err := os.Stat(filepath.Join(b.dir, "bad")); err == nil {
+		t.Error("a damaged file reached the folder")
+	}
+	if got, _ := os.ReadFile(filepath.Join(b.dir, "good")); string(got) != "good" {
+		t.Error("a damaged file held up another")
+	}
+	if al := b.Engine.Alarms(); len(al) != 1 || al[0].Kind != "object" {
+		t.Errorf("alarms %+v", al)
+	}
+	undo()
+	b.Close()
+	b.open()
+	b.sync()
+	same(t, a, b)
+}
+
+// damage flips a bit of every stored object of about a size, and returns what
+// undoes it.
+func (w *world) damage(plain []byte) (undo func()) {
+	w.t.Helper()
+	var packs []string
+	filepath.WalkDir(w.inviter.Data, func(p string, e fs.DirEntry, _ error) error {
+		if strings.Contains(p, "packs") && !e.IsDir() {
+			packs = append(packs, p)
+		}
+		return nil
+	})
+	if len(packs) == 0 {
+		w.t.Fatal("no packs")
+	}
+	old := map[string][]byte{}
+	for _, p := range packs {
+		b, err := os.ReadFile(p)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		old[p] = slices.Clone(b)
+		// The object of 1000 bytes is the longest in the packs: its middle is
+		// the middle of what is there, or near enough.
+		at := longest(b)
+		b[at] ^= 1
+		must(w.t, os.WriteFile(p, b, 0o600))
+	}
+	return func() {
+		for p, b := range old {
+			must(w.t, os.WriteFile(p, b, 0o600))
+		}
+	}
+}
+
+// longest is an offset inside the longest object of a pack: the one of 1000
+// bytes takes more than half of what two small files store.
+func longest(pack []byte) int { return len(pack) - 300 }
+
 func must(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {
