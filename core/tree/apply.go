@@ -224,8 +224,7 @@ func (r *replay) createOther(n *node) {
 	if lost {
 		parent, name = r.lostAndFound(), id.String()
 	}
-	c := r.add(id, parent, name, r.op.Mode)
-	c.extra().conflictOf = n.id
+	c := r.addCopy(id, n, parent, name, r.op.Mode)
 	r.redirect(c)
 	r.done(Conflicted, ReasonID, c)
 }
@@ -304,8 +303,7 @@ func (r *replay) conflict(n *node, why Reason) {
 		mode = defaultMode(r.op.Type)
 	}
 	r.revive(parent)
-	c := r.add(id, parent, name, mode)
-	c.extra().conflictOf = n.id
+	c := r.addCopy(id, n, parent, name, mode)
 	r.redirect(c)
 	r.done(Conflicted, why, c)
 }
@@ -460,10 +458,18 @@ func (r *replay) deleteWhole(top *node) {
 // the marks of the digest right.
 
 func (r *replay) add(id signet.NodeID, parent *node, name string, mode uint32) *node {
+	return r.addCopy(id, nil, parent, name, mode)
+}
+
+// addCopy makes a node that is a conflict copy of another.
+func (r *replay) addCopy(id signet.NodeID, of, parent *node, name string, mode uint32) *node {
 	n := &node{id: id, parent: parent, name: name, typ: r.op.Type, mode: mode,
 		place: r.now, content: r.now, attr: r.now}
+	if of != nil {
+		n.extra().conflictOf = of.id
+	}
 	r.nodes[id] = n
-	r.live++
+	r.count(n, 1)
 	n.link()
 	r.remember(n)
 	r.setContent(n)
@@ -498,7 +504,7 @@ func (r *replay) remove(n *node) {
 	n.unlink()
 	n.gone = r.now
 	n.link()
-	r.live--
+	r.count(n, -1)
 	r.touchPlace(n)
 	r.out.Removed = append(r.out.Removed, n.id)
 }
@@ -544,7 +550,7 @@ func (r *replay) wake(n *node) {
 	n.gone = nil
 	n.link()
 	r.remember(n)
-	r.live++
+	r.count(n, 1)
 	r.touchPlace(n)
 	r.out.Revived = append(r.out.Revived, n.id)
 }
@@ -565,7 +571,7 @@ func (r *replay) lostAndFound() *node {
 		n = &node{id: id, parent: r.root, name: "lost+found", typ: Dir, mode: 0o755,
 			place: r.now, content: r.now, attr: r.now}
 		r.nodes[id] = n
-		r.live++
+		r.count(n, 1)
 		n.link()
 		r.remember(n)
 		r.touchPlace(n)

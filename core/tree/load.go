@@ -210,7 +210,7 @@ func (l *loader) connect() error {
 			if p.gone != nil {
 				return fmt.Errorf("living node below a deleted one")
 			}
-			l.live++
+			l.count(n, 1)
 		}
 		n.link()
 	}

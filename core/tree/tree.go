@@ -49,6 +49,7 @@ type Tree struct {
 	redirects map[signet.RevisionID]redirect
 	root      *node
 	live      int
+	conflicts int // of the live ones
 	devices   []signet.DeviceID
 	deviceNo  map[signet.DeviceID]uint32
 	cache     *digestCache
@@ -130,6 +131,17 @@ func (t *Tree) intern(d signet.DeviceID) uint32 {
 
 // Len is the number of live nodes, the root not counted.
 func (t *Tree) Len() int { return t.live }
+
+// Conflicts is the number of live nodes that are conflict copies.
+func (t *Tree) Conflicts() int { return t.conflicts }
+
+// count keeps Len and Conflicts right when n came to live (1) or ceased to (-1).
+func (t *Tree) count(n *node, by int) {
+	t.live += by
+	if n.more != nil && !n.more.conflictOf.IsZero() {
+		t.conflicts += by
+	}
+}
 
 // Records is the number of nodes, tombstones and redirects that the tree
 // keeps, the root included.

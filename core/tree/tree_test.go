@@ -18,7 +18,7 @@ import (
 // check fails unless t is what replay promises: one tree, live ancestors above
 // the living, counts right.
 func (t *Tree) check() error {
-	live := 0
+	live, conflicts := 0, 0
 	for id, n := range t.nodes {
 		if n.id != id {
 			return fmt.Errorf("node under another id")
@@ -28,6 +28,9 @@ func (t *Tree) check() error {
 		}
 		if n.gone == nil {
 			live++
+			if !(Ref{t, n}).ConflictOf().IsZero() {
+				conflicts++
+			}
 			if n.parent.gone != nil {
 				return fmt.Errorf("living node below a deleted one")
 			}
@@ -42,6 +45,9 @@ func (t *Tree) check() error {
 		if !found {
 			return fmt.Errorf("node not on its parent's list")
 		}
+	}
+	if conflicts != t.Conflicts() {
+		return fmt.Errorf("%d conflict copies, counted %d", conflicts, t.Conflicts())
 	}
 	if live != t.live {
 		return fmt.Errorf("%d live nodes, counted %d", live, t.live)
@@ -161,8 +167,13 @@ func TestReplayHoldsItsPromises(t *testing.T) {
 			}
 			e := Entry{Region: region, Hash: sha256.Sum256([]byte{byte(pos)}), Position: pos,
 				Time: int64(pos) * 60000, Device: signet.DeviceID{byte(rapid.IntRange(1, 3).Draw(rt, "device"))}}
+			before := picture(tr)
+			version := tr.Version()
 			out := tr.Apply(e, b)
 			tr.Events(e, b, out)
+			if err := checkChanges(tr, before, version); err != nil {
+				rt.Fatalf("entry %d: %v", pos, err)
+			}
 			if err := tr.check(); err != nil {
 				rt.Fatalf("entry %d: %v", pos, err)
 			}
@@ -195,6 +206,82 @@ func TestReplayHoldsItsPromises(t *testing.T) {
 			rt.Fatal("digests do not depend on the key")
 		}
 	})
+}
+
+// A seen node is its record and its name on disk.
+type seen struct {
+	node  Node
+	alias string
+}
+
+func picture(t *Tree) map[signet.NodeID]seen {
+	p := map[signet.NodeID]seen{}
+	for id, n := range t.nodes {
+		p[id] = seen{t.view(n), t.Names(n.parent.id, Caps{})[id]}
+	}
+	for id, n := range t.aliases {
+		p[id] = seen{node: t.view(n)}
+	}
+	return p
+}
+
+// checkChanges fails unless Changes names what changed since a picture was
+// made: records by the node, names on disk by a place with the node's name.
+func checkChanges(t *Tree, before map[signet.NodeID]seen, version uint64) error {
+	list, ok := t.Changes(version)
+	if !ok {
+		return fmt.Errorf("changes forgotten")
+	}
+	changed, places := map[signet.NodeID]bool{}, map[string]bool{}
+	for _, c := range list {
+		changed[c.Node] = true
+		if c.Placed {
+			places[c.Folder.String()+c.Name] = true
+		}
+	}
+	for id, s := range picture(t) {
+		old, was := before[id]
+		if fmt.Sprint(old.node) == fmt.Sprint(s.node) || changed[id] {
+			continue
+		}
+		if n := t.nodes[id]; n == nil && was && old.node.ID == s.node.ID { // the adopter's record changed
+			continue
+		}
+		return fmt.Errorf("%v changed, and is not listed", id)
+	}
+	for id, s := range picture(t) {
+		if old := before[id]; old.alias != s.alias && !changed[id] && !places[s.node.Parent.String()+s.node.Name] && old.alias == old.node.Name {
+			return fmt.Errorf("the name of %v changed, and no place of that name did", id)
+		}
+	}
+	for id := range t.nodes {
+		r := t.Ref(id)
+		if alias, live := t.Names(r.Parent(), Caps{})[id]; live && r.Live() && id != signet.RootNode && (alias == r.Name()) != r.Plain(Caps{}) {
+			return fmt.Errorf("%v has the name %q on disk", id, alias)
+		}
+		if fmt.Sprint(r.Node()) != fmt.Sprint(t.view(t.nodes[id])) {
+			return fmt.Errorf("%v is not what its Ref says", id)
+		}
+	}
+	return nil
+}
+
+func TestChangesOfLongAgoAreForgotten(t *testing.T) {
+	tr := New()
+	grow(t, tr, 20_000)
+	if _, ok := tr.Changes(0); ok {
+		t.Error("20,000 creations are remembered")
+	}
+	now := tr.Version()
+	if list, ok := tr.Changes(now); !ok || len(list) > 0 {
+		t.Errorf("%d changes since now, %v", len(list), ok)
+	}
+	if list, ok := tr.Changes(now - keptChanges); !ok || len(list) != keptChanges {
+		t.Errorf("%d changes, %v", len(list), ok)
+	}
+	if _, ok := tr.Changes(now + 1); ok {
+		t.Error("the future is known")
+	}
 }
 
 // checkPut fails if a put was dropped.
