@@ -84,11 +84,12 @@ func ConflictNode(region signet.RegionID, entry signet.Hash, index int) signet.N
 func (t *Tree) Apply(e Entry, b *Batch) []Outcome {
 	r := &replay{Tree: t, entry: e, label: b.Label, device: t.intern(e.Device)}
 	out := make([]Outcome, len(b.Items))
+	now := &moment{pos: e.Position, time: e.Time, device: r.device}
 	for i := range b.Items {
 		it := &b.Items[i]
 		r.index, r.op, r.out = i, &it.Op, &out[i]
 		r.out.Revision = it.Revision
-		r.now = &stamp{rev: it.Revision, pos: e.Position, time: e.Time, device: r.device, op: uint16(i)}
+		r.now = &stamp{rev: it.Revision, moment: now, op: uint16(i)}
 		switch it.Op.Kind {
 		case Create:
 			r.create()

@@ -14,13 +14,14 @@ type loader struct {
 	*Tree
 	parents map[*node]signet.NodeID
 	order   []*node
+	moments map[moment]*moment
 }
 
 // Load reads the pages of a snapshot, in order, into a tree. It accepts what
 // is well formed and a tree; that it is the right one, the caller learns from
 // its Digest. Every error wraps wire.ErrMalformed.
 func Load(pages iter.Seq[[]byte]) (*Tree, error) {
-	l := &loader{Tree: New(), parents: map[*node]signet.NodeID{}}
+	l := &loader{Tree: New(), parents: map[*node]signet.NodeID{}, moments: map[moment]*moment{}}
 	delete(l.nodes, signet.RootNode)
 	next, total := 0, -1
 	for p := range pages {
@@ -143,15 +144,19 @@ func (l *loader) record(r *wire.Reader) *node {
 }
 
 func (l *loader) readStamp(r *wire.Reader) *stamp {
-	s := &stamp{}
+	s, m := &stamp{}, moment{}
 	r.Raw(s.rev[:])
-	s.pos = r.U64()
+	m.pos = r.U64()
 	s.op = r.U16()
 	var d signet.DeviceID
 	r.Raw(d[:])
-	s.time = r.I64()
+	m.time = r.I64()
 	if r.Err() == nil {
-		s.device = l.intern(d)
+		m.device = l.intern(d)
+	}
+	if s.moment = l.moments[m]; s.moment == nil {
+		s.moment = &m
+		l.moments[m] = s.moment
 	}
 	return s
 }

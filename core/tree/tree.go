@@ -56,7 +56,7 @@ type Tree struct {
 	changes   changeLog
 }
 
-// node is the compact form: about 200 bytes, and 64 for a stamp that a
+// node is the compact form: about 200 bytes, and 48 for a stamp that a
 // creation shares among its three fields.
 type node struct {
 	id         signet.NodeID
@@ -78,11 +78,17 @@ type node struct {
 }
 
 type stamp struct {
-	rev    signet.RevisionID
+	rev signet.RevisionID
+	*moment
+	op uint16
+}
+
+// moment is what the stamps of one entry share: stamps with equal moments have
+// the same one, so that stamps compare by ==.
+type moment struct {
 	pos    uint64
 	time   int64
 	device uint32
-	op     uint16
 }
 
 // more is what folders, conflict copies and targets of redirects have. The two
@@ -112,7 +118,7 @@ func New() *Tree {
 		redirects: map[signet.RevisionID]redirect{},
 		deviceNo:  map[signet.DeviceID]uint32{},
 	}
-	none := &stamp{device: t.intern(signet.DeviceID{})}
+	none := &stamp{moment: &moment{device: t.intern(signet.DeviceID{})}}
 	t.root = &node{typ: Dir, mode: 0o755, place: none, content: none, attr: none, more: &more{}}
 	t.root.parent = t.root
 	t.nodes[signet.RootNode] = t.root

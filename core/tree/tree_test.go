@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -500,13 +501,23 @@ func FuzzParseBatch(f *testing.F) {
 
 // BenchmarkReplay also says what a node costs in memory.
 func BenchmarkReplay(b *testing.B) {
+	size := func() int64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc)
+	}
+	before := size()
+	var tr *Tree
 	for b.Loop() {
-		tr := New()
+		tr = New()
 		grow(b, tr, 100_000)
 		if tr.Len() != 100_000 {
 			b.Fatal(tr.Len())
 		}
 	}
+	b.ReportMetric(float64(size()-before)/100_000, "B/node")
+	runtime.KeepAlive(tr)
 }
 
 func grow(tb testing.TB, tr *Tree, files int) {
