@@ -48,8 +48,8 @@ func stages(goroot string) []stage {
 		{name: "gofmt", commands: [][]string{append([]string{"gofmt", "-l"}, sources()...)}, quiet: true},
 		{name: "vet", commands: [][]string{{"go", "vet", "./..."}}},
 		{name: "race", tests: []string{"-race", "-timeout=20m", "./..."}},
-		{name: "fips", env: []string{"GODEBUG=fips140=only"}, tests: []string{"-timeout=10m", "./core/...", "./device/...", "./service/..."}},
-		{name: "wasm", env: wasm, tests: []string{"-timeout=10m", node, "./core/..."}},
+		{name: "fips", env: []string{"GODEBUG=fips140=only"}, tests: []string{"-short", "-timeout=10m", "./core/...", "./device/...", "./service/..."}},
+		{name: "wasm", env: wasm, tests: []string{"-short", "-timeout=10m", node, "./core/..."}},
 		{name: "cross", commands: cross()},
 		{name: "sizes", run: sizes},
 	}
