@@ -74,7 +74,9 @@ type Input struct {
 	// node whose entry of Base or Local was added, changed or removed since
 	// that plan's input; what Remote replayed since, it knows itself. The plan
 	// is the one that it would be without Last, but costs what changed and not
-	// what there is. Where Last is nil, everything is compared.
+	// what there is. It may be the Next of a plan that was not carried out.
+	// Device and Caps are to be the same. Where Last is nil, or cannot help,
+	// everything is compared.
 	Last    *State
 	Touched map[signet.NodeID]bool
 

@@ -266,7 +266,7 @@ func (r *replay) same(n *node) bool {
 	case File:
 		return n.size == r.op.Size && n.sha == r.op.SHA256 && n.pid == r.op.PlaintextID
 	case Link:
-		return n.data == r.op.Target
+		return n.data() == r.op.Target
 	}
 	return true
 }
@@ -296,7 +296,7 @@ func (r *replay) edit() {
 // conflict makes the operation's content a node of its own beside n.
 func (r *replay) conflict(n *node, why Reason) {
 	id := r.conflictID()
-	parent, name, mode := n.parent, ConflictName(n.name, r.entry.Time, r.label, id), n.mode
+	parent, name, mode := n.parent, ConflictName(n.name(), r.entry.Time, r.label, id), n.mode
 	if n == r.root {
 		parent, name = r.lostAndFound(), id.String()
 	}
@@ -340,14 +340,15 @@ func (r *replay) move() {
 	case n == r.root && parent != r.root:
 		r.done(NoOp, ReasonRoot, n)
 	case !r.current(n, n.place, r.op.BasePlace):
-		if n.gone == nil && n.parent == parent && n.name == name {
+		if n.gone == nil && n.parent == parent && n.name() == name {
 			r.redirect(n)
 			r.done(Adopted, "", n)
 			return
 		}
 		r.done(NoOp, ReasonStale, n)
 	case n == r.root:
-		n.name, n.place = name, r.now
+		n.call(name)
+		n.place = r.now
 		r.touch(n)
 		r.done(Applied, "", n)
 	case parent == nil || parent.typ != Dir:
@@ -464,8 +465,9 @@ func (r *replay) add(id signet.NodeID, parent *node, name string, mode uint32) *
 
 // addCopy makes a node that is a conflict copy of another.
 func (r *replay) addCopy(id signet.NodeID, of, parent *node, name string, mode uint32) *node {
-	n := &node{id: id, parent: parent, name: name, typ: r.op.Type, mode: mode,
+	n := &node{id: id, parent: parent, typ: r.op.Type, mode: mode,
 		place: r.now, content: r.now, attr: r.now}
+	n.call(name)
 	if of != nil {
 		n.extra().conflictOf = of.id
 	}
@@ -483,9 +485,10 @@ func (r *replay) setContent(n *node) {
 	n.mtime = r.op.MTime
 	switch n.typ {
 	case File:
-		n.size, n.sha, n.pid, n.data = r.op.Size, r.op.SHA256, r.op.PlaintextID, string(r.op.Content)
+		n.size, n.sha, n.pid = r.op.Size, r.op.SHA256, r.op.PlaintextID
+		n.write(n.name(), string(r.op.Content))
 	case Link:
-		n.data = r.op.Target
+		n.write(n.name(), r.op.Target)
 	}
 	r.touch(n)
 }
@@ -494,7 +497,8 @@ func (r *replay) setPlace(n, parent *node, name string) {
 	r.touchPlace(n)
 	r.forget(n)
 	n.unlink()
-	n.parent, n.name, n.place = parent, name, r.now
+	n.parent, n.place = parent, r.now
+	n.call(name)
 	n.link()
 	r.remember(n)
 	r.touchPlace(n)
@@ -569,8 +573,9 @@ func (r *replay) lostAndFound() *node {
 	id := LostAndFound(r.entry.Region)
 	n := r.find(id)
 	if n == nil {
-		n = &node{id: id, parent: r.root, name: "lost+found", typ: Dir, mode: 0o755,
+		n = &node{id: id, parent: r.root, typ: Dir, mode: 0o755,
 			place: r.now, content: r.now, attr: r.now}
+		n.call("lost+found")
 		r.nodes[id] = n
 		r.count(n, 1)
 		n.link()
@@ -606,8 +611,8 @@ func (r *replay) child(parent *node, name string) *node {
 	}
 	m := map[string]*node{}
 	for n := parent.more.live; n != nil; n = n.next {
-		if first := m[n.name]; first == nil || placeOrder(n, first) < 0 {
-			m[n.name] = n
+		if first := m[n.name()]; first == nil || placeOrder(n, first) < 0 {
+			m[n.name()] = n
 		}
 	}
 	if r.names == nil {
@@ -620,14 +625,14 @@ func (r *replay) child(parent *node, name string) *node {
 // remember and forget keep the maps of child right.
 func (r *replay) remember(n *node) {
 	if m, ok := r.names[n.parent]; ok {
-		if first := m[n.name]; first == nil || placeOrder(n, first) < 0 {
-			m[n.name] = n
+		if first := m[n.name()]; first == nil || placeOrder(n, first) < 0 {
+			m[n.name()] = n
 		}
 	}
 }
 
 func (r *replay) forget(n *node) {
-	if m, ok := r.names[n.parent]; ok && m[n.name] == n {
+	if m, ok := r.names[n.parent]; ok && m[n.name()] == n {
 		delete(r.names, n.parent) // which sibling is next takes a walk: done when asked
 	}
 }

@@ -16,7 +16,7 @@ type Change struct {
 }
 
 // keptChanges is how many changes a tree remembers at least.
-const keptChanges = 1 << 14
+const keptChanges = 1 << 13
 
 // changeLog is the last changes of a tree, and how many there were before.
 type changeLog struct {
@@ -38,7 +38,7 @@ func (l *changeLog) add(c Change) {
 func (t *Tree) Version() uint64 { return t.changes.first + uint64(len(t.changes.list)) }
 
 // Changes tells what changed since Version gave a number. ok is false if that
-// is too long ago (the tree remembers some 16,000 changes): everything may have
+// is too long ago (the tree remembers some 8,000 changes): everything may have
 // changed. The slice is the tree's; it holds until the next Apply.
 func (t *Tree) Changes(since uint64) (list []Change, ok bool) {
 	if since < t.changes.first || since > t.Version() {

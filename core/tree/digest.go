@@ -64,7 +64,7 @@ func (t *Tree) touch(n *node) {
 // touchPlace notes that n has come to live where it is, or has ceased or is
 // about to cease to.
 func (t *Tree) touchPlace(n *node) {
-	t.changes.add(Change{Node: n.id, Placed: true, Folder: n.parent.id, Name: n.name})
+	t.changes.add(Change{Node: n.id, Placed: true, Folder: n.parent.id, Name: n.name()})
 	t.stale(n)
 }
 
@@ -234,7 +234,7 @@ func (t *Tree) record(w *wire.Writer, n *node) {
 	w.Raw(n.id[:])
 	w.U8(uint8(n.typ))
 	w.U8(flags)
-	w.Vec16([]byte(n.name))
+	w.Vec16([]byte(n.name()))
 	t.writeStamp(w, n.place)
 	if flags&hasContent != 0 {
 		t.writeStamp(w, n.content)
@@ -258,9 +258,9 @@ func (t *Tree) record(w *wire.Writer, n *node) {
 		w.I64(n.size)
 		w.Raw(n.sha[:])
 		w.Raw(n.pid[:])
-		w.Vec16([]byte(n.data))
+		w.Vec16([]byte(n.data()))
 	case Link:
-		w.Vec16([]byte(n.data))
+		w.Vec16([]byte(n.data()))
 	}
 }
 

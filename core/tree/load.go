@@ -99,8 +99,9 @@ func (l *loader) record(r *wire.Reader) *node {
 	if flags >= hasMoved<<1 {
 		r.Fail("record flags %#x", flags)
 	}
-	n.name = string(r.Vec16(MaxName))
-	if !n.id.IsZero() && n.name != EscapeName(n.name) {
+	name := string(r.Vec16(MaxName))
+	n.call(name)
+	if !n.id.IsZero() && name != EscapeName(name) {
 		r.Fail("name that replay does not make")
 	}
 	n.place = l.readStamp(r)
@@ -130,9 +131,9 @@ func (l *loader) record(r *wire.Reader) *node {
 		n.size = r.I64()
 		r.Raw(n.sha[:])
 		r.Raw(n.pid[:])
-		n.data = string(r.Vec16(maxContent))
+		n.write(name, string(r.Vec16(maxContent)))
 	case Link:
-		n.data = string(r.Vec16(maxTarget))
+		n.write(name, string(r.Vec16(maxTarget)))
 	case Dir:
 	default:
 		r.Fail("node of type %d", n.typ)

@@ -138,7 +138,7 @@ func (t *Tree) Names(parent signet.NodeID, caps Caps) map[signet.NodeID]string {
 	}
 	names := map[signet.NodeID]string{}
 	for k := p.more.live; k != nil; k = k.next {
-		names[k.id] = k.name
+		names[k.id] = k.name()
 	}
 	maps.Copy(names, t.Aliases(parent, caps))
 	return names
@@ -158,11 +158,11 @@ func (t *Tree) Aliases(parent signet.NodeID, caps Caps) map[signet.NodeID]string
 	// were made.
 	var rest []*node
 	for k := p.more.live; k != nil; k = k.next {
-		if caps.unfit(k.name) {
+		if caps.unfit(k.name()) {
 			rest = append(rest, k)
 			continue
 		}
-		key := caps.key(k.name)
+		key := caps.key(k.name())
 		switch first := taken[key]; {
 		case first == nil:
 			taken[key] = k
@@ -189,15 +189,15 @@ func (t *Tree) Aliases(parent signet.NodeID, caps Caps) map[signet.NodeID]string
 // say. It allocates nothing, and looks at every sibling.
 func (r Ref) Plain(caps Caps) bool {
 	n, p := r.n, r.n.parent
-	if caps.unfit(n.name) {
+	if caps.unfit(n.name()) {
 		return false
 	}
-	key := caps.key(n.name)
+	key := caps.key(n.name())
 	if p == r.t.root && key == caps.key(Hidden) {
 		return false
 	}
 	for k := p.more.live; k != nil; k = k.next {
-		if k != n && caps.key(k.name) == key && placeOrder(k, n) < 0 && !caps.unfit(k.name) {
+		if k != n && caps.key(k.name()) == key && placeOrder(k, n) < 0 && !caps.unfit(k.name()) {
 			return false
 		}
 	}
@@ -220,7 +220,7 @@ func (c Caps) Equal(a, b string) bool { return a == b || c.Key != nil && c.Key(a
 // 4, 8, … 32 digits of the node's id, and then with a counter: for the case
 // that somebody gave files the names that another's aliases would have.
 func alias(k *node, caps Caps, taken map[string]*node) string {
-	name := k.name
+	name := k.name()
 	if caps.unfit(name) {
 		name = caps.Mend(name)
 		if taken[caps.key(name)] == nil {

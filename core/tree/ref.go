@@ -55,7 +55,7 @@ func (r Ref) Live() bool { return r.n != nil && r.n.gone == nil }
 func (r Ref) ID() signet.NodeID     { return r.n.id }
 func (r Ref) Parent() signet.NodeID { return r.n.parent.id }
 func (r Ref) Type() Type            { return r.n.typ }
-func (r Ref) Name() string          { return r.n.name }
+func (r Ref) Name() string          { return r.n.name() }
 func (r Ref) Deleted() bool         { return r.n.gone != nil }
 func (r Ref) Size() int64           { return r.n.size }
 func (r Ref) SHA256() [32]byte      { return r.n.sha }
@@ -70,7 +70,7 @@ func (r Ref) Target() string {
 	if r.n.typ != Link {
 		return ""
 	}
-	return r.n.data
+	return r.n.data()
 }
 
 // ConflictOf is the node that this one is a conflict copy of, or zero.
@@ -104,7 +104,7 @@ func (r Ref) Kids() iter.Seq[Ref] {
 // Compare orders siblings as Children does: by name, equal ones by the journal
 // order of their places.
 func (r Ref) Compare(o Ref) int {
-	return cmp.Or(cmp.Compare(r.n.name, o.n.name), placeOrder(r.n, o.n))
+	return cmp.Or(cmp.Compare(r.n.name(), o.n.name()), placeOrder(r.n, o.n))
 }
 
 // Revisions are those that set content, place and attributes.

@@ -56,14 +56,13 @@ type Tree struct {
 	changes   changeLog
 }
 
-// node is the compact form: about 200 bytes, and 48 for a stamp that a
+// node is the compact form: about 190 bytes, and 48 for a stamp that a
 // creation shares among its three fields.
 type node struct {
 	id         signet.NodeID
 	parent     *node
-	next, prev *node // siblings on the same list of the parent
-	name       string
-	data       string // opaque content of a file, target of a link
+	next, prev *node  // siblings on the same list of the parent
+	text       string // the name, and after it a file's opaque content or a link's target
 	place      *stamp
 	content    *stamp
 	attr       *stamp
@@ -75,6 +74,7 @@ type node struct {
 	pid        [32]byte
 	mode       uint32
 	typ        Type
+	nameLen    uint8
 }
 
 type stamp struct {
@@ -214,7 +214,7 @@ func (t *Tree) Lookup(path string) (Node, bool) {
 func (t *Tree) Path(id signet.NodeID) string {
 	var names []string
 	for n := t.find(id); n != nil && n != t.root; n = n.parent {
-		names = append(names, n.name)
+		names = append(names, n.name())
 	}
 	slices.Reverse(names)
 	return strings.Join(names, "/")
@@ -244,7 +244,7 @@ func (t *Tree) Walk() iter.Seq2[string, Node] {
 			}
 			kids := sorted(it.n.more.live)
 			for _, k := range slices.Backward(kids) {
-				stack = append(stack, item{prefix + k.name, k})
+				stack = append(stack, item{prefix + k.name(), k})
 			}
 		}
 	}
@@ -282,7 +282,7 @@ func (t *Tree) stamp(s *stamp) Stamp {
 
 func (t *Tree) view(n *node) Node {
 	v := Node{
-		ID: n.id, Parent: n.parent.id, Type: n.typ, Name: n.name,
+		ID: n.id, Parent: n.parent.id, Type: n.typ, Name: n.name(),
 		Content: t.stamp(n.content), Place: t.stamp(n.place), Attr: t.stamp(n.attr),
 		Size: n.size, SHA256: n.sha, PlaintextID: n.pid, MTime: n.mtime, Mode: n.mode,
 	}
@@ -294,9 +294,9 @@ func (t *Tree) view(n *node) Node {
 	}
 	switch {
 	case n.typ == Link:
-		v.Target = n.data
-	case n.data != "":
-		v.Data = []byte(n.data)
+		v.Target = n.data()
+	case n.data() != "":
+		v.Data = []byte(n.data())
 	}
 	return v
 }
@@ -309,7 +309,7 @@ func sorted(head *node) []*node {
 		out = append(out, n)
 	}
 	slices.SortFunc(out, func(a, b *node) int {
-		if c := cmp.Compare(a.name, b.name); c != 0 {
+		if c := cmp.Compare(a.name(), b.name()); c != 0 {
 			return c
 		}
 		return placeOrder(a, b)
@@ -329,7 +329,7 @@ func childNamed(parent *node, name string) (found *node) {
 		return nil
 	}
 	for n := parent.more.live; n != nil; n = n.next {
-		if n.name == name && (found == nil || placeOrder(n, found) < 0) {
+		if n.name() == name && (found == nil || placeOrder(n, found) < 0) {
 			found = n
 		}
 	}
@@ -343,6 +343,15 @@ func (m *more) count() (c int) {
 	}
 	return c
 }
+
+func (n *node) name() string { return n.text[:n.nameLen] }
+func (n *node) data() string { return n.text[n.nameLen:] }
+
+// call gives n a name, of MaxName bytes at most; write, also what it holds. The
+// two are one string because a node costs less then.
+func (n *node) call(name string) { n.write(name, n.data()) }
+
+func (n *node) write(name, data string) { n.text, n.nameLen = name+data, uint8(len(name)) }
 
 func (n *node) extra() *more {
 	if n.more == nil {
