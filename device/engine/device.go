@@ -62,17 +62,18 @@ type Config struct {
 type Device struct {
 	Config
 
-	mu         sync.Mutex // guards all below, and the regions themselves
-	dir        journal.Directory
-	dirHead    chain.Follower
-	dirPending []signet.Record // taken, not covered by a checkpoint yet
-	keys       *region.Keys
-	regions    map[signet.RegionID]*openRegion
-	volumes    map[string]*volume
-	alarms     []Alarm
-	failed     error // an alarm that stopped the directory, and so everything
-	online     bool  // the stream of the service is open
-	lastErr    error // why not
+	mu          sync.Mutex // guards all below, and the regions themselves
+	dir         journal.Directory
+	dirHead     chain.Follower
+	dirPending  []signet.Record // taken, not covered by a checkpoint yet
+	keys        *region.Keys
+	regions     map[signet.RegionID]*openRegion
+	volumes     map[string]*volume
+	alarms      []Alarm
+	failed      error // an alarm that stopped the directory, and so everything
+	online      bool  // the stream of the service is open
+	onlineSince time.Time
+	lastErr     error // why not
 
 	changed chan struct{} // closed and replaced whenever something a waiter may care about changed
 }
@@ -337,27 +338,11 @@ func (d *Device) AppendStatement(ctx context.Context, build func(dir *ring.State
 		if err != nil {
 			return err
 		}
-		if err := d.checkReceipt(d.dirHead.Log, receipt); err != nil {
+		if err := d.checkReceipt(d.dirHead.Log, rec, receipt); err != nil {
 			return err
 		}
 		return d.SyncDirectory(ctx)
 	}
-}
-
-// checkReceipt verifies that a receipt acknowledges its leaf: a checkpoint
-// that covers it, and the proof.
-func (d *Device) checkReceipt(log signet.LogID, r signet.Receipt) error {
-	d.mu.Lock()
-	key := d.dir.LogKey()
-	d.mu.Unlock()
-	c, err := chain.Open(r.Checkpoint, log, key)
-	if err == nil {
-		err = chain.CheckInclusion(r.Proof, c.Size, c.Root, r.Position, chain.LeafHash(r.Leaf))
-	}
-	if err != nil {
-		return d.raise(fmt.Errorf("receipt for %s: %w", log, err), signet.RegionID{})
-	}
-	return nil
 }
 
 // Directory calls f with the directory and the ring's keys, which must not be

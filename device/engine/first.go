@@ -47,7 +47,10 @@ func (d *Device) first(ctx context.Context, r *openRegion) error {
 			return d.forgetFirst(r, err)
 		}
 		from += uint64(len(p.Records))
-		if from < c.Size && len(p.Records) > 0 {
+		if from < c.Size && len(p.Records) == 0 {
+			return d.forgetFirst(r, &Withheld{Log: r.log, Size: from})
+		}
+		if from < c.Size {
 			continue
 		}
 		d.mu.Lock()
@@ -85,11 +88,12 @@ func (d *Device) takeHeads(ctx context.Context, r *openRegion, p signet.Page) er
 		}
 		for {
 			d.mu.Lock()
+			size := d.dir.Tree.Size()
 			r.lag = true
 			_, _, err := r.Take(signet.Record{Leaf: rec.Leaf, Head: rec.Head, Blob: rec.Blob})
 			d.mu.Unlock()
 			if errors.Is(err, journal.ErrNeedDirectory) {
-				if err := d.SyncDirectory(ctx); err != nil {
+				if err := d.grow(ctx, size); err != nil {
 					return err
 				}
 				continue

@@ -27,6 +27,7 @@ type openRegion struct {
 	reading sync.Mutex      // one goroutine at a time reads from the service
 	lag     bool            // headers are verified, operations not replayed yet: see first
 	listing *tree.Tree      // meanwhile: the tree of a snapshot, for listings
+	hunger  *hunger         // not nil: an entry of ours waits
 	seen    uint64          // entries before this position were acknowledged to the volume
 	own     []ownEntry      // this device's entries from there on, replayed
 }
@@ -163,12 +164,13 @@ func (d *Device) SyncRegion(ctx context.Context, id signet.RegionID) error {
 func (d *Device) takeJournal(ctx context.Context, r *openRegion, p signet.Page) (more bool, err error) {
 	for {
 		d.mu.Lock()
+		size := d.dir.Tree.Size()
 		more, err = d.takeRegion(r, p)
 		d.mu.Unlock()
 		if !errors.Is(err, journal.ErrNeedDirectory) {
 			return more, d.raise(err, r.ID())
 		}
-		if err := d.SyncDirectory(ctx); err != nil {
+		if err := d.grow(ctx, size); err != nil {
 			return false, err
 		}
 	}
@@ -219,17 +221,23 @@ func (d *Device) takeRegion(r *openRegion, p signet.Page) (more bool, err error)
 }
 
 // notBehind is for the answer to a question that was asked after last was
-// accepted: it cannot be smaller.
+// accepted: it cannot be smaller, and it brings at least one leaf if its
+// checkpoint covers one. Without the latter a service could keep us asking.
 func (d *Device) notBehind(last *chain.Checkpoint, p signet.Page) error {
-	if last == nil {
-		return nil
+	if d.dir.LogKey() == nil {
+		return nil // the first leaf of the directory will tell
 	}
 	c, err := chain.Open(p.Checkpoint, p.Log, d.dir.LogKey())
-	if err == nil && c.Size < last.Size {
+	switch {
+	case err != nil:
+		return err
+	case last != nil && c.Size < last.Size:
 		e, _ := chain.NewFork(last, c, nil)
-		err = &chain.Rollback{Last: last, Shown: c, Evidence: e}
+		return &chain.Rollback{Last: last, Shown: c, Evidence: e}
+	case len(p.Records) == 0 && c.Size > p.From:
+		return &Withheld{Log: p.Log, Size: p.From}
 	}
-	return err
+	return nil
 }
 
 // settle replays and stores what a checkpoint covers now.
@@ -246,6 +254,9 @@ func (d *Device) settle(r *openRegion) error {
 		return err
 	}
 	if len(fresh) > 0 {
+		if t := r.State.Time(); t-d.now() > clockSkew.Milliseconds() {
+			d.clock(r, t)
+		}
 		d.signal()
 		r.wake()
 	}
@@ -277,7 +288,7 @@ func (d *Device) append(ctx context.Context, r *openRegion, rec signet.Record) e
 	if err != nil {
 		return err
 	}
-	if err := d.checkReceipt(r.log, receipt); err != nil {
+	if err := d.checkReceipt(r.log, rec, receipt); err != nil {
 		return err
 	}
 	d.mu.Lock()
@@ -287,6 +298,7 @@ func (d *Device) append(ctx context.Context, r *openRegion, rec signet.Record) e
 		return d.SyncRegion(ctx, r.ID()) // others wrote before: read theirs first
 	}
 	rec.Leaf = receipt.Leaf
+	d.dated(r, receipt.Leaf)
 	more, err := d.takeJournal(ctx, r, signet.Page{Log: r.log, From: receipt.Position, Records: []signet.Record{rec}, Checkpoint: receipt.Checkpoint})
 	if err == nil && more {
 		return d.SyncRegion(ctx, r.ID())
@@ -302,6 +314,7 @@ func (d *Device) commit(ctx context.Context, r *openRegion, items []tree.Item, o
 	for try := 0; ; try++ {
 		d.mu.Lock()
 		own := r.State.Own(d.Self.Device)
+		d.hungry(r)
 		var rec signet.Record
 		var err error
 		stale := r.Stale()
@@ -318,6 +331,7 @@ func (d *Device) commit(ctx context.Context, r *openRegion, items []tree.Item, o
 		case err == nil && stale:
 			continue
 		case err == nil:
+			d.fed(r)
 			return nil
 		case try >= 10 || !errors.Is(err, signet.ErrConflict) && !errors.Is(err, signet.ErrStale):
 			return err
@@ -335,6 +349,7 @@ func (d *Device) commit(ctx context.Context, r *openRegion, items []tree.Item, o
 		landed := !stale && r.State.Own(d.Self.Device) != own
 		d.mu.Unlock()
 		if landed {
+			d.fed(r)
 			return nil
 		}
 	}
@@ -452,15 +467,7 @@ func (d *Device) raise(err error, id signet.RegionID) error {
 	case errors.As(err, &back) && back.Evidence != nil:
 		evidence = back.Evidence.Bytes()
 	}
-	if d.Config.Alarm != nil {
-		a.Evidence = d.Config.Alarm(a.Kind, a.Message, evidence)
-	}
-	d.alarms = append(d.alarms, a)
-	d.signal()
-	if b, jerr := json.Marshal(d.alarms); jerr == nil {
-		d.Store.SetNote("alarms", b)
-	}
-	return &AlarmError{Alarm: a, err: err}
+	return &AlarmError{Alarm: d.keep(a, evidence), err: err}
 }
 
 func (d *Device) restoreAlarms() error {
@@ -496,6 +503,7 @@ func AlarmKind(err error) string {
 	var fork *chain.Fork
 	var back *chain.Rollback
 	var miss *chain.Mismatch
+	var held *Withheld
 	var contra *journal.Contradicted
 	switch {
 	case errors.As(err, &fork), errors.As(err, &contra):
@@ -504,6 +512,8 @@ func AlarmKind(err error) string {
 		return "rollback"
 	case errors.As(err, &miss):
 		return "history"
+	case errors.As(err, &held):
+		return "withheld"
 	case errors.Is(err, region.ErrDigest):
 		return "digest"
 	case errors.Is(err, ErrObject):

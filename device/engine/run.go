@@ -140,6 +140,9 @@ func (d *Device) page(ctx context.Context, p signet.Page) error {
 func (d *Device) setOnline(on bool, err error) {
 	d.mu.Lock()
 	changed := d.online != on
+	if on && changed {
+		d.onlineSince = d.Now()
+	}
 	d.online, d.lastErr = on, err
 	if changed {
 		d.signal()

@@ -681,6 +681,7 @@ func (v *volume) turn(ctx context.Context) (more bool, again time.Time, err erro
 	if err := v.up(ctx, p.Up); err != nil {
 		return false, again, err
 	}
+	v.d.fed(v.region) // nothing waits any more
 	v.guarded(p.Guard.Up)
 	did, err := v.down(ctx, p.Down)
 	if ferr := v.d.Store.flush(v.id, v.index); err == nil {
@@ -804,6 +805,7 @@ func at(p Problem, path string) Problem {
 
 // Status is the volume's status now.
 func (v *volume) Status() VolumeStatus {
+	starved := v.d.starved(v.region)
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	s := v.status
@@ -814,8 +816,11 @@ func (v *volume) Status() VolumeStatus {
 	if s.Problems == nil {
 		s.Problems = []Problem{}
 	}
-	if v.paused {
+	switch {
+	case v.paused:
 		s.State = Paused
+	case starved != "" && s.State != AlarmedAt && s.State != ReadOnly:
+		s.State, s.Reason, s.Hint = Starved, starved, "the service holds back this device's changes: ask whoever runs it"
 	}
 	return s
 }

@@ -370,7 +370,7 @@ func (w *Work) settled(ctx context.Context, id string) (engine.VolumeStatus, err
 			return s, err
 		}
 		switch s.State {
-		case engine.InStep, engine.Held, engine.Stopped, engine.ReadOnly, engine.AlarmedAt, engine.Paused:
+		case engine.InStep, engine.Held, engine.Stopped, engine.ReadOnly, engine.AlarmedAt, engine.Starved, engine.Paused:
 			return s, stateError(s)
 		}
 		select {
@@ -386,6 +386,8 @@ func stateError(s engine.VolumeStatus) error {
 	switch s.State {
 	case engine.Stopped:
 		return &problem{"stopped", s.Reason, s.Hint, control.Attention}
+	case engine.Starved:
+		return &problem{"starved", s.Reason, s.Hint, control.Unreachable}
 	case engine.ReadOnly:
 		return fmt.Errorf("%s: %w", s.Reason, signet.ErrNotAllowed)
 	case engine.AlarmedAt:
