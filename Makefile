@@ -7,13 +7,13 @@ GO ?= go
 build:
 	$(GO) build -trimpath -o bin/ ./cmd/signet ./cmd/signet-server
 
-# Works in .run/ inside this folder. DIR=PATH shows a folder of your own,
-# ONCE=1 ends by itself.
+# Works in .run/ inside this folder. DIR=PATH, said to make and not found in
+# the environment, shows a folder of your own; ONCE=1 ends by itself.
 run: build
-	@./test/firstrun/run
+	@$(if $(filter command,$(firstword $(origin DIR))),,unset DIR;) GO=$(GO) ./test/firstrun/run
 
 clean-run: build
-	@./test/firstrun/run clean
+	@GO=$(GO) ./test/firstrun/run clean
 
 # Installs what the tests need, runs every stage and counts.
 test: deps
