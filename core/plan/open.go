@@ -207,12 +207,13 @@ func (p *planner) lookAtSiblings(names map[id]map[string]bool) {
 		if !r.Live() {
 			continue
 		}
+		few := slices.Collect(maps.Keys(changed))
 		for k := range r.Kids() {
 			key := k.Name()
 			if p.in.Caps.Key != nil {
 				key = p.in.Caps.Key(key)
 			}
-			if changed[key] {
+			if len(few) <= manyNames && slices.Contains(few, key) || len(few) > manyNames && changed[key] {
 				p.look(k.ID())
 			}
 		}
