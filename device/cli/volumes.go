@@ -171,7 +171,7 @@ func (a *app) sync() *cobra.Command {
 			err = writeJSON(a.stdout, r)
 		} else if !a.quiet {
 			for _, v := range r.Volumes {
-				fmt.Fprintf(a.stdout, "%s: %s\n", escape(v.Path), did(v.Counters))
+				fmt.Fprintf(a.stdout, "%s: %s\n", escape(v.Path), did(v))
 			}
 		}
 		if fault != nil {
@@ -181,8 +181,15 @@ func (a *app) sync() *cobra.Command {
 	})
 }
 
-// did says what counters mean.
-func did(c engine.Counters) string {
+// did says what a synch did, and whether that was all.
+func did(v owner.Synced) string {
+	c := v.Counters
+	state := "in step"
+	if v.State != engine.InStep {
+		state = strings.ReplaceAll(string(v.State), "_", " ")
+	} else if len(v.Problems) > 0 {
+		state = "not all in step"
+	}
 	var parts []string
 	say := func(n int64, format string, args ...any) {
 		if n > 0 {
@@ -196,11 +203,11 @@ func did(c engine.Counters) string {
 	say(c.Conflicts, "%d conflict copies", c.Conflicts)
 	if len(parts) == 0 {
 		if c.Entries > 0 {
-			return "in step, folders and attributes sent"
+			return state + ", folders and attributes sent"
 		}
-		return "in step, nothing to do"
+		return state + ", nothing to do"
 	}
-	return "in step: " + strings.Join(parts, ", ")
+	return state + ": " + strings.Join(parts, ", ")
 }
 
 func (a *app) status() *cobra.Command {

@@ -418,7 +418,7 @@ func (v *volume) bad(f *fetched, err error) error {
 	path := v.region.Tree.Path(f.action.Node)
 	v.d.mu.Unlock()
 	if errors.Is(err, signet.ErrNotVerified) {
-		err = fmt.Errorf("%s: %w: %w", path, err, ErrObject)
+		err = fmt.Errorf("%s: %w (%v)", path, ErrObject, err)
 	}
 	return err
 }

@@ -37,6 +37,8 @@ type index struct {
 	byKey  map[fileKey]*item
 	blind  map[signet.NodeID]error // folders that were not listed completely
 	dirty  map[signet.NodeID]bool  // rows to write
+	fresh  map[signet.NodeID]bool  // what changed since the last plan
+	files  int                     // entries of base that are not folders
 	seen   *uint64                 // journal position to store with the rows; nil: as before
 	unread map[signet.NodeID]*item // files whose content is not known
 }
@@ -44,7 +46,33 @@ type index struct {
 func newIndex() *index {
 	return &index{items: map[signet.NodeID]*item{}, local: map[signet.NodeID]plan.Local{}, base: map[signet.NodeID]plan.Base{},
 		kids: map[signet.NodeID]map[string]*item{}, byKey: map[fileKey]*item{}, blind: map[signet.NodeID]error{},
-		dirty: map[signet.NodeID]bool{}, unread: map[signet.NodeID]*item{}}
+		dirty: map[signet.NodeID]bool{},
+		fresh: map[signet.NodeID]bool{}, unread: map[signet.NodeID]*item{}}
+}
+
+// mark notes that what is known of a node changed.
+func (x *index) mark(id signet.NodeID) {
+	x.dirty[id] = true
+	x.fresh[id] = true
+}
+
+// agree sets what disk and journal agree on about a node, and forget ends it.
+func (x *index) agree(id signet.NodeID, b plan.Base) {
+	x.forget(id)
+	x.base[id] = b
+	if b.Type != tree.Dir {
+		x.files++
+	}
+}
+
+func (x *index) forget(id signet.NodeID) {
+	if b, ok := x.base[id]; ok {
+		delete(x.base, id)
+		if b.Type != tree.Dir {
+			x.files--
+		}
+	}
+	x.mark(id)
 }
 
 // identical reports whether two stats are of one thing on the disk. Inode
@@ -90,7 +118,7 @@ func (x *index) refresh(it *item) {
 		l.Unsettled = true
 	}
 	x.local[it.id] = l
-	x.dirty[it.id] = true
+	x.mark(it.id)
 }
 
 // detach takes an item from its place; it stays known by its identity.
@@ -109,7 +137,7 @@ func (x *index) drop(it *item) {
 	if k := (fileKey{it.stat.Dev, it.stat.Inode}); x.byKey[k] == it {
 		delete(x.byKey, k)
 	}
-	x.dirty[it.id] = true
+	x.mark(it.id)
 	for _, k := range x.kids[it.id] {
 		x.drop(k)
 	}
@@ -138,7 +166,7 @@ func (x *index) rebind(from, to signet.NodeID) {
 	delete(x.items, from)
 	delete(x.local, from)
 	delete(x.unread, from)
-	x.dirty[from] = true
+	x.mark(from)
 	if err, ok := x.blind[from]; ok {
 		delete(x.blind, from)
 		x.blind[to] = err
@@ -400,7 +428,7 @@ func (x *index) load(id signet.NodeID, row []byte) error {
 		b.Target = string(r.Vec16(1<<16 - 1))
 		b.Mode, b.MTime = r.U32(), r.I64()
 		if r.Err() == nil {
-			x.base[id] = b
+			x.agree(id, b)
 		}
 	}
 	if err := r.Done(); err != nil {

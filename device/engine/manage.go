@@ -18,20 +18,20 @@ import (
 
 // loadVolumes makes the volumes that the store knows.
 func (d *Device) loadVolumes() error {
-	rows, err := d.Store.db.Query("SELECT id, path, region, added, paused, counters FROM volumes")
+	rows, err := d.Store.db.Query("SELECT id, path, region, added, paused, seen, counters FROM volumes")
 	if err != nil {
 		return fmt.Errorf("index: %w", err)
 	}
 	type row struct {
 		id, path         string
 		region, counters []byte
-		added            int64
+		added, seen      int64
 		paused           bool
 	}
 	var list []row
 	for rows.Next() {
 		var r row
-		if err := rows.Scan(&r.id, &r.path, &r.region, &r.added, &r.paused, &r.counters); err != nil {
+		if err := rows.Scan(&r.id, &r.path, &r.region, &r.added, &r.paused, &r.seen, &r.counters); err != nil {
 			rows.Close()
 			return fmt.Errorf("index: %w", err)
 		}
@@ -56,7 +56,7 @@ func (d *Device) loadVolumes() error {
 			reg = d.newRegion(id)
 			d.regions[id] = reg
 		}
-		reg.seen = min(reg.seen, reg.Replayed())
+		reg.seen = uint64(r.seen)
 		v := &volume{d: d, id: r.id, dir: r.path, region: reg, added: time.UnixMilli(r.added), index: x, scan: true, fresh: true,
 			paused: r.paused, poke: make(chan struct{}, 1)}
 		json.Unmarshal(r.counters, &v.total)
@@ -73,11 +73,20 @@ func (d *Device) LoadVolumes() error { return d.loadVolumes() }
 
 // AddVolume notes that dir, which has a marker for volume id, is kept in step
 // with a region. The index starts empty: what is there is joined by content.
-// Adding an id again relinks it: the old base is forgotten.
+// Adding an id again relinks it: the old base is forgotten. What this device
+// wrote before is no base either: it was written from another folder, and what
+// this one lacks of it was not deleted.
 func (d *Device) AddVolume(id, dir string, regionID signet.RegionID) error {
+	d.mu.Lock()
+	var written uint64
+	if reg := d.regions[regionID]; reg != nil {
+		written, reg.own = reg.State.Size(), nil
+		reg.seen = written
+	}
+	d.mu.Unlock()
 	err := d.Store.write(func(b *batch) {
 		b.exec("DELETE FROM nodes WHERE volume = ?", id)
-		b.exec("INSERT OR REPLACE INTO volumes(id, path, region, added) VALUES(?,?,?,?)", id, dir, regionID[:], d.now())
+		b.exec("INSERT OR REPLACE INTO volumes(id, path, region, added, seen) VALUES(?,?,?,?,?)", id, dir, regionID[:], d.now(), int64(written))
 	})
 	if err != nil {
 		return err

@@ -53,6 +53,8 @@ type volume struct {
 
 	blocked   map[signet.NodeID]blocked
 	displaced []displaced                // files that we replaced a moment ago
+	last      *plan.State                // memory of the planner
+	lastTree  *tree.Tree                 // which tree that is of
 	stored    uint64                     // region.seen as the store has it
 	fresh     bool                       // not described yet
 	scan      bool                       // everything is to be looked at
@@ -465,11 +467,18 @@ func (v *volume) plan() *plan.Plan {
 	v.acknowledge()
 	in := plan.Input{Base: v.index.base, Local: v.index.local, Remote: v.region.Tree,
 		Complete: func(n signet.NodeID) bool { _, blind := v.index.blind[n]; return !blind },
-		Position: v.region.Replayed(), Device: v.d.Self.Device}
+		Position: v.region.Replayed(), Device: v.d.Self.Device, Last: v.last, Touched: v.index.fresh, Files: v.index.files}
+	if v.lastTree != v.region.Tree { // replayed anew: nothing of the last plan holds
+		in.Last, v.lastTree = nil, v.region.Tree
+	}
 	if in.Position > 0 {
 		in.Position--
 	}
 	p := plan.Make(in)
+	defer func() {
+		v.last = p.Next
+		clear(v.index.fresh)
+	}()
 	deletes := max(p.Guard.Up, p.Guard.Down)
 	if deletes == 0 {
 		if approve {
@@ -506,12 +515,11 @@ func (v *volume) acknowledge() {
 		for i, it := range own.ops {
 			old := v.index.base[it.Op.Node]
 			if b, ok := plan.Acknowledge(old, v.index.local[it.Op.Node], it.Op, own.outcomes[i]); ok {
-				v.index.base[it.Op.Node] = b
-				v.index.dirty[it.Op.Node] = true
+				v.index.agree(it.Op.Node, b)
 			}
 		}
 	}
-	r.own, r.seen = nil, r.Replayed()
+	r.own, r.seen = nil, max(r.seen, r.Replayed())
 }
 
 // guardWindow is for how long deletions add up for the guard.
@@ -579,12 +587,10 @@ func (v *volume) settle(p *plan.Plan) error {
 		v.index.rebind(r.From, r.To)
 	}
 	for _, n := range p.Forget {
-		delete(v.index.base, n)
-		v.index.dirty[n] = true
+		v.index.forget(n)
 	}
 	for n, b := range p.Agree {
-		v.index.base[n] = b
-		v.index.dirty[n] = true
+		v.index.agree(n, b)
 	}
 	v.d.mu.Lock()
 	seen := v.region.seen
@@ -714,8 +720,7 @@ func (v *volume) bringBack() {
 	v.mu.Unlock()
 	for _, n := range nodes {
 		if v.index.items[n] == nil {
-			delete(v.index.base, n)
-			v.index.dirty[n] = true
+			v.index.forget(n)
 		}
 	}
 }
@@ -775,12 +780,7 @@ func (v *volume) describe(p *plan.Plan) {
 	}
 	slices.SortFunc(problems, func(a, b Problem) int { return strings.Compare(a.Path, b.Path) })
 	v.d.mu.Lock()
-	conflicts := 0
-	for n := range v.region.Tree.All() {
-		if !n.Deleted && !n.ConflictOf.IsZero() {
-			conflicts++
-		}
-	}
+	conflicts := v.region.Tree.Conflicts()
 	name, gen := v.region.Name(), v.region.State.Current().Number
 	v.d.mu.Unlock()
 	v.set(func(s *VolumeStatus) {
