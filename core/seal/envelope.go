@@ -28,7 +28,7 @@ const EnvelopeSize = 1 + 1120 + key.SeedSize + key.SeedSize + tagSize
 type Context struct {
 	Org                 signet.OrgID
 	OwnerKind           OwnerKind
-	Owner               [32]byte          // RingID or RegionID; zero in the genesis that this id is the hash of
+	Owner               [32]byte          // RingID or RegionID; in a genesis, whose id is not known yet, its claim
 	Generation          signet.Generation // of the seed inside
 	RecipientKind       RecipientKind
 	Recipient           [32]byte          // DeviceID or RingID
