@@ -124,6 +124,9 @@ func (d *Device) keep(a Alarm, evidence []byte) Alarm {
 	}
 	d.alarms = append(d.alarms, a)
 	d.signal()
+	for _, v := range d.volumes {
+		v.wake() // their states say so
+	}
 	if b, err := json.Marshal(d.alarms); err == nil {
 		d.Store.SetNote("alarms", b)
 	}
