@@ -14,6 +14,7 @@ import (
 	"signet/core/key"
 	"signet/core/region"
 	"signet/core/ring"
+	"signet/core/wire"
 	"signet/device/account"
 	"signet/transport"
 )
@@ -68,7 +69,8 @@ type forged struct {
 
 	mu      sync.Mutex
 	records []signet.Record
-	time    int64 // of the last leaf and checkpoint
+	time    int64    // of the last leaf and checkpoint
+	state   *replica // of point
 }
 
 // forgery is a forged log that begins as the honest one.
@@ -288,4 +290,24 @@ func (w *world) orderPoint(d *device, s transport.Session) {
 	if _, err := s.Append(w.t.Context(), signet.Journal(id), rec, time.Now().UnixMilli()); err != nil {
 		w.t.Fatal(err)
 	}
+}
+
+// splitHead takes the head of an entry apart: header, signature, the two
+// checkpoints.
+func splitHead(t *testing.T, head []byte) (header, sig, seen, dir []byte) {
+	t.Helper()
+	r := wire.NewReader(head)
+	header, sig, seen, dir = r.Vec16(1<<16-1), r.Vec16(1<<16-1), r.Vec16(1<<16-1), r.Vec16(1<<16-1)
+	if err := r.Done(); err != nil {
+		t.Fatal(err)
+	}
+	return header, sig, seen, dir
+}
+
+func joinHead(header, sig, seen, dir []byte) []byte {
+	var w wire.Writer
+	for _, b := range [][]byte{header, sig, seen, dir} {
+		w.Vec16(b)
+	}
+	return w.B
 }
