@@ -191,16 +191,16 @@ func (d *Device) restoreHead(f *chain.Follower, t *chain.Tree) error {
 	if err := r.Done(); err != nil {
 		return fmt.Errorf("index: head of %s: %w", f.Log, err)
 	}
-	for raw, to := range map[string]**chain.Checkpoint{string(last): &f.Last, string(full): &f.Full} {
-		if raw == "" {
+	for _, head := range []struct {
+		raw []byte
+		to  **chain.Checkpoint
+	}{{last, &f.Last}, {full, &f.Full}} {
+		if len(head.raw) == 0 {
 			continue
 		}
-		if *to, err = chain.Open([]byte(raw), f.Log, d.dir.LogKey()); err != nil {
+		if *head.to, err = chain.Open(head.raw, f.Log, d.dir.LogKey()); err != nil {
 			return fmt.Errorf("index: head of %s: %w", f.Log, err)
 		}
-	}
-	if string(last) == string(full) {
-		f.Full = f.Last
 	}
 	if f.Last != nil && f.Last.Size <= t.Size() {
 		return f.Check(f.Last, t)
