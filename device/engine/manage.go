@@ -60,7 +60,13 @@ func (d *Device) loadVolumes() error {
 		v := &volume{d: d, id: r.id, dir: r.path, region: reg, added: time.UnixMilli(r.added), index: x, scan: true, fresh: true,
 			paused: r.paused, poke: make(chan struct{}, 1)}
 		json.Unmarshal(r.counters, &v.total)
-		v.status.State, v.status.Region = Scanning, reg.Name()
+		// What it was when somebody last looked, until somebody looks again.
+		if last, err := d.Store.Note(statusNote(r.id)); err == nil && last != nil {
+			json.Unmarshal(last, &v.status)
+		} else {
+			v.status.State = Scanning
+		}
+		v.status.Region, v.status.Generation = reg.Name(), reg.State.Current().Number
 		d.volumes[r.id] = v
 		d.signal()
 		d.mu.Unlock()
@@ -111,6 +117,7 @@ func (d *Device) RemoveVolume(id string) error {
 	return d.Store.write(func(b *batch) {
 		b.exec("DELETE FROM nodes WHERE volume = ?", id)
 		b.exec("DELETE FROM volumes WHERE id = ?", id)
+		b.exec("DELETE FROM notes WHERE key = ?", statusNote(id))
 	})
 }
 

@@ -825,12 +825,23 @@ func (v *volume) Status() VolumeStatus {
 	return s
 }
 
+// saveCounters stores what status shows, for when no daemon runs. That it
+// fails costs nothing but that.
 func (v *volume) saveCounters() {
 	v.mu.Lock()
-	b, _ := json.Marshal(v.total)
+	total, err := json.Marshal(v.total)
+	status, err2 := json.Marshal(v.status)
 	v.mu.Unlock()
-	v.d.Store.write(func(w *batch) { w.exec("UPDATE volumes SET counters = ? WHERE id = ?", b, v.id) })
+	if err != nil || err2 != nil || v.gone() {
+		return
+	}
+	v.d.Store.write(func(w *batch) {
+		w.exec("UPDATE volumes SET counters = ? WHERE id = ?", total, v.id)
+		w.exec("INSERT OR REPLACE INTO notes VALUES(?,?)", statusNote(v.id), status)
+	})
 }
+
+func statusNote(volume string) string { return "status/" + volume }
 
 func trashID(n signet.NodeID) string {
 	return "n-" + base64.RawURLEncoding.EncodeToString(n[:])
