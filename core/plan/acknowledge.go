@@ -7,11 +7,13 @@ import "signet/core/tree"
 // change the node before there is a next plan, whose changes would else look
 // like conflicts with ours. old is the base so far (the zero Base if none), l
 // what the scan saw when op was planned. ok is false if there is nothing to
-// note: the operation did nothing, went to another node, or deleted.
+// note: the operation did nothing, went to another node, deleted, or was part
+// of a restore, which comes from the journal: the disk has still to follow, and
+// a base that had it already would have the next plan undo the restore.
 //
 // A caller notes it for each of its own entries, as it replays them.
 func Acknowledge(old Base, l Local, op tree.Op, o tree.Outcome) (b Base, ok bool) {
-	if o.Result != tree.Applied || o.Node != op.Node {
+	if o.Result != tree.Applied || o.Node != op.Node || op.Restored {
 		return old, false
 	}
 	b = old
