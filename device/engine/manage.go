@@ -67,6 +67,10 @@ func (d *Device) loadVolumes() error {
 			v.status.State = Scanning
 		}
 		v.status.Region, v.status.Generation = reg.Name(), reg.State.Current().Number
+		if err := v.loadGuard(); err != nil {
+			d.mu.Unlock()
+			return err
+		}
 		d.volumes[r.id] = v
 		d.signal()
 		d.mu.Unlock()
@@ -117,7 +121,7 @@ func (d *Device) RemoveVolume(id string) error {
 	return d.Store.write(func(b *batch) {
 		b.exec("DELETE FROM nodes WHERE volume = ?", id)
 		b.exec("DELETE FROM volumes WHERE id = ?", id)
-		b.exec("DELETE FROM notes WHERE key = ?", statusNote(id))
+		b.exec("DELETE FROM notes WHERE key IN (?, ?)", statusNote(id), guardNote(id))
 	})
 }
 
@@ -171,21 +175,6 @@ func (d *Device) SyncVolume(ctx context.Context, id string) (Counters, error) {
 	c, err := v.sync(ctx)
 	v.saveCounters()
 	return c, err
-}
-
-// ApproveDeletes lets the deletions go that the guard holds in a volume, and
-// returns how many these are.
-func (d *Device) ApproveDeletes(id string) (int, error) {
-	v, err := d.volume(id)
-	if err != nil {
-		return 0, err
-	}
-	v.mu.Lock()
-	n := v.status.HeldDeletes
-	v.approve = true
-	v.mu.Unlock()
-	v.wake()
-	return n, nil
 }
 
 // Pause stops or resumes a volume.
@@ -267,21 +256,6 @@ func (d *Device) Events(id signet.RegionID, each func(e tree.Event, op *tree.Op)
 		}
 		return nil
 	})
-}
-
-// BringBack makes a volume take nodes that are gone from its disk as never
-// seen there: what the journal has of them comes back. For deletions that are
-// held.
-func (d *Device) BringBack(id string, nodes []signet.NodeID) error {
-	v, err := d.volume(id)
-	if err != nil {
-		return err
-	}
-	v.mu.Lock()
-	v.back = append(v.back, nodes...)
-	v.mu.Unlock()
-	v.wake()
-	return nil
 }
 
 // Settle asks a running volume to look at everything once more, disk and

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path"
 	"slices"
 	"strings"
 	"sync"
@@ -56,27 +57,21 @@ type volume struct {
 	last      *plan.State                // memory of the planner
 	lastTree  *tree.Tree                 // which tree that is of
 	stored    uint64                     // region.seen as the store has it
+	heldUp    bool                       // the plan of this turn holds deletions back
 	fresh     bool                       // not described yet
 	scan      bool                       // everything is to be looked at
 	look      map[string]map[string]bool // folders to look at: names, or all of it where nil
 	racy      time.Time                  // when files hashed too soon after a change are to be hashed again
-	recent    []deletion                 // committed or applied lately, for the guard
 
 	mu       sync.Mutex
 	status   VolumeStatus
 	counters Counters
-	approve  bool            // deletions that are held now may go
-	back     []signet.NodeID // held deletions that are to come back instead
-	asked    int             // how often a full look was asked for, and answered
+	guard    guard
+	asked    int // how often a full look was asked for, and answered
 	answered int
 	paused   bool
 	poke     chan struct{}
 	total    Counters // since the volume was added, with what counters had when stored
-}
-
-type deletion struct {
-	at time.Time
-	n  int
 }
 
 // A VolumeStatus is what status shows of a volume.
@@ -458,10 +453,7 @@ func (v *volume) rehash() {
 
 // plan compares disk, base and journal. Deletions that the guard holds back
 // are planned as held.
-func (v *volume) plan() *plan.Plan {
-	v.mu.Lock()
-	approve := v.approve
-	v.mu.Unlock()
+func (v *volume) plan() (*plan.Plan, error) {
 	v.d.mu.Lock()
 	defer v.d.mu.Unlock()
 	v.acknowledge()
@@ -479,32 +471,11 @@ func (v *volume) plan() *plan.Plan {
 		v.last = p.Next
 		clear(v.index.fresh)
 	}()
-	deletes := max(p.Guard.Up, p.Guard.Down)
-	if deletes == 0 {
-		if approve {
-			v.mu.Lock()
-			v.approve = false
-			v.mu.Unlock()
-		}
-		v.set(func(s *VolumeStatus) { s.HeldDeletes = 0 })
-		return p
-	}
-	lately := v.lately()
-	up := plan.Exceeds(p.Guard.Up+lately, p.Guard.Total+lately) && p.Guard.Up > 0
-	down := plan.Exceeds(p.Guard.Down+lately, p.Guard.Total+lately) && p.Guard.Down > 0
-	held := 0
-	if !approve && (up || down) {
-		in.HoldUp, in.HoldDown = up, down
-		if up {
-			held += p.Guard.Up
-		}
-		if down {
-			held += p.Guard.Down
-		}
+	var err error
+	if in.HoldUp, in.HoldDown, err = v.weigh(p.Guard); err == nil && (in.HoldUp || in.HoldDown) {
 		p = plan.Make(in)
 	}
-	v.set(func(s *VolumeStatus) { s.HeldDeletes = held })
-	return p
+	return p, err
 }
 
 // acknowledge takes in what became of this device's own entries: what they
@@ -520,25 +491,6 @@ func (v *volume) acknowledge() {
 		}
 	}
 	r.own, r.seen = nil, max(r.seen, r.Replayed())
-}
-
-// guardWindow is for how long deletions add up for the guard.
-const guardWindow = 10 * time.Minute
-
-func (v *volume) lately() (n int) {
-	now := v.d.Now()
-	v.recent = slices.DeleteFunc(v.recent, func(d deletion) bool { return now.Sub(d.at) > guardWindow })
-	for _, d := range v.recent {
-		n += d.n
-	}
-	return n
-}
-
-// guarded notes that files were deleted, for the guard.
-func (v *volume) guarded(n int) {
-	if n > 0 {
-		v.recent = append(v.recent, deletion{v.d.Now(), n})
-	}
 }
 
 func (v *volume) deleted(n int) {
@@ -675,7 +627,10 @@ func (v *volume) turn(ctx context.Context) (more bool, again time.Time, err erro
 			again = earliest(again, t)
 		}
 	}
-	p := v.plan()
+	p, err := v.plan()
+	if err != nil {
+		return false, again, err
+	}
 	if err := v.settle(p); err != nil {
 		return false, again, err
 	}
@@ -688,7 +643,9 @@ func (v *volume) turn(ctx context.Context) (more bool, again time.Time, err erro
 		return false, again, err
 	}
 	v.d.fed(v.region) // nothing waits any more
-	v.guarded(p.Guard.Up)
+	if !v.heldUp {
+		v.guarded(p.Guard.Up)
+	}
 	did, err := v.down(ctx, p.Down)
 	if ferr := v.d.Store.flush(v.id, v.index); err == nil {
 		err = ferr
@@ -710,19 +667,6 @@ func (v *volume) verifying() bool {
 	v.d.mu.Lock()
 	defer v.d.mu.Unlock()
 	return v.region.lag
-}
-
-// bringBack forgets the base of nodes that a person wants back.
-func (v *volume) bringBack() {
-	v.mu.Lock()
-	nodes := v.back
-	v.back = nil
-	v.mu.Unlock()
-	for _, n := range nodes {
-		if v.index.items[n] == nil {
-			v.index.forget(n)
-		}
-	}
 }
 
 // describe brings the status up to date with a plan.
@@ -778,7 +722,7 @@ func (v *volume) describe(p *plan.Plan) {
 			problems = append(problems, at(Problem{Kind: "held", Message: string(h.Why)}, path))
 		}
 	}
-	slices.SortFunc(problems, func(a, b Problem) int { return strings.Compare(a.Path, b.Path) })
+	problems = tops(problems)
 	v.d.mu.Lock()
 	conflicts := v.region.Tree.Conflicts()
 	name, gen := v.region.Name(), v.region.State.Current().Number
@@ -792,6 +736,22 @@ func (v *volume) describe(p *plan.Plan) {
 		s.Region, s.Generation = name, gen
 		s.Files, s.Bytes, s.SafeFiles, s.SafeBytes = files, bytes, safeFiles, safeBytes
 		s.Problems, s.Conflicts = problems, conflicts
+	})
+}
+
+// tops sorts problems by path and leaves out what is held only because of
+// what is said of its own name or of a folder above it.
+func tops(problems []Problem) []Problem {
+	slices.SortStableFunc(problems, func(a, b Problem) int { return strings.Compare(a.Path, b.Path) })
+	said := map[string]bool{}
+	return slices.DeleteFunc(problems, func(p Problem) bool {
+		for up := p.Path; p.Kind == "held" && up != "."; up = path.Dir(up) {
+			if said[up] {
+				return true
+			}
+		}
+		said[p.Path] = true
+		return false
 	})
 }
 
