@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"os"
 	"sync"
 
 	_ "modernc.org/sqlite" // the driver
@@ -39,8 +40,18 @@ type Store struct {
 	mu sync.Mutex // one writer at a time
 }
 
-// OpenStore opens or makes the store in a file.
+// OpenStore opens or makes the store in a file. It is the owner's alone: it
+// holds names, and the keys of objects.
 func OpenStore(path string) (*Store, error) {
+	// SQLite would make it with the usual mode, and gives its journals the mode
+	// of the file.
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := errors.Join(f.Chmod(0o600), f.Close()); err != nil {
+		return nil, err
+	}
 	v := url.Values{"_pragma": {"journal_mode(WAL)", "synchronous(NORMAL)", "busy_timeout(10000)", "cache_size(-8192)", "wal_autocheckpoint(2000)"}}
 	db, err := sql.Open("sqlite", "file:"+(&url.URL{Path: path}).EscapedPath()+"?"+v.Encode())
 	if err != nil {
