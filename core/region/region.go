@@ -119,6 +119,9 @@ func (r *Region) Replay(rec signet.Record) (Step, error) {
 		}
 	}
 	r.replayed++
+	if s.Entry != nil && s.Entry.Type == journal.Snapshot {
+		r.since = 0
+	}
 	if err := r.compare(s.Entry); err != nil {
 		return s, err
 	}
@@ -263,7 +266,7 @@ func regionContext(org signet.OrgID, owner [32]byte, g signet.Generation, to rin
 		RecipientKind: seal.RecipientKind(to.Kind), Recipient: to.ID, RecipientGeneration: to.Generation, Giver: giver}
 }
 
-// A Key is where a recipient's public key comes from.
+// publicKey is what a recipient's envelope is sealed to.
 func publicKey(dir *ring.State, to ring.Recipient) (key.Encryption, bool) {
 	if to.Kind == ring.ToDevice {
 		d := dir.Device(signet.DeviceID(to.ID))

@@ -102,7 +102,6 @@ func (r *Region) CommitSnapshot(head *chain.Checkpoint, s *Snapshot) (signet.Rec
 // noteSnapshot remembers the newest snapshot that a device of our own ring
 // signed and that is still of it.
 func (r *Region) noteSnapshot(e *journal.Entry) {
-	r.since = 0
 	if e.Ring == r.self.Ring && e.DigestAt > 0 {
 		r.snapshot = &Snapshot{Position: e.DigestAt, Digest: e.Digest, entry: e}
 	}
