@@ -58,7 +58,7 @@ func (w *world) records(log signet.LogID) (list []signet.Record) {
 	}
 }
 
-func (w *world) directory() signet.LogID { return signet.Directory(w.first.Account.Org) }
+func (w *world) directory() signet.LogID { return signet.Directory(w.org) }
 
 // A forged log is a history that the holder of the log's key makes up: it
 // takes every record, and signs.
@@ -232,7 +232,7 @@ type replica struct {
 // replay reads directory and journal over a session.
 func (w *world) replay(s transport.Session, id signet.RegionID) *replica {
 	w.t.Helper()
-	r := &replica{dir: journal.Directory{State: ring.NewState(w.first.Account.Org), Tree: &chain.Tree{}}}
+	r := &replica{dir: journal.Directory{State: ring.NewState(w.org), Tree: &chain.Tree{}}}
 	must := func(err error) {
 		w.t.Helper()
 		if err != nil {

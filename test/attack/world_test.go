@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"net"
@@ -42,17 +43,19 @@ type world struct {
 	log       *buffer // what the service logs
 	inviter   *service.Inviter
 	first     *device
-	address   string
+	org       signet.OrgID
+	address   string  // what devices are told
+	traffic   *buffer // what went through the address
 }
 
 // newWorld starts a service behind TLS. Nobody lies yet.
-func newWorld(t *testing.T) *world { return start(t, false) }
+func newWorld(t *testing.T) *world { return start(t, false, false) }
 
 // start starts a service, behind TLS or where plain is set behind a loopback
-// address that anybody on this machine can listen to.
-func start(t *testing.T, plain bool) *world {
+// address; and where recorded is set with somebody on the wire.
+func start(t *testing.T, plain, recorded bool) *world {
 	t.Helper()
-	w := &world{t: t, log: &buffer{}}
+	w := &world{t: t, log: &buffer{}, traffic: &buffer{}}
 	w.logKey, w.connector = generate(t), generate(t)
 	record := &ring.Device{Class: ring.Connector, Where: ring.InFile, Sign: w.connector.Public()}
 	w.config = service.Config{Data: t.TempDir(), Key: w.logKey, Connector: record, Version: "test"}
@@ -64,14 +67,18 @@ func start(t *testing.T, plain bool) *world {
 	}
 	var config *tls.Config
 	var pin []byte
-	w.address = "http://" + l.Addr().String()
+	at := l.Addr().String()
+	if recorded {
+		at = w.record(at)
+	}
+	w.address = "http://" + at
 	if !plain {
 		cert, p, err := transport.SelfSigned(w.config.Data, []string{"127.0.0.1"})
 		if err != nil {
 			t.Fatal(err)
 		}
 		config, pin = &tls.Config{Certificates: []tls.Certificate{cert}}, p[:]
-		w.address = "https://" + l.Addr().String()
+		w.address = "https://" + at
 	}
 	if err := w.service.SetAddress(w.address, pin); err != nil {
 		t.Fatal(err)
@@ -148,6 +155,37 @@ func (w *world) second() *service.Service {
 	return s
 }
 
+// record listens in front of an address and keeps what passes, both ways.
+func (w *world) record(to string) string {
+	w.t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			s, err := net.Dial("tcp", to)
+			if err != nil {
+				c.Close()
+				continue
+			}
+			for from, to := range map[net.Conn]net.Conn{c: s, s: c} {
+				go func() {
+					io.Copy(to, io.TeeReader(from, w.traffic))
+					to.Close()
+					from.Close()
+				}()
+			}
+		}
+	}()
+	return l.Addr().String()
+}
+
 // A buffer is a bytes.Buffer for several goroutines.
 type buffer struct {
 	mu sync.Mutex
@@ -200,6 +238,7 @@ func (w *world) device(name string) *device {
 		if err := j.SayName(w.t.Context()); err != nil {
 			w.t.Fatal(err)
 		}
+		w.org = j.Account.Org
 		j.Close()
 		w.first = d
 	} else if err := w.link(o); err != nil {
