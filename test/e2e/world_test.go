@@ -417,10 +417,25 @@ func (d *device) up() {
 // ready waits until the daemon answers.
 func (d *device) ready() {
 	d.t.Helper()
-	until(d.t, 30*time.Second, "the daemon of "+d.name+" answers", func() bool {
-		_, err := os.Stat(filepath.Join(d.home, "control.sock"))
-		return err == nil && strings.Contains(d.try("", "--json", "status").stdout, `"daemon":true`)
-	})
+	var last result
+	deadline := time.Now().Add(30 * time.Second)
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for !strings.Contains(last.stdout, `"daemon":true`) {
+		select {
+		case <-d.daemon.ended:
+			d.t.Fatalf("the daemon of %s ended: %v\n%s", d.name, d.daemon.err, d.daemon.words())
+		case <-tick.C:
+		}
+		if time.Now().After(deadline) {
+			d.daemon.end(syscall.SIGQUIT) // it says what it was doing
+			b, _ := os.ReadFile(d.daemon.log)
+			d.t.Fatalf("the daemon of %s does not answer: %s%s\n%s", d.name, last.stdout, last.stderr, b)
+		}
+		if _, err := os.Stat(filepath.Join(d.home, "control.sock")); err == nil {
+			last = d.try("", "--json", "--timeout", "5s", "status")
+		}
+	}
 }
 
 // down stops the device's daemon.
