@@ -471,6 +471,13 @@ func (v *volume) plan() (*plan.Plan, error) {
 		v.last = p.Next
 		clear(v.index.fresh)
 	}()
+	// What both sides deleted since the last plan is still in base, and counts
+	// as deleted lately already.
+	for _, n := range p.Forget {
+		if v.index.base[n].Type != tree.Dir {
+			p.Guard.Total--
+		}
+	}
 	var err error
 	if in.HoldUp, in.HoldDown, err = v.weigh(p.Guard); err == nil && (in.HoldUp || in.HoldDown) {
 		p = plan.Make(in)
