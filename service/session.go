@@ -143,7 +143,9 @@ func (x *session) Read(ctx context.Context, log signet.LogID, from uint64, parts
 		x.mu.Unlock()
 		return signet.Page{}, err
 	}
-	c, err := x.fulls.checkpoint(h, x.config.Key)
+	// Who reads may have lost, or may not have been able to use, the full
+	// checkpoint that it got before: a Read is always answered with one.
+	c, err := h.fullOfTip(x.config.Key)
 	size, num, sees := h.Size, h.Num, x.sees(h)
 	x.mu.Unlock()
 	if err != nil {

@@ -317,7 +317,7 @@ func (d *Device) commit(ctx context.Context, r *openRegion, items []tree.Item, o
 		d.hungry(r)
 		var rec signet.Record
 		var err error
-		stale := r.Stale()
+		stale := r.Stale() || r.Bypassed()
 		if stale {
 			rec, err = r.Rekey(d.dirHead.Last)
 		} else {

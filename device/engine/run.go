@@ -60,7 +60,9 @@ func (d *Device) discover(ctx context.Context, read func(signet.RegionID) error)
 			continue
 		}
 		done[id] = true
-		if err := read(id); err != nil {
+		// A region whose key this device does not have yet is no reason to leave
+		// the others out: whoever writes there next seals it to our ring.
+		if err := read(id); err != nil && !errors.Is(err, region.ErrNoKey) {
 			return err
 		}
 	}
@@ -480,8 +482,16 @@ func (v *volume) snapshot(ctx context.Context) {
 
 func (v *volume) snapshotNow(ctx context.Context) error {
 	v.d.mu.Lock()
-	wants := v.region.WantsPoint() && v.region.failed == nil && v.region.MayWrite()
+	may := v.region.failed == nil && v.region.MayWrite() && v.region.Replayed() > 0
+	wants := may && v.region.WantsPoint()
+	bypassed := may && v.region.Bypassed()
 	v.d.mu.Unlock()
+	if bypassed {
+		// A point brings the rekey with it that lets newcomers of the ring in.
+		if err := v.d.commit(ctx, v.region, nil, nil); err != nil {
+			return err
+		}
+	}
 	if !wants {
 		return nil
 	}

@@ -448,3 +448,44 @@ func must(t *testing.T, err error) {
 		t.Fatal(err)
 	}
 }
+
+func TestDeviceThatJoinsAfterABypassOpensTheRegion(t *testing.T) {
+	w := newWorld(t)
+	a, b := w.device("a"), w.device("b")
+	a.write("before", "before")
+	a.add("R")
+	a.sync()
+	// b leaves without giving the others a key: the ring is stale until one of
+	// them makes one.
+	err := b.Engine.AppendStatement(t.Context(), func(dir *ring.State, k *region.Keys) (signet.Record, error) {
+		return b.Self.Revoke(dir, k, b.Self.Device, time.Now().UnixMilli())
+	})
+	if err != nil && !errors.Is(err, signet.ErrNotAllowed) { // it reads on, and is not let in any more
+		t.Fatal(err)
+	}
+	must(t, a.Engine.SyncDirectory(t.Context()))
+	if !a.Self.RingStale(directory(a)) {
+		t.Fatal("the ring is fresh although a device left with its key")
+	}
+	a.write("after", "written past the stale ring")
+	a.sync()
+	c := w.device("c") // linking makes the ring fresh
+	must(t, c.Engine.Discover(t.Context()))
+	if len(c.Engine.Regions()) != 0 {
+		t.Error("a region is open whose key went to other devices only")
+	}
+	must(t, a.Engine.SyncDirectory(t.Context()))
+	a.sync() // and now the region's key goes to the ring again
+	c.add("R")
+	c.sync()
+	same(t, a, c)
+	if n := a.Engine.Regions()[0].Generation; n != 3 {
+		t.Errorf("generation %d: want one past the ring, one to it again", n)
+	}
+	quiet(t, a, c)
+}
+
+func directory(d *device) (s *ring.State) {
+	d.Engine.Directory(func(dir *ring.State, _ *region.Keys) { s = dir })
+	return s
+}
