@@ -409,7 +409,13 @@ func (v *volume) takeSmall(f *fetched, ref seal.Ref, object []byte) (row sealedR
 	if f.err = v.stageWhole(f, plain); f.err != nil && v.d.Classify(f.err) == NoRoom {
 		return row, f.err
 	}
-	return sealedRow{f.action.Remote.PlaintextID, ref}, nil
+	// What these bytes are is for us to say, not for the writer of the entry:
+	// one who gave them another file's id would have that file, once it is made
+	// here, never sent.
+	v.d.mu.Lock()
+	id := v.region.Secret().PlaintextIDOf(f.action.Remote.SHA256)
+	v.d.mu.Unlock()
+	return sealedRow{id, ref}, nil
 }
 
 // bad makes an alarm of an object that is not what a signed entry promises.
@@ -612,7 +618,7 @@ func (p *pieces) get(ctx context.Context, todo []int) error {
 						return err
 					}
 					mu.Lock()
-					rows = append(rows, sealedRow{piece.ID, piece.Ref})
+					rows = append(rows, sealedRow{p.secret.PlaintextID(plain), piece.Ref}) // not what the manifest says it is
 					mu.Unlock()
 				}
 				return nil

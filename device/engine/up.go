@@ -288,18 +288,27 @@ func (v *volume) sealFile(ctx context.Context, u *uploader, file upFile) sealedF
 	v.d.mu.Lock()
 	secret := v.region.Secret()
 	var oldData []byte
+	var oldSHA [32]byte
 	if n, ok := v.region.Tree.Node(op.Node); ok && n.Type == tree.File {
-		oldData = n.Data
+		oldData, oldSHA = n.Data, n.SHA256
 	}
 	v.d.mu.Unlock()
 	old, err := v.manifest(ctx, oldData)
-	if err != nil {
+	switch {
+	case errors.Is(err, signet.ErrNotVerified), errors.Is(err, signet.ErrNotFound):
+		// The version before this one cannot be had: this one is sealed whole.
+		// What is wrong with the other, who fetches it will say.
+		old = nil
+	case err != nil:
 		out.err = err
 		return out
 	}
 	var oldPieces []seal.Piece
 	if old != nil {
 		oldPieces = old.Pieces
+		if len(old.Pages) == 0 && len(oldPieces) == 1 {
+			oldPieces[0].ID = secret.PlaintextIDOf(oldSHA) // not what its writer says it is
+		}
 	}
 	// Pieces are sealed beside the reading: a channel of slots keeps order.
 	type slot struct {
