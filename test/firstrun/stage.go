@@ -240,8 +240,7 @@ func (s *stage) stopLeft() error {
 	// The number may be another program's by now: it is ours only if it is a
 	// service on this data.
 	mine := func() bool {
-		out, err := exec.CommandContext(ctx, "ps", "-o", "args=", "-p", strconv.Itoa(pid)).Output()
-		return err == nil && strings.Contains(string(out), server+" serve --data "+filepath.Join(s.dir, "service"))
+		return strings.Contains(arguments(ctx, pid), server+" serve --data "+filepath.Join(s.dir, "service"))
 	}
 	for asked := false; mine(); asked = true {
 		if !asked {
@@ -254,6 +253,18 @@ func (s *stage) stopLeft() error {
 		}
 	}
 	return os.Remove(file)
+}
+
+// arguments are those of a process; none if it is not there.
+func arguments(ctx context.Context, pid int) string {
+	if b, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)); err == nil {
+		return string(bytes.ReplaceAll(b, []byte{0}, []byte{' '}))
+	}
+	out, err := exec.CommandContext(ctx, "ps", "-o", "args=", "-p", strconv.Itoa(pid)).Output()
+	if err != nil {
+		return ""
+	}
+	return string(out)
 }
 
 // An indent shows what a command prints below it.
