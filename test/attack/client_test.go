@@ -362,7 +362,7 @@ func TestHostileNames(t *testing.T) {
 	}
 	// What was meant as a place outside is inside, under a harmless name.
 	l := b.listing()
-	for _, want := range []string{"%2E%2E/", "%2E/", "%2Fetc%2Fpasswd/", "nul%00byte/", "twin/", strings.Repeat("n", 255) + "/", "line\nbreak"} {
+	for _, want := range []string{"%2E%2E/", "%2E/", "%2Fetc%2Fpasswd/", "nul%00byte/", "twin/", strings.Repeat("n", 255) + "/", "line\nbreak", ".signet"} {
 		if !strings.Contains(l, want) {
 			t.Errorf("%q is not there:\n%q", want, l)
 		}
