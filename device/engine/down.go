@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"path"
 	"slices"
 	"sync"
 
@@ -158,8 +159,13 @@ func (v *volume) actFault(a plan.Action, err error) error {
 				it.busy = v.d.Now().Add(settleMost)
 			}
 		}
-		if p, ok := v.index.path(a.Parent); ok && a.Name != "" {
+		p, ok := v.index.path(a.Parent)
+		if ok && a.Name != "" {
 			v.want(p, a.Name)
+		}
+		// What is not here yet has no item that could say why.
+		if ok && v.index.items[a.Node] == nil && (f == Trouble || f == Denied) {
+			v.block(a.Node, path.Join(p, a.Name), err)
 		}
 		return nil
 	}
@@ -439,217 +445,4 @@ func (v *volume) stageWhole(f *fetched, plain []byte) error {
 		return err
 	}
 	return s.Finish(f.action.Remote.Mode, f.action.Remote.MTime)
-}
-
-// fetchLarge fetches a file of many pieces. What an earlier run fetched lies
-// in a staged file of a name that the content decides; its pieces are checked,
-// and those that are whole are kept. So are pieces that the file on the disk
-// already has.
-func (v *volume) fetchLarge(ctx context.Context, f *fetched) (err error) {
-	remote := f.action.Remote
-	m, err := v.manifest(ctx, remote.Data)
-	if err != nil {
-		return v.bad(f, err)
-	}
-	v.d.mu.Lock()
-	secret := v.region.Secret()
-	v.d.mu.Unlock()
-	s, err := v.disk.Stage("c-" + hex.EncodeToString(remote.PlaintextID[:20]))
-	if err != nil {
-		return err
-	}
-	kept := false
-	defer func() {
-		if !kept {
-			s.Suspend()
-		}
-	}()
-	p := &pieces{v: v, secret: secret, m: m, f: f, staged: s}
-	todo, err := p.have(ctx)
-	if err != nil {
-		return err
-	}
-	if err := p.get(ctx, todo); err != nil {
-		return err
-	}
-	if err := s.Truncate(remote.Size); err != nil {
-		return err
-	}
-	if err := p.whole(ctx); err != nil {
-		return err
-	}
-	if err := s.Finish(remote.Mode, remote.MTime); err != nil {
-		return err
-	}
-	kept, f.staged = true, s
-	return nil
-}
-
-// pieces is the assembly of one large file.
-type pieces struct {
-	v      *volume
-	secret *seal.Secret
-	m      *seal.Manifest
-	f      *fetched
-	staged Staged
-	at     []int64
-}
-
-// have finds the pieces that need not be fetched: those in the staged file,
-// and those that the old version on the disk has, which are copied. It returns
-// the indexes of the others.
-func (p *pieces) have(ctx context.Context) (todo []int, err error) {
-	off := int64(0)
-	for i := range p.m.Pieces {
-		p.at = append(p.at, off)
-		off += int64(p.m.Pieces[i].Size)
-	}
-	local, err := p.localPieces(ctx)
-	if err != nil {
-		return nil, err
-	}
-	var old Reading
-	if len(local) > 0 {
-		if old, err = p.v.disk.Read(p.f.path); err != nil {
-			local = nil
-		} else {
-			defer old.Close()
-		}
-	}
-	buf := make([]byte, 0, 4<<20)
-	for i := range p.m.Pieces {
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
-		piece := &p.m.Pieces[i]
-		b := buf[:0]
-		if n := int(piece.Size); cap(b) < n {
-			b = make([]byte, n)
-		} else {
-			b = b[:n]
-		}
-		buf = b
-		if n, _ := p.staged.ReadAt(b, p.at[i]); n == len(b) && p.is(piece, b) {
-			continue
-		}
-		if at, ok := local[piece.ID]; ok {
-			if n, _ := old.ReadAt(b, at); n == len(b) && p.is(piece, b) {
-				if _, err := p.staged.WriteAt(b, p.at[i]); err != nil {
-					return nil, err
-				}
-				continue
-			}
-		}
-		todo = append(todo, i)
-	}
-	return todo, nil
-}
-
-func (p *pieces) is(piece *seal.Piece, b []byte) bool {
-	sum, id := p.secret.Fingerprint(b)
-	return id == piece.ID && (sum == piece.Sum || len(p.m.Pieces) == 1)
-}
-
-// localPieces is where the version on the disk has which pieces, by the
-// manifest of that version: base says which it is.
-func (p *pieces) localPieces(ctx context.Context) (map[[32]byte]int64, error) {
-	it, ok := p.v.index.items[p.f.action.Node]
-	if !ok || p.f.action.Verb != plan.Replace || it.stat.Size < 256<<10 {
-		return nil, nil
-	}
-	// Pieces that stayed where they were need no old manifest: the new one says
-	// what to look for. An insertion moves what is behind it, so each piece is
-	// also tried where the difference in length puts it.
-	shift := it.stat.Size - p.f.action.Remote.Size
-	local := map[[32]byte]int64{}
-	r, err := p.v.disk.Read(p.f.path)
-	if err != nil {
-		return nil, nil
-	}
-	defer r.Close()
-	buf := make([]byte, 4<<20)
-	for i := range p.m.Pieces {
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
-		piece := &p.m.Pieces[i]
-		for _, at := range []int64{p.at[i], p.at[i] + shift} {
-			if at < 0 || at+int64(piece.Size) > it.stat.Size || int(piece.Size) > len(buf) {
-				continue
-			}
-			b := buf[:piece.Size]
-			if n, _ := r.ReadAt(b, at); n == len(b) && p.is(piece, b) {
-				local[piece.ID] = at
-				break
-			}
-		}
-	}
-	return local, nil
-}
-
-// get fetches pieces, several requests at once.
-func (p *pieces) get(ctx context.Context, todo []int) error {
-	by := map[signet.ObjectID][]int{}
-	var ids []signet.ObjectID
-	for _, i := range todo {
-		id := p.m.Pieces[i].Object
-		if by[id] == nil {
-			ids = append(ids, id)
-		}
-		by[id] = append(by[id], i)
-	}
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(4)
-	per := max(1, groupSize/max(1, int(p.m.Pieces[0].Size)))
-	var mu sync.Mutex
-	var rows []sealedRow
-	for group := range slices.Chunk(ids, per) {
-		g.Go(func() error {
-			var plain []byte
-			return p.v.d.Service.Get(ctx, p.v.region.ID(), group, func(id signet.ObjectID, object []byte) (err error) {
-				n := int64(len(object))
-				p.v.count(func(c *Counters) { c.BytesDown += n; c.ObjectsDown++ })
-				for _, i := range by[id] {
-					piece := &p.m.Pieces[i]
-					if plain, err = seal.OpenPiece(plain[:0], piece.Ref, object); err != nil {
-						return p.v.bad(p.f, err)
-					}
-					if _, err := p.staged.WriteAt(plain, p.at[i]); err != nil {
-						return err
-					}
-					mu.Lock()
-					rows = append(rows, sealedRow{p.secret.PlaintextID(plain), piece.Ref}) // not what the manifest says it is
-					mu.Unlock()
-				}
-				return nil
-			})
-		})
-	}
-	if err := g.Wait(); err != nil {
-		return err
-	}
-	return p.v.d.Store.noteSealed(p.v.region.ID(), rows)
-}
-
-// whole checks the hash of the assembled file: no byte reaches its place that
-// its writer did not sign.
-func (p *pieces) whole(ctx context.Context) error {
-	h := sha256.New()
-	buf := make([]byte, 1<<20)
-	for off := int64(0); off < p.f.action.Remote.Size; {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		b := buf[:min(int64(len(buf)), p.f.action.Remote.Size-off)]
-		n, err := p.staged.ReadAt(b, off)
-		if n < len(b) {
-			return fmt.Errorf("staged file: %w", err)
-		}
-		h.Write(b)
-		off += int64(n)
-	}
-	if [32]byte(h.Sum(nil)) != p.f.action.Remote.SHA256 {
-		return p.v.bad(p.f, fmt.Errorf("content does not hash to what its writer signed: %w", signet.ErrNotVerified))
-	}
-	return nil
 }

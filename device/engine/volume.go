@@ -663,6 +663,7 @@ func (v *volume) turn(ctx context.Context) (more bool, again time.Time, err erro
 	if len(p.Up) == 0 && did == 0 {
 		// Nothing of the plan could be done: whatever stands in its way is looked
 		// at again, but not in a circle.
+		v.describe(p)
 		return false, earliest(again, v.d.Now().Add(2*time.Second)), nil
 	}
 	return true, again, nil
@@ -712,9 +713,12 @@ func (v *volume) describe(p *plan.Plan) {
 		}
 	}
 	for _, b := range v.blocked {
-		kind := "missing_content"
-		if errors.Is(b.err, signet.ErrNotVerified) {
+		kind := "unwritable"
+		switch {
+		case errors.Is(b.err, signet.ErrNotVerified):
 			kind = "not_verified"
+		case errors.Is(b.err, signet.ErrNotFound):
+			kind = "missing_content"
 		}
 		problems = append(problems, at(Problem{Kind: kind, Message: b.err.Error()}, b.path))
 	}
