@@ -30,6 +30,9 @@ type spot struct {
 	dir    string
 }
 
+// String is the spot as REGION:PATH.
+func (s spot) String() string { return s.name + ":" + s.path }
+
 // at finds what a PATH means: REGION:PATH, a region's name, or a path inside a
 // volume. The caller made it absolute unless it names a region.
 func (w *Work) at(p string) (spot, error) {
@@ -145,7 +148,7 @@ func (w *Work) tree(ctx context.Context, p pathParams, ui control.UI) (any, erro
 		return nil, err
 	}
 	if !found {
-		return nil, failed("not_found", "signet history shows what was there", "%s:%s: nothing of that name", s.name, s.path)
+		return nil, failed("not_found", "signet history shows what was there", "%s: nothing of that name", s)
 	}
 	slices.SortFunc(lines, func(a, b Node) int { return strings.Compare(raw(a.Path, a.PathB64), raw(b.Path, b.PathB64)) })
 	for _, l := range lines {
@@ -181,7 +184,7 @@ func (w *Work) cat(ctx context.Context, p catParams, ui control.UI) (any, error)
 	err = w.Engine.WithListing(s.region, func(t *tree.Tree) error {
 		var ok bool
 		if n, ok = t.Lookup(s.path); !ok || n.Type != tree.File {
-			return failed("not_found", "signet ls shows what there is", "%s:%s: no such file", s.name, s.path)
+			return failed("not_found", "signet ls shows what there is", "%s: no such file", s)
 		}
 		return nil
 	})
@@ -198,7 +201,7 @@ func (w *Work) fetchTo(ctx context.Context, id signet.RegionID, v version, to st
 		return os.Symlink(v.target, to)
 	}
 	if _, err := os.Lstat(to); err == nil {
-		return failed("exists", "", "%s exists", to)
+		return failed("exists", "name another place", "%s exists", to)
 	}
 	f, err := os.CreateTemp(filepath.Dir(to), ".signet-*")
 	if err != nil {
@@ -286,7 +289,7 @@ func (w *Work) history(ctx context.Context, p pathParams, ui control.UI) (any, e
 		}
 	}
 	if n == 0 {
-		return nil, failed("not_found", "", "%s:%s: nothing of that name, now or before", s.name, s.path)
+		return nil, failed("not_found", "signet tree "+s.name+": shows what there is", "%s: nothing of that name, now or before", s)
 	}
 	return struct{}{}, nil
 }
@@ -376,21 +379,28 @@ func (w *Work) restore(ctx context.Context, p RestoreParams, ui control.UI) (any
 		text, _ := control.Name(v.path)
 		out.Paths = append(out.Paths, text)
 	}
-	if p.DryRun {
+	if p.DryRun && len(vs) > 0 {
 		return out, nil
 	}
 	if p.To != "" {
 		return out, w.restoreTo(ctx, s, vs, p.To)
 	}
-	out.Back, err = w.bringBack(s)
+	if p.DryRun {
+		return nil, w.asItWas(s)
+	}
+	out.Back, err = w.bringBack(ctx, s)
 	if err != nil {
 		return nil, err
 	}
 	if len(vs) == 0 && out.Back == 0 {
-		return nil, failed("not_found", "signet history shows what there is to restore", "%s:%s: nothing to restore: it is as it was", s.name, s.path)
+		return nil, w.asItWas(s)
 	}
 	err = w.Engine.Put(ctx, s.region, func(t *tree.Tree) ([]tree.Op, error) { return restoreOps(t, vs), nil })
 	return out, err
+}
+
+func (w *Work) asItWas(s spot) error {
+	return failed("not_found", "signet history shows what there is to restore", "%s: nothing to restore: it is as it was", s)
 }
 
 // versions finds what a restore means.
@@ -445,7 +455,7 @@ func (w *Work) versions(s spot, p RestoreParams) ([]version, error) {
 	var list []version
 	if p.At.IsZero() {
 		for n, v := range before {
-			if n == signet.RootNode || !in(v.path) {
+			if n == signet.RootNode || !in(now[n].path) {
 				continue
 			}
 			if now[n].deleted || now[n].path == s.path && now[n].typ != tree.Dir {
@@ -454,10 +464,10 @@ func (w *Work) versions(s spot, p RestoreParams) ([]version, error) {
 		}
 	} else {
 		for n, v := range then {
-			if n == signet.RootNode || v.deleted || !in(v.path) {
+			if n == signet.RootNode || v.deleted || !in(v.path) && !in(now[n].path) {
 				continue
 			}
-			if c := now[n]; p.To != "" || c.deleted || c.sha != v.sha || c.target != v.target || c.path != v.path {
+			if c := now[n]; p.To != "" || c.deleted || c.sha != v.sha || c.target != v.target {
 				list = append(list, v)
 			}
 		}
@@ -492,11 +502,14 @@ func restoreOps(t *tree.Tree, vs []version) []tree.Op {
 // restoreTo writes versions into a folder.
 func (w *Work) restoreTo(ctx context.Context, s spot, vs []version, to string) error {
 	if len(vs) == 0 {
-		return failed("not_found", "signet history shows what there is", "%s:%s: nothing to restore", s.name, s.path)
+		return failed("not_found", "signet history shows what there is", "%s: nothing to restore", s)
 	}
 	base := path.Dir("/" + s.path)
 	for _, v := range vs {
-		rel := strings.TrimPrefix("/"+v.path, strings.TrimSuffix(base, "/")+"/")
+		rel, below := strings.CutPrefix("/"+v.path, strings.TrimSuffix(base, "/")+"/")
+		if !below { // it had another place then
+			rel = path.Base(v.path)
+		}
 		if !filepath.IsLocal(rel) {
 			return failed("name", "", "%s cannot be a path here", v.path)
 		}
@@ -519,7 +532,7 @@ func (w *Work) restoreTo(ctx context.Context, s spot, vs []version, to string) e
 
 // bringBack undoes deletions that are held: what the region has below the path
 // and the disk lacks comes back.
-func (w *Work) bringBack(s spot) (int, error) {
+func (w *Work) bringBack(ctx context.Context, s spot) (int, error) {
 	if s.volume == "" || w.Engine.VolumeStatus(s.volume).HeldDeletes == 0 {
 		return 0, nil
 	}
@@ -537,7 +550,12 @@ func (w *Work) bringBack(s spot) (int, error) {
 	if err != nil || len(nodes) == 0 {
 		return 0, err
 	}
-	return len(nodes), w.Engine.BringBack(s.volume, nodes)
+	if err := w.Engine.BringBack(s.volume, nodes); err != nil || w.Running {
+		return len(nodes), err
+	}
+	// Nobody would remember it after this process.
+	_, err = w.Engine.SyncVolume(ctx, s.volume)
+	return len(nodes), err
 }
 
 // conflicts streams the conflict copies that are there.

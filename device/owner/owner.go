@@ -10,6 +10,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -19,6 +20,7 @@ import (
 	"signet/core/key"
 	"signet/core/region"
 	"signet/device/account"
+	"signet/device/cli/control"
 	"signet/device/cli/home"
 	"signet/device/disk"
 	"signet/device/engine"
@@ -62,11 +64,28 @@ func OpenAt(d home.Dir, version string, now func() time.Time) (_ *Owner, err err
 	}
 	o.Self = a.Self(o.Keys)
 	if o.store, err = engine.OpenStore(d.IndexFile(a.Org)); err != nil {
-		return nil, err
+		return nil, indexProblem(err, d.IndexFile(a.Org))
 	}
 	o.Engine, err = engine.Open(engine.Config{Self: o.Self, Service: o.Client, Store: o.store, Now: now, Alarm: o.evidence,
 		LogKeys: a.LogKeys, OpenVolume: o.openVolume, Classify: classify})
 	return o, err
+}
+
+const sqliteFull = 13 // SQLITE_FULL
+
+// indexProblem gives the failure to open the index a kind and a hint.
+func indexProblem(err error, file string) error {
+	var damaged *engine.Damaged
+	var sqlite interface{ Code() int }
+	switch {
+	case errors.As(err, &sqlite) && sqlite.Code() == sqliteFull:
+		return &problem{"no_space", err.Error(), "free some space on the disk of the home, then try again", control.Failed}
+	case errors.Is(err, engine.ErrNewer):
+		return &problem{"newer_format", err.Error(), "update Signet on this device", control.Failed}
+	case errors.As(err, &damaged):
+		return &problem{"index_damaged", err.Error(), "rm " + file + "*, then signet add --relink for each folder: the index is made anew, nothing is deleted or sent again", control.Failed}
+	}
+	return err
 }
 
 // Close closes what Open opened.

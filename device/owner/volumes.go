@@ -46,6 +46,8 @@ func Methods(with With) control.Methods {
 	on("restore", typed(with, (*Work).restore))
 	on("conflicts", typed(with, (*Work).conflicts))
 	on("stop", typed(with, (*Work).stop))
+	on("trash.list", typed(with, (*Work).trashList))
+	on("trash.restore", typed(with, (*Work).trashRestore))
 	return m
 }
 
@@ -105,7 +107,7 @@ func (w *Work) add(ctx context.Context, p AddParams, ui control.UI) (any, error)
 	case err != nil:
 		return nil, err
 	case !info.IsDir():
-		return nil, failed("no_folder", "", "%s: not a folder", p.Dir)
+		return nil, failed("no_folder", "name the folder that it is in", "%s: not a folder", p.Dir)
 	}
 	dir, err := filepath.EvalSymlinks(p.Dir)
 	if err != nil {
@@ -247,6 +249,27 @@ func (w *Work) chosen(dir string) ([]engine.VolumeInfo, error) {
 	return nil, failed("no_volume", "signet add "+dir, "%s is not kept in step", dir)
 }
 
+// Removed says what remove did.
+type Removed struct {
+	Path    string `json:"path"`
+	PathB64 []byte `json:"path_b64,omitempty"`
+	Region  string `json:"region"`
+	Trash   bool   `json:"trash"` // the trash is not empty, and stays
+}
+
+// sweep takes Signet's own trace out of a folder: the marker, and staging,
+// which holds nothing that is not elsewhere. What was deleted or displaced
+// here stays for whoever looks for it, in .signet/trash.
+func sweep(dir string) (trash bool) {
+	private := filepath.Join(dir, ".signet")
+	os.Remove(filepath.Join(private, "marker"))
+	os.RemoveAll(filepath.Join(private, "staging"))
+	os.Remove(filepath.Join(private, "trash"))
+	os.Remove(private)
+	_, err := os.Lstat(filepath.Join(private, "trash"))
+	return err == nil
+}
+
 func (w *Work) remove(_ context.Context, p dirParams, _ control.UI) (any, error) {
 	vs, err := w.chosen(p.Dir)
 	if err != nil {
@@ -258,10 +281,9 @@ func (w *Work) remove(_ context.Context, p dirParams, _ control.UI) (any, error)
 	if err := w.Engine.RemoveVolume(vs[0].ID); err != nil {
 		return nil, err
 	}
-	// Nothing but our own trace goes: staging is empty between runs, the trash
-	// stays for whoever looks for something.
-	os.Remove(filepath.Join(vs[0].Dir, ".signet", "marker"))
-	return map[string]string{"path": vs[0].Dir, "region": vs[0].Name}, nil
+	out := Removed{Region: vs[0].Name, Trash: sweep(vs[0].Dir)}
+	out.Path, out.PathB64 = control.Name(vs[0].Dir)
+	return out, nil
 }
 
 // Synced is what sync did to one volume.
@@ -445,20 +467,34 @@ func (w *Work) wait(ctx context.Context, _ struct{}, ui control.UI) (any, error)
 	return struct{}{}, errors.Join(errs...)
 }
 
-func (w *Work) approve(_ context.Context, p dirParams, _ control.UI) (any, error) {
+// approve lets held deletions go. Without a daemon they go at once, with the
+// rest of what there is to do: what was approved is not remembered.
+func (w *Work) approve(ctx context.Context, p dirParams, ui control.UI) (any, error) {
 	vs, err := w.chosen(p.Dir)
 	if err != nil {
 		return nil, err
 	}
-	n := 0
+	out := Approved{Daemon: w.Running}
 	for _, v := range vs {
-		k, err := w.Engine.ApproveDeletes(v.ID)
+		n, err := w.Engine.ApproveDeletes(v.ID)
 		if err != nil {
 			return nil, err
 		}
-		n += k
+		out.Approved += n
+		if n == 0 || w.Running {
+			continue
+		}
+		if _, err := w.Engine.SyncVolume(ctx, v.ID); err != nil {
+			return nil, fmt.Errorf("%s: %w", v.Dir, explain(err, v.Dir))
+		}
 	}
-	return map[string]int{"approved": n}, nil
+	return out, nil
+}
+
+// Approved says how many deletions approve-deletes let go.
+type Approved struct {
+	Approved int  `json:"approved"`
+	Daemon   bool `json:"daemon"` // which carries them out; else they are done
 }
 
 func (w *Work) pause(_ context.Context, p dirParams, _ control.UI) (any, error) {
@@ -472,87 +508,6 @@ func (w *Work) pause(_ context.Context, p dirParams, _ control.UI) (any, error) 
 		}
 	}
 	return struct{}{}, nil
-}
-
-// Status is what status shows.
-type Status struct {
-	Device       string                `json:"device"`
-	DeviceID     string                `json:"device_id"`
-	Member       string                `json:"member"`
-	Organisation string                `json:"organisation"`
-	Service      ServiceStatus         `json:"service"`
-	Daemon       bool                  `json:"daemon"`
-	Volumes      []engine.VolumeStatus `json:"volumes"`
-	Alarms       []engine.Alarm        `json:"alarms"`
-}
-
-// ServiceStatus is the service as this device sees it.
-type ServiceStatus struct {
-	URL     string  `json:"url"`
-	State   string  `json:"state"` // online, offline, unknown (no daemon)
-	Reason  string  `json:"reason,omitempty"`
-	HeadAge float64 `json:"head_age"` // seconds since the newest directory checkpoint was signed
-}
-
-func (w *Work) status(ctx context.Context, _ struct{}, _ control.UI) (any, error) {
-	s := Status{Device: w.Account.Name, DeviceID: w.Account.Device.String(), Member: w.Account.Ring.String(), Organisation: w.Account.Org.String(),
-		Daemon: w.Running, Volumes: w.Engine.Status(), Alarms: w.Engine.Alarms(), Service: ServiceStatus{URL: w.Account.Service, State: "unknown"}}
-	if s.Alarms == nil {
-		s.Alarms = []engine.Alarm{}
-	}
-	if w.Running {
-		on, err := w.Engine.Online()
-		s.Service.State = map[bool]string{true: "online", false: "offline"}[on]
-		if err != nil {
-			s.Service.Reason = err.Error()
-		}
-	}
-	if age, ok := w.Engine.HeadAge(); ok {
-		s.Service.HeadAge = age.Seconds()
-	}
-	return s, nil
-}
-
-type noticesParams struct {
-	Seen bool `json:"seen"`
-}
-
-func (w *Work) notices(_ context.Context, p noticesParams, _ control.UI) (any, error) {
-	a := w.Engine.Alarms()
-	if a == nil {
-		a = []engine.Alarm{}
-	}
-	if p.Seen {
-		return a, w.Engine.Seen()
-	}
-	return a, nil
-}
-
-// Region is a line of region list.
-type Region struct {
-	Name       string            `json:"name"`
-	ID         string            `json:"id"`
-	Own        bool              `json:"own"`
-	Generation signet.Generation `json:"generation"`
-	Entries    uint64            `json:"entries"`
-	Nodes      int               `json:"nodes"`
-	Path       string            `json:"path,omitempty"`
-	PathB64    []byte            `json:"path_b64,omitempty"`
-}
-
-func (w *Work) regions(ctx context.Context, _ struct{}, ui control.UI) (any, error) {
-	w.refresh(ctx, ui)
-	list := []Region{}
-	at := map[signet.RegionID]string{}
-	for _, v := range w.Engine.Volumes() {
-		at[v.Region] = v.Dir
-	}
-	for _, r := range w.Engine.Regions() {
-		e := Region{Name: r.Name, ID: r.ID.String(), Own: r.Own, Generation: r.Generation, Entries: r.Entries, Nodes: r.Nodes}
-		e.Path, e.PathB64 = control.Name(at[r.ID])
-		list = append(list, e)
-	}
-	return list, nil
 }
 
 // refresh catches up with the service where it can be reached; where not, what

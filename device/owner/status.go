@@ -1,0 +1,113 @@
+package owner
+
+import (
+	"context"
+
+	"signet"
+	"signet/device/cli/control"
+	"signet/device/engine"
+)
+
+// Status is what status shows.
+type Status struct {
+	Device       string         `json:"device"`
+	DeviceID     string         `json:"device_id"`
+	Member       string         `json:"member"`
+	Organisation string         `json:"organisation"`
+	Service      ServiceStatus  `json:"service"`
+	Daemon       bool           `json:"daemon"`
+	Volumes      []VolumeStatus `json:"volumes"`
+	Alarms       []engine.Alarm `json:"alarms"`
+}
+
+// VolumeStatus is a volume as status shows it. Where no daemon runs it is what
+// was known when somebody looked last.
+type VolumeStatus struct {
+	engine.VolumeStatus
+	Path    string `json:"path"`
+	PathB64 []byte `json:"path_b64,omitempty"`
+	Reason  string `json:"reason"`
+}
+
+// volumes lists the volumes' states, by folder.
+func (w *Work) volumes() []VolumeStatus {
+	list := []VolumeStatus{}
+	for _, i := range w.Engine.Volumes() {
+		v := VolumeStatus{VolumeStatus: w.Engine.VolumeStatus(i.ID)}
+		v.Path, v.PathB64 = control.Name(i.Dir)
+		v.Reason = v.VolumeStatus.Reason
+		list = append(list, v)
+	}
+	return list
+}
+
+// ServiceStatus is the service as this device sees it.
+type ServiceStatus struct {
+	URL     string  `json:"url"`
+	State   string  `json:"state"` // online, offline, unknown (no daemon)
+	Reason  string  `json:"reason,omitempty"`
+	HeadAge float64 `json:"head_age"` // seconds since the newest directory checkpoint was signed
+}
+
+func (w *Work) status(ctx context.Context, _ struct{}, _ control.UI) (any, error) {
+	s := Status{Device: w.Account.Name, DeviceID: w.Account.Device.String(), Member: w.Account.Ring.String(), Organisation: w.Account.Org.String(),
+		Daemon: w.Running, Volumes: w.volumes(), Alarms: w.Engine.Alarms(), Service: ServiceStatus{URL: w.Account.Service, State: "unknown"}}
+	if s.Alarms == nil {
+		s.Alarms = []engine.Alarm{}
+	}
+	if w.Running {
+		on, err := w.Engine.Online()
+		s.Service.State = map[bool]string{true: "online", false: "offline"}[on]
+		if err != nil {
+			s.Service.Reason = err.Error()
+		}
+	}
+	if age, ok := w.Engine.HeadAge(); ok {
+		s.Service.HeadAge = age.Seconds()
+	}
+	return s, nil
+}
+
+type noticesParams struct {
+	Seen bool `json:"seen"`
+}
+
+func (w *Work) notices(_ context.Context, p noticesParams, _ control.UI) (any, error) {
+	a := w.Engine.Alarms()
+	if a == nil {
+		a = []engine.Alarm{}
+	}
+	if p.Seen {
+		return a, w.Engine.Seen()
+	}
+	return a, nil
+}
+
+// Region is a line of region list.
+type Region struct {
+	Name       string            `json:"name"`
+	ID         string            `json:"id"`
+	Own        bool              `json:"own"`
+	Generation signet.Generation `json:"generation"`
+	Entries    uint64            `json:"entries"`
+	Nodes      int               `json:"nodes"`
+	Path       string            `json:"path,omitempty"`
+	PathB64    []byte            `json:"path_b64,omitempty"`
+}
+
+func (w *Work) regions(ctx context.Context, _ struct{}, ui control.UI) (any, error) {
+	if err := w.refresh(ctx, ui); err != nil {
+		return nil, err
+	}
+	list := []Region{}
+	at := map[signet.RegionID]string{}
+	for _, v := range w.Engine.Volumes() {
+		at[v.Region] = v.Dir
+	}
+	for _, r := range w.Engine.Regions() {
+		e := Region{Name: r.Name, ID: r.ID.String(), Own: r.Own, Generation: r.Generation, Entries: r.Entries, Nodes: r.Nodes}
+		e.Path, e.PathB64 = control.Name(at[r.ID])
+		list = append(list, e)
+	}
+	return list, nil
+}
