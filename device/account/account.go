@@ -68,7 +68,7 @@ func (p *problem) Unwrap() error     { return p.class }
 // What can go wrong beside the service and the formats.
 var (
 	ErrNotEnrolled error = &problem{"not_enrolled", "this device is not enrolled",
-		"enrol it: signet login", signet.ErrNotAllowed}
+		"signet login LINK, with a link of `signet device add` on another device or of `signet-server invite`", signet.ErrNotAllowed}
 	ErrEnrolled error = &problem{"already_enrolled", "this device belongs to the organisation already",
 		"use another --home for another device, or signet logout first", nil}
 	ErrPending error = &problem{"not_enrolled", "this device's enrolment was interrupted",

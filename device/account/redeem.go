@@ -189,7 +189,7 @@ func refused(err error) error {
 	if errors.As(err, &e) && e.Hint != "" {
 		return err
 	}
-	return fmt.Errorf("%w: %w", err, ErrUsed)
+	return fmt.Errorf("%v: %w", err, ErrUsed)
 }
 
 // join reads and verifies the directory as the enrolled device.

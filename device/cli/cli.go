@@ -79,13 +79,16 @@ func (a *app) run(ctx context.Context, args []string) int {
 	root.SetIn(a.stdin)
 	root.SetOut(a.stdout)
 	root.SetErr(a.stderr)
-	err := root.ExecuteContext(ctx)
+	cmd, err := root.ExecuteContextC(ctx)
 	if a.screen == nil { // nothing of a command ran
 		a.screen = newScreen(a)
 	}
 	a.screen.finish()
 	if err != nil && !a.started && control.FaultOf(err).Kind == "failed" {
-		err = control.Hinted(control.Usagef("%v", err), "signet help")
+		err = control.Usagef("%v", err)
+	}
+	if f := control.FaultOf(err); f != nil && f.Code == control.Usage && f.Hint == "" {
+		err = control.Hinted(err, cmd.CommandPath()+" --help")
 	}
 	return a.exit(ctx, err)
 }

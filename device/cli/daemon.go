@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"log/slog"
 	"maps"
 	"os"
 	"os/exec"
@@ -13,16 +15,28 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"signet"
+	"signet/device/account"
 	"signet/device/cli/control"
 	"signet/device/owner"
 )
 
 // background are the commands that start, run and stop the daemon.
 func (a *app) background() []*cobra.Command {
+	var background bool
+	daemon := a.command("daemon", "Keep the folders in step in the foreground", 0, 0, func(ctx context.Context, _ []string) error {
+		if background { // the log has all words
+			a.stderr = io.Discard
+		}
+		return a.daemon(ctx)
+	})
+	daemon.Flags().BoolVar(&background, "background", false, "of signet up: say nothing")
+	daemon.Flags().MarkHidden("background")
 	return []*cobra.Command{
 		a.command("up", "Keep the folders in step in the background; returns when ready", 0, 0, func(ctx context.Context, _ []string) error { return a.up(ctx) }),
 		a.command("down", "Stop the background daemon; returns when it has stopped", 0, 0, func(ctx context.Context, _ []string) error { return a.down(ctx) }),
-		a.command("daemon", "Keep the folders in step in the foreground", 0, 0, func(ctx context.Context, _ []string) error { return a.daemon(ctx) }),
+		daemon,
+		a.log(),
 	}
 }
 
@@ -31,7 +45,10 @@ func (a *app) background() []*cobra.Command {
 func (a *app) daemon(ctx context.Context) error {
 	if n, err := control.Connect(ctx, a.dir); err == nil {
 		n.Close()
-		return control.Hinted(fmt.Errorf("a daemon runs in this home already"), "signet down stops it")
+		return control.Hinted(&control.Fault{Kind: "daemon_running", Message: "a daemon runs in this home already", Code: control.Failed}, "signet down stops it")
+	}
+	if !a.dir.Exists() {
+		return account.ErrNotEnrolled
 	}
 	if err := a.dir.Check(); err != nil {
 		return err
@@ -41,41 +58,95 @@ func (a *app) daemon(ctx context.Context) error {
 		return err
 	}
 	defer lock.Unlock()
+	if _, err := account.Find(a.dir); err != nil {
+		return err
+	}
+	out, err := openLog(a.dir.LogFile(), maxLog)
+	if err != nil {
+		return err
+	}
+	defer out.Close()
+	log := logger(out)
+	log.Info("daemon starts", "version", Version, "pid", os.Getpid())
+	err = a.keepInStep(ctx, log)
+	if err != nil {
+		log.Error("daemon failed", "kind", control.FaultOf(err).Kind, "message", err.Error(), "hint", control.FaultOf(err).Hint)
+	} else {
+		log.Info("daemon stopped")
+	}
+	return err
+}
+
+// keepInStep runs the engine and answers commands until ctx ends, or a command
+// ends it.
+func (a *app) keepInStep(ctx context.Context, log *slog.Logger) error {
 	o, err := owner.Open(a.dir, Version)
 	if err != nil {
 		return err
 	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	d := &running{app: a, owner: o, stop: stop}
-	methods := identityMethods(a.dir, d.member)
+	// The engine ends before the answers do: logout takes its files away.
+	work, halt := context.WithCancel(ctx)
+	defer halt()
+	d := &running{app: a, owner: o, stop: stop, halt: halt, ended: make(chan struct{})}
+	methods := identityMethods(a.dir, d.member, d.forget)
 	maps.Copy(methods, owner.Methods(d.work))
-	ended := make(chan error, 1)
-	go func() { ended <- o.Engine.Run(ctx) }()
-	err = control.Serve(ctx, a.dir, methods, Version, func() { a.screen.Note("daemon ready") })
+	go func() {
+		defer close(d.ended)
+		var both sync.WaitGroup
+		both.Go(func() { watch(work, o.Engine, log) })
+		d.failed = o.Engine.Run(work)
+		both.Wait()
+	}()
+	err = control.Serve(ctx, a.dir, methods, Version, func() {
+		log.Info("daemon ready")
+		a.screen.Note("daemon ready")
+	})
 	stop()
-	err = errors.Join(err, <-ended)
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.owner != nil {
-		err = errors.Join(err, o.Close())
-	}
-	return err
+	return errors.Join(err, d.close())
 }
 
 // running is a daemon at work: one open home for all commands.
 type running struct {
 	*app
-	mu    sync.Mutex
-	owner *owner.Owner
-	stop  func()
+	mu     sync.Mutex
+	owner  *owner.Owner // nil once the device was logged out
+	stop   func()       // ends the daemon
+	halt   func()       // ends the engine
+	ended  chan struct{}
+	failed error // of the engine, once it ended
+}
+
+// close ends the engine and closes the home.
+func (d *running) close() error {
+	d.halt()
+	<-d.ended
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.owner == nil {
+		return d.failed
+	}
+	err := errors.Join(d.failed, d.owner.Close())
+	d.owner = nil
+	return err
+}
+
+// forget closes the home before an organisation's files go. The daemon has
+// nothing left to do then, and ends when its command has its answer.
+func (d *running) forget(o signet.OrgID) error {
+	if err := d.close(); err != nil {
+		d.screen.Note(err.Error())
+	}
+	defer d.stop()
+	return account.Forget(d.dir, o)
 }
 
 func (d *running) open() (*owner.Owner, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.owner == nil {
-		return nil, control.Hinted(errors.New("this device was logged out"), "signet down")
+		return nil, account.ErrNotEnrolled
 	}
 	return d.owner, nil
 }
@@ -85,7 +156,8 @@ func (d *running) member(do func(*member) (any, error)) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return do(memberOf(o))
+	v, err := do(memberOf(o))
+	return v, told(err)
 }
 
 func (d *running) work(do func(*owner.Work) (any, error)) (any, error) {
@@ -93,7 +165,8 @@ func (d *running) work(do func(*owner.Work) (any, error)) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return do(&owner.Work{Owner: o, Running: true, Stop: d.stop})
+	v, err := do(&owner.Work{Owner: o, Running: true, Stop: d.stop})
+	return v, told(err)
 }
 
 // startWait is how long up waits for the daemon to answer.
@@ -119,8 +192,8 @@ func (a *app) up(ctx context.Context) error {
 		return err
 	}
 	defer log.Close()
-	cmd := exec.Command(self, "daemon", "--home", string(a.dir))
-	cmd.Stdout, cmd.Stderr, cmd.Dir = log, log, "/"
+	cmd := exec.Command(self, "daemon", "--background", "--home", string(a.dir))
+	cmd.Stdout, cmd.Stderr, cmd.Dir = log, log, "/" // for what a crash says
 	detach(cmd)
 	if err := cmd.Start(); err != nil {
 		return err
@@ -134,14 +207,12 @@ func (a *app) up(ctx context.Context) error {
 	for {
 		if n, err := control.Connect(ctx, a.dir); err == nil {
 			n.Close()
-			if !a.quiet {
-				a.screen.Note("the daemon is running; signet status shows how far it is")
-			}
+			a.screen.Note("the daemon is running; signet status shows how far it is")
 			return nil
 		}
 		select {
 		case err := <-died:
-			return control.Hinted(fmt.Errorf("the daemon ended at once: %w", err), "its words are in "+a.dir.LogFile())
+			return control.Hinted(fmt.Errorf("the daemon ended at once: %v", err), "signet log says why")
 		case <-ctx.Done():
 			return fmt.Errorf("the daemon does not answer: %w", ctx.Err())
 		case <-t.C:

@@ -3,9 +3,11 @@ package cli
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -29,11 +31,11 @@ func (a *app) identity() []*cobra.Command {
 }
 
 // identityMethods are the methods behind them.
-func identityMethods(d home.Dir, with withMember) control.Methods {
+func identityMethods(d home.Dir, with withMember, forget func(signet.OrgID) error) control.Methods {
 	return control.Methods{
 		"login": loginMethod(d),
 		"logout": control.Typed(func(ctx context.Context, p logoutParams, ui control.UI) (any, error) {
-			return logout(ctx, d, with, p, ui)
+			return logout(ctx, d, with, forget, p, ui)
 		}),
 		"device.add":  control.Typed(func(ctx context.Context, p addParams, ui control.UI) (any, error) { return addDevice(ctx, with, p, ui) }),
 		"device.list": control.Typed(func(ctx context.Context, _ struct{}, _ control.UI) (any, error) { return listDevices(ctx, with) }),
@@ -79,12 +81,8 @@ func (a *app) deviceAdd() *cobra.Command {
 			return control.Usagef("--expires is more than nothing and at most %s", span(maxExpiry))
 		}
 		// Whoever cannot answer when the newcomer is there is told now.
-		if !a.yes {
-			t, err := a.terminal()
-			if err != nil {
-				return a.nobody(control.Question{Text: "are the codes on both devices the same?", Flag: "yes"})
-			}
-			t.Close()
+		if err := a.needPerson("Are the codes on both devices the same?"); err != nil {
+			return err
 		}
 		a.screen.human = a.showEvent
 		_, err = a.call(ctx, "device.add", addParams{d.Seconds()})
@@ -138,7 +136,9 @@ func addDevice(ctx context.Context, with withMember, p addParams, ui control.UI)
 			a, err := ui.Ask(ctx, control.Question{Text: fmt.Sprintf("Does %s show the code %s? Then it is added.", q.Name, q.Code), YesNo: true, NoYes: true, Flag: "yes"})
 			return a == "yes", err
 		})
-		if err != nil {
+		if err != nil && ctx.Err() != nil {
+			return nil, ctx.Err() // not the invitation's time was up, but the command's
+		} else if err != nil {
 			return nil, err
 		}
 		return nil, ui.Item(event{Event: "added", Device: id.String()})
@@ -219,7 +219,7 @@ func (a *app) deviceRename() *cobra.Command {
 func renameDevice(ctx context.Context, with withMember, p renameParams) (any, error) {
 	return with(func(m *member) (any, error) {
 		err := account.Rename(ctx, m.account, m.account.Self(m.keys), m.dir, m.client, p.From, p.To)
-		return map[string]string{"name": p.To}, err
+		return map[string]string{"name": p.To}, control.Hinted(err, hintFor(err, signet.ErrNotFound, "signet device list"))
 	})
 }
 
@@ -256,14 +256,17 @@ func revokeDevice(ctx context.Context, with withMember, p revokeParams) (any, er
 			return nil, err
 		}
 		l, err := account.Choose(all, p.Name)
+		if was := slices.IndexFunc(all, func(l account.Listed) bool { return l.Profile.Name == p.Name }); errors.Is(err, signet.ErrNotFound) && was >= 0 {
+			l, err = all[was], nil // a revoked one, which gave its name free
+		}
 		if err != nil {
-			return nil, err
+			return nil, control.Hinted(err, "signet device list")
 		}
 		switch {
 		case l.This:
 			return nil, control.Hinted(control.Usagef("%q is this device", p.Name), "signet logout --revoke")
 		case l.State == "revoked":
-			return nil, fmt.Errorf("device %q is revoked already: %w", p.Name, signet.ErrConflict)
+			return nil, control.Hinted(fmt.Errorf("device %q is revoked already: %w", p.Name, signet.ErrConflict), "signet device list")
 		}
 		if !p.DryRun {
 			err = account.Revoke(ctx, m.account.Self(m.keys), m.dir, l.ID, time.Now)
@@ -352,7 +355,7 @@ func (a *app) recoveryTest() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		kit, err := enrol.ParseRecoveryKit(text)
+		kit, err := parseKit(text)
 		if err != nil {
 			return err
 		}

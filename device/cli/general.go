@@ -4,10 +4,12 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
 	"runtime"
 	"runtime/debug"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/cobra/doc"
 
 	"signet/device/cli/control"
 )
@@ -22,7 +24,26 @@ func (a *app) general() []*cobra.Command {
 		a.command("paths", "Print where everything of this device is", 0, 0, func(context.Context, []string) error { return a.paths() }),
 		a.command("self-check", "Check this program's cryptography and this device's home", 0, 0, func(context.Context, []string) error { return a.selfCheck() }),
 		a.completion(),
+		a.man(),
 	}
+}
+
+func (a *app) man() *cobra.Command {
+	var to string
+	var cmd *cobra.Command
+	cmd = a.command("man --to DIR", "Write the manual pages into a folder", 0, 0, func(context.Context, []string) error {
+		if to == "" {
+			return control.Hinted(control.Usagef("man needs --to"), "signet man --to DIR")
+		}
+		if err := os.MkdirAll(to, 0o755); err != nil {
+			return err
+		}
+		root := cmd.Root()
+		root.DisableAutoGenTag = true // pages of one version are equal whenever they are made
+		return doc.GenManTree(root, &doc.GenManHeader{Title: "SIGNET", Section: "1", Source: "signet " + Version, Manual: "Signet"}, to)
+	})
+	cmd.Flags().StringVar(&to, "to", "", "folder for the pages")
+	return cmd
 }
 
 func (a *app) version() error {

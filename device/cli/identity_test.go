@@ -132,7 +132,7 @@ func TestIdentityCommandsEndToEnd(t *testing.T) {
 	url, invite := serve(t)
 	one, two, three, four := newMachine(t), newMachine(t), newMachine(t), newMachine(t)
 
-	if r := one.do("device", "list"); r.code != control.NotAllowed || !strings.Contains(r.err, "hint: enrol it: signet login") {
+	if r := one.do("device", "list"); r.code != control.NotAllowed || !strings.Contains(r.err, "hint: signet login LINK") {
 		t.Fatalf("before login: %+v", r)
 	}
 	first := invite("alice")

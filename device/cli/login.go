@@ -48,6 +48,15 @@ func (a *app) login() *cobra.Command {
 		if err := a.readLogin(ctx, &p, args, kitFile, rootFile); err != nil {
 			return err
 		}
+		// A device invitation is answered once: whoever could not compare the
+		// codes is told before it is used up.
+		_, noLink := enrol.ParseDeviceInvitation(p.Link)
+		_, noWords := enrol.ParseSecret(p.Words)
+		if noLink == nil || noWords == nil {
+			if err := a.needPerson("Does the other device show the same code?"); err != nil {
+				return err
+			}
+		}
 		raw, err := a.call(ctx, "login", p)
 		if err != nil {
 			return err
@@ -175,6 +184,10 @@ func (a *app) showLogin(w io.Writer, r loginResult) error {
 // loginMethod enrols the home's device.
 func loginMethod(d home.Dir) control.Method {
 	return control.Typed(func(ctx context.Context, p loginParams, ui control.UI) (any, error) {
+		// An invitation is not used up for a home that has its organisation.
+		if _, err := account.Find(d); err == nil {
+			return nil, account.ErrEnrolled
+		}
 		o, err := options(d, p.Name)
 		if err != nil {
 			return nil, err
@@ -225,8 +238,14 @@ func (p loginParams) wanted(o signet.OrgID) error {
 	return fmt.Errorf("the link is for organisation %s, not for %s: %w", o, p.Root, signet.ErrNotVerified)
 }
 
+// parseKit reads a recovery kit, whose words no device shows.
+func parseKit(text string) (enrol.RecoveryKit, error) {
+	kit, err := enrol.ParseRecoveryKit(text)
+	return kit, control.Hinted(err, hintFor(err, enrol.ErrWords, "compare them with the file or paper that `signet recovery new` made"))
+}
+
 func loginByKit(ctx context.Context, o account.Options, p loginParams) (*account.Joined, error) {
-	kit, err := enrol.ParseRecoveryKit(p.Kit)
+	kit, err := parseKit(p.Kit)
 	if err != nil {
 		return nil, err
 	}
@@ -274,6 +293,9 @@ func loginByInvite(ctx context.Context, o account.Options, p loginParams, ui con
 		return nil, err
 	}
 	j, err := account.Redeem(ctx, o, i)
+	if errors.Is(err, signet.ErrConflict) {
+		return nil, fmt.Errorf("another device made this service's organisation: %w", account.ErrUsed)
+	}
 	if err != nil || yes != "yes" {
 		return j, err
 	}

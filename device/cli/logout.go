@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"signet"
 	"signet/core/region"
 	"signet/core/ring"
 	"signet/device/account"
@@ -47,7 +48,7 @@ func (a *app) logout() *cobra.Command {
 // lastDeviceWait bounds how long logout asks the service who else there is.
 const lastDeviceWait = 5 * time.Second
 
-func logout(ctx context.Context, d home.Dir, with withMember, p logoutParams, ui control.UI) (any, error) {
+func logout(ctx context.Context, d home.Dir, with withMember, forget func(signet.OrgID) error, p logoutParams, ui control.UI) (any, error) {
 	a, err := account.Find(d)
 	if errors.Is(err, account.ErrPending) || err == nil {
 		// An enrolment that was interrupted is forgotten like any other.
@@ -71,7 +72,7 @@ func logout(ctx context.Context, d home.Dir, with withMember, p logoutParams, ui
 	if p.DryRun {
 		return result, nil
 	}
-	return result, account.Forget(d, a.Org)
+	return result, forget(a.Org)
 }
 
 func forgetAll(d home.Dir, dry bool) error {

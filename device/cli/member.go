@@ -2,11 +2,13 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"io"
 	"maps"
 	"os"
 	"time"
 
+	"signet"
 	"signet/device/account"
 	"signet/device/cli/control"
 	"signet/device/cli/home"
@@ -23,6 +25,16 @@ type member struct {
 	dir     account.Directory // verified and remembered
 }
 
+// told gives the refusal of a device whose home is enrolled its likely cause:
+// the service does not tell a stranger from a revoked device.
+func told(err error) error {
+	if !errors.Is(err, transport.ErrNotEnrolled) {
+		return err
+	}
+	return &control.Fault{Kind: "revoked", Code: control.NotAllowed,
+		Message: "the service does not take this device any more: it was revoked", Hint: "its files stay; to join again: signet logout, then signet login LINK with a new link"}
+}
+
 func memberOf(o *owner.Owner) *member { return &member{o.Account, o.Keys, o.Client, o.Engine} }
 
 // withMember runs something with the home's member.
@@ -37,8 +49,9 @@ func openMethods(_ context.Context, d home.Dir) (control.Methods, io.Closer, err
 			return nil, err
 		}
 		defer o.Close()
-		return do(memberOf(o))
-	})
+		v, err := do(memberOf(o))
+		return v, told(err)
+	}, func(o signet.OrgID) error { return account.Forget(d, o) })
 	maps.Copy(m, owner.Methods(func(do func(*owner.Work) (any, error)) (any, error) {
 		o, err := owner.Open(d, Version)
 		if err != nil {
@@ -48,7 +61,8 @@ func openMethods(_ context.Context, d home.Dir) (control.Methods, io.Closer, err
 		if err := o.Engine.LoadVolumes(); err != nil {
 			return nil, err
 		}
-		return do(&owner.Work{Owner: o})
+		v, err := do(&owner.Work{Owner: o})
+		return v, told(err)
 	}))
 	return m, nil, nil
 }

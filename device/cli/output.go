@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"strconv"
@@ -36,6 +37,14 @@ func (a *app) report(f *control.Fault) {
 	if f.Hint != "" {
 		fmt.Fprintf(a.stderr, "hint: %s\n", escape(f.Hint))
 	}
+}
+
+// hintFor is a hint for one kind of error, else none.
+func hintFor(err, kind error, hint string) string {
+	if errors.Is(err, kind) {
+		return hint
+	}
+	return ""
 }
 
 func orNull(s string) any {
@@ -102,6 +111,14 @@ func escape(s string) string {
 		}
 	}
 	return b.String()
+}
+
+// exact is a name for a terminal, from what a result says of it.
+func exact(text string, b64 []byte) string {
+	if b64 != nil {
+		text = string(b64)
+	}
+	return escape(text)
 }
 
 func unsafe(r rune) bool {

@@ -98,6 +98,18 @@ func (a *app) ask(ctx context.Context, q control.Question) (string, error) {
 	return "", control.Usagef("no answer to: %s", q.Text)
 }
 
+// needPerson fails where a question that will come could not be answered.
+func (a *app) needPerson(question string) error {
+	if a.yes {
+		return nil
+	}
+	t, err := a.terminal()
+	if err != nil {
+		return a.nobody(control.Question{Text: question, Flag: "yes"})
+	}
+	return t.Close()
+}
+
 func (a *app) nobody(q control.Question) error {
 	hint := "run it on a terminal"
 	if q.Flag != "" {

@@ -23,7 +23,7 @@ func (a *app) volumes() []*cobra.Command {
 	region.AddCommand(a.command("list", "List the regions that this device can open", 0, 0, func(ctx context.Context, _ []string) error { return a.regionList(ctx) }))
 	return []*cobra.Command{a.add(), a.sync(), a.status(), a.tree("tree"), a.tree("ls"), a.history(), a.restore(), a.cat(), a.get(), region,
 		a.command("remove DIR", "Stop keeping a folder in step; its files stay", 1, 1, func(ctx context.Context, args []string) error {
-			return a.onVolume(ctx, "remove", args, nil, "no longer in step; the files stay where they are")
+			return a.remove(ctx, args)
 		}),
 		a.command("wait", "Wait until every folder is scanned and in step with the service", 0, 0, func(ctx context.Context, _ []string) error {
 			raw, err := a.call(ctx, "wait", struct{}{})
@@ -43,11 +43,53 @@ func (a *app) volumes() []*cobra.Command {
 			return a.onVolume(ctx, "pause", args, map[string]any{"pause": false}, "")
 		}),
 		a.command("approve-deletes [DIR]", "Let deletions go that are held because they were so many", 0, 1, func(ctx context.Context, args []string) error {
-			return a.onVolume(ctx, "approve", args, nil, "held deletions are approved; signet sync, or the daemon, carries them out")
+			return a.approve(ctx, args)
 		}),
 		a.command("conflicts [DIR]", "List the conflict copies", 0, 1, func(ctx context.Context, args []string) error { return a.conflicts(ctx, args) }),
 		a.notices(),
+		a.trash(),
 	}
+}
+
+func (a *app) approve(ctx context.Context, args []string) error {
+	dir, err := dirParam(args)
+	if err != nil {
+		return err
+	}
+	raw, err := a.call(ctx, "approve", map[string]string{"dir": dir})
+	if err != nil {
+		return err
+	}
+	return result(a, raw, func(w io.Writer, r owner.Approved) error {
+		switch {
+		case r.Approved == 0:
+			fmt.Fprintln(w, "no deletions are held")
+		case r.Daemon:
+			fmt.Fprintf(w, "approved %d deletions: the daemon carries them out\n", r.Approved)
+		default:
+			fmt.Fprintf(w, "approved and carried out %d deletions\n", r.Approved)
+		}
+		return nil
+	})
+}
+
+func (a *app) remove(ctx context.Context, args []string) error {
+	dir, err := dirParam(args)
+	if err != nil {
+		return err
+	}
+	raw, err := a.call(ctx, "remove", map[string]string{"dir": dir})
+	if err != nil {
+		return err
+	}
+	return result(a, raw, func(_ io.Writer, r owner.Removed) error {
+		text := "no longer in step; the files stay where they are"
+		if r.Trash {
+			text += ", and what was deleted there in " + filepath.Join(r.Path, ".signet", "trash")
+		}
+		a.screen.Note(text)
+		return nil
+	})
 }
 
 // dirParam is the folder that an argument names, absolute; "" for none.
@@ -225,7 +267,7 @@ func (a *app) status() *cobra.Command {
 		for err == nil && follow {
 			select {
 			case <-ctx.Done():
-				return nil
+				return ctx.Err()
 			case <-time.After(time.Second):
 			}
 			s, err = show(ctx)
@@ -252,6 +294,9 @@ func checkStatus(s owner.Status) error {
 	if len(s.Alarms) > 0 {
 		worse(control.NotVerified, s.Alarms[0].Message)
 	}
+	if s.Service.State == "offline" {
+		worse(control.Unreachable, s.Service.Reason)
+	}
 	for _, v := range s.Volumes {
 		switch v.State {
 		case engine.Offline:
@@ -262,6 +307,10 @@ func checkStatus(s owner.Status) error {
 			worse(control.NotVerified, v.Reason)
 		case engine.Stopped, engine.Held, engine.Starved:
 			worse(control.Attention, v.Reason)
+		case engine.Syncing:
+			if v.Hint != "" { // it waits for a person
+				worse(control.Attention, v.Reason)
+			}
 		}
 		if v.Conflicts > 0 || v.HeldDeletes > 0 || len(v.Problems) > 0 {
 			worse(control.Attention, fmt.Sprintf("%s: %d conflict copies, %d held deletions, %d names that do not sync", v.Path, v.Conflicts, v.HeldDeletes, len(v.Problems)))
@@ -299,7 +348,11 @@ func (a *app) showStatus(w io.Writer, s owner.Status) error {
 		if v.Hint != "" {
 			fmt.Fprintf(w, "    hint: %s\n", escape(v.Hint))
 		}
-		fmt.Fprintf(w, "    documents safe: %d of %d, %s of %s\n", v.SafeFiles, v.Files, size(v.SafeBytes), size(v.Bytes))
+		left := ""
+		if v.ETASeconds > 0 {
+			left = ", about " + span(seconds(float64(v.ETASeconds))) + " left"
+		}
+		fmt.Fprintf(w, "    documents safe: %d of %d, %s of %s%s\n", v.SafeFiles, v.Files, size(v.SafeBytes), size(v.Bytes), left)
 		if v.HeldDeletes > 0 {
 			fmt.Fprintf(w, "    %d deletions held: signet approve-deletes, or signet restore\n", v.HeldDeletes)
 		}
@@ -311,7 +364,7 @@ func (a *app) showStatus(w io.Writer, s owner.Status) error {
 				fmt.Fprintf(w, "    … and %d more (--verbose)\n", len(v.Problems)-i)
 				break
 			}
-			fmt.Fprintf(w, "    %s: %s\n", escape(p.Path), escape(p.Message))
+			fmt.Fprintf(w, "    %s: %s\n", exact(p.Path, p.PathB64), escape(p.Message))
 		}
 	}
 	return nil
@@ -371,7 +424,7 @@ func (a *app) tree(name string) *cobra.Command {
 			return err
 		}
 		return stream(ctx, a, "tree", map[string]any{"path": p, "deep": name == "tree"}, func(n owner.Node) error {
-			text := escape(n.Path)
+			text := exact(n.Path, n.PathB64)
 			switch n.Type {
 			case "dir":
 				text += "/"
@@ -391,7 +444,7 @@ func (a *app) history() *cobra.Command {
 			return err
 		}
 		return stream(ctx, a, "history", map[string]any{"path": p}, func(r owner.Revision) error {
-			_, err := fmt.Fprintf(a.stdout, "%s  %-7s %10s  %s  by %s  %s\n", r.Time.Local().Format("2006-01-02 15:04:05"), r.Kind, size(r.Size), escape(r.Path), escape(r.Device), r.Revision)
+			_, err := fmt.Fprintf(a.stdout, "%s  %-7s %10s  %s  by %s  %s\n", r.Time.Local().Format("2006-01-02 15:04:05"), r.Kind, size(r.Size), exact(r.Path, r.PathB64), escape(r.Device), r.Revision)
 			return err
 		})
 	})

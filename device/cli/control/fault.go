@@ -71,10 +71,11 @@ func Usagef(format string, args ...any) error {
 	return &Fault{Kind: "usage", Message: fmt.Sprintf(format, args...), Code: Usage}
 }
 
-// Hinted adds a hint to an error, which keeps its kind and class.
+// Hinted adds a hint to an error, which keeps its kind and class; an empty one
+// changes nothing.
 func Hinted(err error, hint string) error {
-	if err == nil {
-		return nil
+	if err == nil || hint == "" {
+		return err
 	}
 	return &hinted{err, hint}
 }
@@ -104,8 +105,8 @@ var classes = []struct {
 	{signet.ErrNotFound, "not_found", Failed, ""},
 	{signet.ErrConflict, "conflict", Failed, "try again"},
 	{signet.ErrStale, "stale", Failed, ""},
-	{fs.ErrNotExist, "not_found", Failed, ""},
-	{fs.ErrExist, "exists", Failed, ""},
+	{fs.ErrNotExist, "not_found", Failed, "check the path"},
+	{fs.ErrExist, "exists", Failed, "name another place, or move what is there"},
 	{fs.ErrPermission, "permission", Failed, "check the permissions of the file or folder"},
 	{syscall.ENOSPC, "no_space", Failed, "free some space on the disk, then try again"},
 	{syscall.EROFS, "read_only", Failed, "the file system is mounted read-only"},

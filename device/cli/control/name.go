@@ -30,6 +30,9 @@ func Milliseconds(ms int64) Time {
 	return Time{time.UnixMilli(ms)}
 }
 
+// String is the time as it stands in results, without quotes.
+func (t Time) String() string { return t.UTC().Format(timeLayout) }
+
 // MarshalJSON implements json.Marshaler.
 func (t Time) MarshalJSON() ([]byte, error) {
 	if t.IsZero() {

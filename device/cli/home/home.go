@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"syscall"
 
 	"signet"
 )
@@ -62,7 +63,9 @@ var errNowhere = errors.New("no home folder in the environment: say --home DIR o
 // Make makes the home if there is none, for its owner alone, and takes an
 // empty folder for one. What Check refuses is an error.
 func (d Dir) Make() error {
-	if err := os.MkdirAll(string(d), 0o700); err != nil {
+	if err := os.MkdirAll(string(d), 0o700); errors.Is(err, syscall.ENOTDIR) {
+		return fmt.Errorf("home %s: %w", d, errNoFolder)
+	} else if err != nil {
 		return fmt.Errorf("home: %w", err)
 	}
 	if entries, err := os.ReadDir(string(d)); err == nil && len(entries) == 0 {
@@ -82,10 +85,19 @@ func (d Dir) Check() error {
 		return fmt.Errorf("home: %w", err)
 	}
 	if !info.IsDir() {
-		return fmt.Errorf("home %s: not a folder", d)
+		return fmt.Errorf("home %s: %w", d, errNoFolder)
 	}
 	return private(string(d), info)
 }
+
+// noFolder says that something else is where the home should be.
+type noFolder struct{}
+
+var errNoFolder error = noFolder{}
+
+func (noFolder) Error() string     { return "not a folder" }
+func (noFolder) ErrorKind() string { return "home" }
+func (noFolder) ErrorHint() string { return "name a folder, or one that is not there yet: --home DIR" }
 
 // Exists reports whether there is a home.
 func (d Dir) Exists() bool {
