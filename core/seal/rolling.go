@@ -88,6 +88,10 @@ func (s *Secret) Fingerprint(piece []byte) (sum uint64, id [32]byte) {
 	return s.rolling().sum(piece), s.PlaintextID(piece)
 }
 
+// Sum is the rolling sum alone, at a fraction of the time: a hint where a piece
+// may be. Nothing may rest on it before an id, or a hash of the whole, agrees.
+func (s *Secret) Sum(piece []byte) uint64 { return s.rolling().sum(piece) }
+
 // A roller moves one window of fixed length over bytes and stops where its sum
 // may be one that it looks for.
 type roller struct {

@@ -3,12 +3,10 @@ package engine
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"path"
 	"slices"
-	"sync"
 
 	"golang.org/x/sync/errgroup"
 
