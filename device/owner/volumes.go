@@ -457,11 +457,11 @@ func (w *Work) wait(ctx context.Context, _ struct{}, ui control.UI) (any, error)
 	var errs []error
 	for _, v := range w.Engine.Volumes() {
 		s, err := w.settled(ctx, v.ID)
-		if err == nil && s.State == engine.Held {
-			err = held(s, v.Dir)
-		}
-		if err != nil {
+		switch {
+		case err != nil:
 			errs = append(errs, fmt.Errorf("%s: %w", v.Dir, err))
+		case s.State == engine.Held:
+			errs = append(errs, held(s, v.Dir))
 		}
 	}
 	return struct{}{}, errors.Join(errs...)
