@@ -50,6 +50,19 @@ func (v *Volume) Stage(name string) (*Staged, error) {
 	return &Staged{v: v, f: f, path: path}, nil
 }
 
+// StagedSize is how far a file that was staged by a name was written; 0 if
+// there is none.
+func (v *Volume) StagedSize(name string) int64 {
+	if !goodID(name) {
+		return 0
+	}
+	st, err := v.fs.lstat(stagingPath + "/" + name)
+	if err != nil || st.Type != tree.File {
+		return 0
+	}
+	return st.Size
+}
+
 // goodID is what may be a single name below .signet.
 func goodID(s string) bool {
 	if s == "" || len(s) > 100 || s[0] == '.' {

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -31,7 +32,7 @@ func (v *volume) down(ctx context.Context, actions []plan.Action) (did int, err 
 		}
 		return ok && (a.Verb == plan.Fetch || a.Verb == plan.Replace)
 	})
-	var failed error
+	var failed, full error
 	for len(actions) > 0 && failed == nil && (did == 0 || v.d.Now().Before(until)) {
 		var n int
 		if a := actions[0]; a.Verb == plan.Fetch || a.Verb == plan.Replace {
@@ -39,6 +40,9 @@ func (v *volume) down(ctx context.Context, actions []plan.Action) (did int, err 
 			var done int
 			done, failed = v.fetch(ctx, actions[:n])
 			did += done
+			if errors.Is(failed, ErrNoRoom) { // smaller ones may still fit
+				failed, full = nil, failed
+			}
 		} else {
 			n = 1
 			ok, aerr := v.act(a)
@@ -53,6 +57,9 @@ func (v *volume) down(ctx context.Context, actions []plan.Action) (did int, err 
 	// scan finds equal to the journal.
 	if serr := v.disk.Sync(context.WithoutCancel(ctx)); failed == nil {
 		failed = serr
+	}
+	if failed == nil {
+		failed = full
 	}
 	return did, failed
 }
@@ -179,9 +186,7 @@ type fetched struct {
 
 // fetch brings the content of files, and links, to the disk.
 func (v *volume) fetch(ctx context.Context, actions []plan.Action) (did int, err error) {
-	if err := v.room(actions); err != nil {
-		return 0, err
-	}
+	actions, full := v.room(actions)
 	list := make([]*fetched, 0, len(actions))
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(4)
@@ -240,23 +245,40 @@ func (v *volume) fetch(ctx context.Context, actions []plan.Action) (did int, err
 			did++
 		}
 	}
-	return did, nil
+	return did, full
 }
 
 // room keeps some of the disk free: downloads stop at a floor, uploads do not.
-func (v *volume) room(actions []plan.Action) error {
+// It returns the actions that fit, the smallest counted first, and ErrNoRoom
+// if these are not all. What an earlier run staged is not needed again.
+func (v *volume) room(actions []plan.Action) (fit []plan.Action, full error) {
 	free, total, err := v.disk.Free()
 	if err != nil {
-		return nil // a disk that does not tell is tried
+		return actions, nil // a disk that does not tell is tried
 	}
-	need := uint64(0)
-	for _, a := range actions {
-		need += uint64(max(a.Remote.Size, 0))
+	floor := min(1<<30, total/100)
+	bySize := make([]int, len(actions))
+	for i := range actions {
+		bySize[i] = i
 	}
-	if floor := min(1<<30, total/100); need+floor > free {
-		return fmt.Errorf("%d bytes to download, %d free and %d of them kept: %w", need, free, floor, ErrNoRoom)
+	slices.SortStableFunc(bySize, func(a, b int) int { return cmp.Compare(actions[a].Remote.Size, actions[b].Remote.Size) })
+	need, lacks := uint64(0), map[int]bool{}
+	for _, i := range bySize {
+		r := actions[i].Remote
+		more := uint64(max(r.Size-v.disk.StagedSize(stagedName(r)), 0))
+		if need+more+floor > free {
+			lacks[i] = true
+			full = fmt.Errorf("a file of %d bytes does not fit: %d free, %d of them kept, %d for smaller files: %w", r.Size, free, floor, need, ErrNoRoom)
+			continue
+		}
+		need += more
 	}
-	return nil
+	for i, a := range actions {
+		if !lacks[i] {
+			fit = append(fit, a)
+		}
+	}
+	return fit, full
 }
 
 // ErrNoRoom says that a disk is too full to go on downloading.

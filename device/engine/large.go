@@ -14,6 +14,7 @@ import (
 	"signet"
 	"signet/core/plan"
 	"signet/core/seal"
+	"signet/core/tree"
 )
 
 // fetchLarge fetches a file of many pieces. What an earlier run fetched lies
@@ -29,7 +30,7 @@ func (v *volume) fetchLarge(ctx context.Context, f *fetched) (err error) {
 	v.d.mu.Lock()
 	secret := v.region.Secret()
 	v.d.mu.Unlock()
-	s, err := v.disk.Stage("c-" + hex.EncodeToString(remote.PlaintextID[:20]))
+	s, err := v.disk.Stage(stagedName(remote))
 	if err != nil {
 		return err
 	}
@@ -260,3 +261,7 @@ func (p *assembly) get(ctx context.Context, todo []int) error {
 	}
 	return p.v.d.Store.noteSealed(p.v.region.ID(), rows)
 }
+
+// stagedName is the name under which the content of a large file is staged: a
+// later run goes on with it.
+func stagedName(r tree.Node) string { return "c-" + hex.EncodeToString(r.PlaintextID[:20]) }

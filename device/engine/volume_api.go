@@ -40,6 +40,8 @@ type Looker interface {
 // what was expected; what is displaced goes to the trash under an id.
 type Changer interface {
 	Stage(name string) (Staged, error)
+	// StagedSize is how far a file of that name was written by an earlier run.
+	StagedSize(name string) int64
 	// Settle makes staged files durable; Place and Replace want that.
 	Settle(ctx context.Context, files []Staged) error
 	Place(s Staged, path string) (tree.Stat, error)
