@@ -251,12 +251,20 @@ func TestFullDiskOfReceiver(t *testing.T) {
 		}
 	}
 	t.Logf("%s; %d of %d names there", f.Message, len(now), len(all))
+	if now["small too.txt"] != all["small too.txt"] {
+		t.Error("a small file that fits did not arrive")
+	}
 	// What is received must not be taken for a change, or for a deletion.
 	if c := one.sync(); c != (counters{}) {
 		t.Errorf("the sender did %+v", c)
 	}
+	// With space, a daemon goes on by itself.
+	two.up()
+	two.ready()
+	until(t, 20*time.Second, "status says that there is no space", func() bool { return strings.Contains(two.status()[0].Reason, "space") })
 	m.run("mount", "-o", "remount,size=200m", two.dir)
-	two.sync()
+	until(t, 30*time.Second, "all is there", func() bool { return len(treeOf(t, seen.dir)) == len(all) && two.status()[0].State == "in_step" })
 	agree(t, one, seen)
+	two.down()
 	quiet(t, one, two)
 }
