@@ -6,7 +6,7 @@ import "signet/core/tree"
 // replayed: what Agree of the next plan would say, but known even if others
 // change the node before there is a next plan, whose changes would else look
 // like conflicts with ours. old is the base so far (the zero Base if none), l
-// what the scan saw when op was planned. ok is false if there is nothing to
+// what the last scan saw. ok is false if there is nothing to
 // note: the operation did nothing, went to another node, deleted, or was part
 // of a restore, which comes from the journal: the disk has still to follow, and
 // a base that had it already would have the next plan undo the restore.
@@ -19,13 +19,17 @@ func Acknowledge(old Base, l Local, op tree.Op, o tree.Outcome) (b Base, ok bool
 	b = old
 	switch op.Kind {
 	case tree.Create:
-		b = Base{Parent: l.Parent, Name: l.Name, Type: op.Type, Content: o.Revision, Place: o.Revision, Attr: o.Revision,
+		b = Base{Parent: op.Parent, Name: op.Name, Type: op.Type, Content: o.Revision, Place: o.Revision, Attr: o.Revision,
 			Size: op.Size, SHA256: op.SHA256, Target: op.Target, Mode: op.Mode, MTime: op.MTime}
 		return b, true
 	case tree.Edit:
 		b.Content, b.Size, b.SHA256, b.Target, b.MTime = o.Revision, op.Size, op.SHA256, op.Target, op.MTime
 	case tree.Move:
-		b.Parent, b.Name, b.Place = l.Parent, l.Name, o.Revision
+		// What was sent, not what the disk shows meanwhile: a rename since then is
+		// still to be sent. A name that stayed may be an alias of the one sent.
+		if b.Parent, b.Place = op.Parent, o.Revision; l.Name != b.Name {
+			b.Name = op.Name
+		}
 	case tree.Attr:
 		b.Attr = o.Revision
 		if op.HasMode {

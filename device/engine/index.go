@@ -24,6 +24,20 @@ type item struct {
 	fault    *Problem
 }
 
+// waiting reports whether the item is left alone until a program that writes
+// to it is through. That it goes on writing is no reason to look sooner.
+func (it *item) waiting() bool { return it.fault != nil && it.fault.Kind == unsettled }
+
+// racy reports whether it was hashed so soon after a change that another one
+// may have left no trace.
+func (it *item) racy() bool {
+	if it.stat.Type != tree.File || it.sha == [32]byte{} || it.hashedAt == 0 {
+		return false
+	}
+	changed := max(it.stat.MTime, it.stat.CTime)
+	return it.hashedAt >= changed && it.hashedAt-changed <= int64(racyWindow)
+}
+
 // fileKey finds an item by what the disk calls it.
 type fileKey struct{ dev, inode uint64 }
 
@@ -41,13 +55,16 @@ type index struct {
 	files  int                     // entries of base that are not folders
 	seen   *uint64                 // journal position to store with the rows; nil: as before
 	unread map[signet.NodeID]*item // files whose content is not known
+	racy   map[signet.NodeID]*item // files hashed so soon after a change that they are to be hashed again
+	faulty map[signet.NodeID]*item // what has a fault
 }
 
 func newIndex() *index {
 	return &index{items: map[signet.NodeID]*item{}, local: map[signet.NodeID]plan.Local{}, base: map[signet.NodeID]plan.Base{},
 		kids: map[signet.NodeID]map[string]*item{}, byKey: map[fileKey]*item{}, blind: map[signet.NodeID]error{},
 		dirty: map[signet.NodeID]bool{},
-		fresh: map[signet.NodeID]bool{}, unread: map[signet.NodeID]*item{}}
+		fresh: map[signet.NodeID]bool{}, unread: map[signet.NodeID]*item{}, racy: map[signet.NodeID]*item{},
+		faulty: map[signet.NodeID]*item{}}
 }
 
 // mark notes that what is known of a node changed.
@@ -114,6 +131,16 @@ func (x *index) refresh(it *item) {
 	} else {
 		delete(x.unread, it.id)
 	}
+	if it.racy() {
+		x.racy[it.id] = it
+	} else {
+		delete(x.racy, it.id)
+	}
+	if it.fault != nil {
+		x.faulty[it.id] = it
+	} else {
+		delete(x.faulty, it.id)
+	}
 	if it.fault != nil && it.stat.Type != tree.Other {
 		l.Unsettled = true
 	}
@@ -134,6 +161,8 @@ func (x *index) drop(it *item) {
 	delete(x.items, it.id)
 	delete(x.local, it.id)
 	delete(x.unread, it.id)
+	delete(x.racy, it.id)
+	delete(x.faulty, it.id)
 	if k := (fileKey{it.stat.Dev, it.stat.Inode}); x.byKey[k] == it {
 		delete(x.byKey, k)
 	}
@@ -166,6 +195,8 @@ func (x *index) rebind(from, to signet.NodeID) {
 	delete(x.items, from)
 	delete(x.local, from)
 	delete(x.unread, from)
+	delete(x.racy, from)
+	delete(x.faulty, from)
 	x.mark(from)
 	if err, ok := x.blind[from]; ok {
 		delete(x.blind, from)
@@ -228,16 +259,22 @@ type sight struct {
 	only []string // nil: the whole folder
 }
 
-// fold takes in what was seen, a folder before those in it. A thing is known
+// take takes in what was seen, a folder before those in it. A thing is known
 // again by its identity, so a move is a move whether it was watched or not.
-// What is nowhere after all was folded is gone from the disk; whether that is
-// a deletion the planner decides.
-func (x *index) fold(seen []sight, newID func() signet.NodeID) {
-	lost := map[*item]bool{}
+// What no longer has its name goes to lost, until it is seen under another; it
+// returns the folders that were not those known by their paths: they are to be
+// looked for first.
+func (x *index) take(seen []sight, lost map[*item]bool, newID func() signet.NodeID) (crossed []string) {
 	for _, s := range seen {
 		folder, ok := x.find(s.Path)
 		if !ok {
 			continue // in a folder that went away since, or was never listed
+		}
+		// A rename crossed the look: what was listed is not this folder, and
+		// says nothing of what is in it.
+		if f := x.items[folder]; f != nil && s.Stat.Type != 0 && !identical(f.stat, s.Stat) {
+			crossed = append(crossed, s.Path)
+			continue
 		}
 		if s.Err != nil {
 			x.blind[folder] = s.Err
@@ -268,6 +305,25 @@ func (x *index) fold(seen []sight, newID func() signet.NodeID) {
 			}
 		}
 	}
+	return crossed
+}
+
+// restore gives lost things their names back, where nothing else has them: the
+// look that missed them was not had to its end.
+func (x *index) restore(lost map[*item]bool) {
+	for it := range lost {
+		if x.kids[it.parent][it.name] == nil {
+			x.put(it)
+		} else if x.kids[it.parent][it.name] != it {
+			x.drop(it)
+		}
+	}
+	clear(lost)
+}
+
+// lose forgets what is nowhere after all was taken in: it is gone from the
+// disk; whether that is a deletion the planner decides.
+func (x *index) lose(lost map[*item]bool) {
 	for it := range lost {
 		if x.kids[it.parent][it.name] != it { // not seen again
 			x.drop(it)
@@ -335,10 +391,17 @@ func (x *index) update(it *item, s tree.Stat) {
 	if it.stat == s && it.fault == nil {
 		return
 	}
-	if !sameBytes(it.stat, s) {
-		it.sha, it.busy, it.wait = [32]byte{}, time.Time{}, 0
+	same := sameBytes(it.stat, s)
+	if !same {
+		it.sha = [32]byte{}
 	}
-	it.stat, it.fault = s, nil
+	switch {
+	case it.waiting(): // until its time comes
+	case same && !it.busy.IsZero(): // what was in the way has not changed
+	default:
+		it.busy, it.wait, it.fault = time.Time{}, 0, nil
+	}
+	it.stat = s
 	x.refresh(it)
 }
 

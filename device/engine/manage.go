@@ -87,6 +87,7 @@ func (d *Device) LoadVolumes() error { return d.loadVolumes() }
 // wrote before is no base either: it was written from another folder, and what
 // this one lacks of it was not deleted.
 func (d *Device) AddVolume(id, dir string, regionID signet.RegionID) error {
+	d.halt(id)
 	d.mu.Lock()
 	var written uint64
 	if reg := d.regions[regionID]; reg != nil {
@@ -101,23 +102,12 @@ func (d *Device) AddVolume(id, dir string, regionID signet.RegionID) error {
 	if err != nil {
 		return err
 	}
-	d.mu.Lock()
-	delete(d.volumes, id)
-	d.signal()
-	d.mu.Unlock()
 	return d.loadVolumes()
 }
 
 // RemoveVolume forgets a volume; its files stay. It returns when its loop ended.
 func (d *Device) RemoveVolume(id string) error {
-	d.mu.Lock()
-	v := d.volumes[id]
-	delete(d.volumes, id)
-	if v != nil {
-		v.wake()
-	}
-	d.signal()
-	d.mu.Unlock()
+	d.halt(id)
 	return d.Store.write(func(b *batch) {
 		b.exec("DELETE FROM nodes WHERE volume = ?", id)
 		b.exec("DELETE FROM volumes WHERE id = ?", id)
@@ -185,6 +175,9 @@ func (d *Device) Pause(id string, paused bool) error {
 	}
 	v.mu.Lock()
 	v.paused = paused
+	if paused && v.interrupt != nil {
+		v.interrupt()
+	}
 	v.mu.Unlock()
 	v.wake()
 	return d.Store.write(func(b *batch) { b.exec("UPDATE volumes SET paused = ? WHERE id = ?", paused, id) })
@@ -278,8 +271,11 @@ func (d *Device) Settle(ctx context.Context, id string) (VolumeStatus, error) {
 		v.mu.Lock()
 		answered := v.answered
 		v.mu.Unlock()
-		if answered >= n {
+		switch {
+		case answered >= n:
 			return v.Status(), nil
+		case v.gone():
+			return v.Status(), fmt.Errorf("volume: %w", signet.ErrNotFound)
 		}
 		select {
 		case <-ctx.Done():

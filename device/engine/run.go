@@ -168,35 +168,29 @@ func (d *Device) Run(ctx context.Context) error {
 	if err := d.loadVolumes(); err != nil {
 		return err
 	}
-	running := map[string]chan struct{}{}
+	running := map[*volume]bool{}
 	follow := make(chan struct{})
 	go func() { defer close(follow); d.follow(ctx) }()
 	for {
 		d.mu.Lock()
 		changed := d.changed
-		for id, v := range d.volumes {
-			if running[id] == nil {
-				done := make(chan struct{})
-				running[id] = done
-				go func() { defer close(done); v.run(ctx) }()
+		for _, v := range d.volumes {
+			if !running[v] {
+				running[v] = true
+				d.start(ctx, v)
 			}
 		}
-		var removed []chan struct{}
-		for id, done := range running {
-			if d.volumes[id] == nil {
-				removed = append(removed, done)
-				delete(running, id)
+		for v := range running {
+			if d.volumes[v.id] != v {
+				delete(running, v) // whoever removed it waits for its end
 			}
 		}
 		d.mu.Unlock()
-		for _, done := range removed {
-			<-done // its loop ends by itself
-		}
 		select {
 		case <-ctx.Done():
 			<-follow
-			for _, done := range running {
-				<-done
+			for v := range running {
+				<-v.ended
 			}
 			return nil
 		case <-changed:
@@ -205,66 +199,116 @@ func (d *Device) Run(ctx context.Context) error {
 	}
 }
 
-// tend does what any device of the ring does for all: rekey a stale ring.
-func (d *Device) tend(ctx context.Context) {
-	if on, _ := d.Online(); !on {
-		return
+// start begins a volume's loop. With the lock held.
+func (d *Device) start(ctx context.Context, v *volume) {
+	ctx, v.stop = context.WithCancel(ctx)
+	v.ended = make(chan struct{})
+	go func() {
+		defer close(v.ended)
+		v.run(ctx)
+	}()
+}
+
+// halt takes a volume from the device, and returns when its loop ended: from
+// then on nobody touches its folder and its index.
+func (d *Device) halt(id string) {
+	d.mu.Lock()
+	v := d.volumes[id]
+	delete(d.volumes, id)
+	d.signal()
+	var ended chan struct{}
+	if v != nil && v.ended != nil {
+		v.stop()
+		ended = v.ended
 	}
-	if err := d.FreshenRing(ctx); err != nil && !errors.Is(err, errFresh) {
-		d.setOnline(on(err), err)
+	d.mu.Unlock()
+	if ended != nil {
+		<-ended
 	}
 }
 
-func on(err error) bool { return !errors.Is(err, signet.ErrUnavailable) }
+// tend does what any device of the ring does for all: rekey a stale ring. That
+// it fails matters to who writes next, who is told.
+func (d *Device) tend(ctx context.Context) {
+	if on, _ := d.Online(); on {
+		_ = d.FreshenRing(ctx)
+	}
+}
 
 // run is a volume's loop under a daemon.
 func (v *volume) run(ctx context.Context) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
 	defer v.close()
 	w := &watcher{}
 	defer w.stop()
 	full := v.d.Now().Add(rescan())
+	looked := 0 // the last question that a full look was begun for
 	for ctx.Err() == nil && !v.gone() {
-		if v.isPaused() {
+		turn, cancel := context.WithCancel(ctx)
+		paused, asked := v.begin(cancel)
+		if paused {
+			cancel()
 			v.setState(Paused, "", "")
-			v.sleep(ctx, w.events, time.Time{})
+			v.answer(asked)
+			v.sleep(ctx, time.Time{})
 			continue
 		}
-		if v.disk != nil && w.of != v.disk {
+		if v.disk != nil && (w.of != v.disk || v.hints == nil && v.d.Now().After(w.retry)) {
 			// The watch is set before the folder is listed, so that nothing falls
 			// between the two.
-			w.start(ctx, v.disk)
+			v.hints = w.start(ctx, v.disk, v.d.Now())
 			v.scan = true
 		}
 		if v.d.Now().After(full) {
 			v.scan, full = true, v.d.Now().Add(rescan())
 		}
-		v.mu.Lock()
-		asked := v.asked
-		if asked > v.answered {
-			v.scan = true
+		if asked > looked {
+			v.scan, looked = true, asked
 		}
-		v.mu.Unlock()
-		more, again, err := v.turn(ctx)
-		if ctx.Err() != nil {
-			return
+		more, again, err := v.turn(turn)
+		stopped := turn.Err() != nil
+		cancel()
+		if stopped {
+			continue // the end, or a pause
 		}
 		again = v.judge(err, more, again)
 		if v.disk != nil && w.of != v.disk {
 			continue // just opened: watch it
 		}
-		if more && err == nil || errors.Is(err, errAgain) {
-			v.drain(w.events)
+		if more && err == nil || errors.Is(err, errAgain) && v.patient() {
+			v.drain()
 			continue
 		}
-		v.answer(asked)
+		v.answer(looked)
 		if err == nil {
+			v.retries = 0
 			v.snapshot(ctx)
 			v.saveCounters()
 		}
-		v.sleep(ctx, w.events, earliest(again, full))
+		again = earliest(again, full)
+		if v.disk != nil && v.hints == nil {
+			again = earliest(again, w.retry)
+		}
+		v.sleep(ctx, again)
 	}
+}
+
+// begin begins a turn that a pause may cancel. asked is the latest question.
+func (v *volume) begin(cancel context.CancelFunc) (paused bool, asked int) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.interrupt = cancel
+	return v.paused, v.asked
+}
+
+// patient reports whether to plan again at once where the world changed under
+// a turn. Where it does so all the time, or only seems to, it is looked at
+// afresh, after a while.
+func (v *volume) patient() bool {
+	if v.retries++; v.retries%5 != 0 {
+		return true
+	}
+	v.scan = true
+	return false
 }
 
 // answer tells those who asked for a full look that it was had.
@@ -283,23 +327,30 @@ func (v *volume) answer(asked int) {
 // A watcher is the watch on the disk that is open now.
 type watcher struct {
 	of     Volume
-	events <-chan Event
+	retry  time.Time // when to try again where there is none
 	cancel context.CancelFunc
 }
 
-func (w *watcher) start(ctx context.Context, disk Volume) {
+// unwatched is after how long a disk is looked at again that cannot be
+// watched, and the watch tried again.
+const unwatched = time.Minute
+
+func (w *watcher) start(ctx context.Context, disk Volume, now time.Time) <-chan Event {
 	w.stop()
 	ctx, w.cancel = context.WithCancel(ctx)
-	w.of = disk
-	// Where a disk cannot be watched, scans find what changed.
-	w.events, _ = disk.Watch(ctx)
+	w.of, w.retry = disk, now.Add(unwatched)
+	events, err := disk.Watch(ctx)
+	if err != nil {
+		return nil
+	}
+	return events
 }
 
 func (w *watcher) stop() {
 	if w.cancel != nil {
 		w.cancel()
 	}
-	w.of, w.events, w.cancel = nil, nil, nil
+	w.of, w.cancel = nil, nil
 }
 
 // rescan is how long a volume goes without a full scan, about an hour: what a
@@ -337,7 +388,7 @@ func (v *volume) judge(err error, more bool, again time.Time) time.Time {
 		}
 		return again
 	case errors.Is(err, errAgain):
-		return v.d.Now()
+		return v.d.Now().Add(2 * time.Second)
 	case errors.Is(err, signet.ErrNotVerified):
 		err = v.d.raise(err, v.region.ID())
 		v.setState(AlarmedAt, err.Error(), "")
@@ -362,7 +413,7 @@ func (v *volume) judge(err error, more bool, again time.Time) time.Time {
 const debounce = 5 * time.Millisecond
 
 // sleep waits for a hint, news of the region, a poke or a time.
-func (v *volume) sleep(ctx context.Context, events <-chan Event, until time.Time) {
+func (v *volume) sleep(ctx context.Context, until time.Time) {
 	var timer <-chan time.Time
 	if !until.IsZero() {
 		t := time.NewTimer(max(until.Sub(v.d.Now()), 0))
@@ -374,37 +425,37 @@ func (v *volume) sleep(ctx context.Context, events <-chan Event, until time.Time
 	case <-timer:
 	case <-v.region.poke:
 	case <-v.poke:
-	case e, ok := <-events:
-		if ok {
-			v.event(e)
-		}
-		t := time.NewTimer(debounce)
-		defer t.Stop()
-		for ok {
-			select {
-			case e, ok = <-events:
-				if ok {
-					v.event(e)
-				}
-				continue
-			case <-t.C:
-			case <-ctx.Done():
-			}
+	case e, ok := <-v.hints:
+		if !v.hint(e, ok) {
 			return
 		}
+		v.linger(ctx)
 	}
 }
 
-// drain takes the hints that wait, without waiting.
-func (v *volume) drain(events <-chan Event) {
+// hint takes in what the watch says; ok is false when it ended.
+func (v *volume) hint(e Event, ok bool) bool {
+	if !ok {
+		v.hints = nil
+		return false
+	}
+	v.event(e)
+	return true
+}
+
+// linger gathers hints for a moment.
+func (v *volume) linger(ctx context.Context) {
+	t := time.NewTimer(debounce)
+	defer t.Stop()
 	for {
 		select {
-		case e, ok := <-events:
-			if !ok {
+		case e, ok := <-v.hints:
+			if !v.hint(e, ok) {
 				return
 			}
-			v.event(e)
-		default:
+		case <-t.C:
+			return
+		case <-ctx.Done():
 			return
 		}
 	}
@@ -416,12 +467,6 @@ func (v *volume) close() {
 		v.disk = nil
 	}
 	v.saveCounters()
-}
-
-func (v *volume) isPaused() bool {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	return v.paused
 }
 
 func (v *volume) gone() bool {
@@ -444,8 +489,15 @@ func (v *volume) sync(ctx context.Context) (Counters, error) {
 			return v.counters, err
 		}
 		more, again, err := v.turn(ctx)
-		if errors.Is(err, errAgain) || err == nil && more {
+		if err == nil && more || errors.Is(err, errAgain) && v.patient() {
 			continue
+		}
+		if errors.Is(err, errAgain) {
+			v.sleep(ctx, v.d.Now().Add(time.Second))
+			if ctx.Err() == nil {
+				continue
+			}
+			err = ctx.Err()
 		}
 		if err != nil {
 			err = v.d.raise(err, v.region.ID())
@@ -454,7 +506,7 @@ func (v *volume) sync(ctx context.Context) (Counters, error) {
 		}
 		// Something is still being written: wait for it, as long as the caller does.
 		if len(v.index.unread) > 0 && !again.IsZero() && again.Before(v.d.Now().Add(2*settleWait)) {
-			v.sleep(ctx, nil, again)
+			v.sleep(ctx, again)
 			if ctx.Err() != nil {
 				return v.counters, ctx.Err()
 			}
@@ -475,9 +527,7 @@ func (v *volume) sync(ctx context.Context) (Counters, error) {
 // snapshot writes a snapshot if enough happened since the last. That it fails
 // costs newcomers time, nobody anything else.
 func (v *volume) snapshot(ctx context.Context) {
-	if err := v.snapshotNow(ctx); err != nil && ctx.Err() == nil {
-		v.d.setOnline(on(err), err)
-	}
+	_ = v.snapshotNow(ctx)
 }
 
 func (v *volume) snapshotNow(ctx context.Context) error {

@@ -3,12 +3,10 @@ package engine
 import (
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"path"
 	"slices"
 	"strings"
@@ -48,6 +46,8 @@ type volume struct {
 	dir    string
 	region *openRegion
 	added  time.Time
+	stop   context.CancelFunc // ends its loop; with ended under the device's lock
+	ended  chan struct{}      // closed when its loop ended; nil before it began
 
 	disk  Volume
 	index *index
@@ -55,12 +55,16 @@ type volume struct {
 	blocked   map[signet.NodeID]blocked
 	displaced []displaced                // files that we replaced a moment ago
 	last      *plan.State                // memory of the planner
+	retries   int                        // turns in a row that the world changed under
+	stuck     time.Duration              // how long it waited last because nothing of a plan could be done
 	lastTree  *tree.Tree                 // which tree that is of
 	stored    uint64                     // region.seen as the store has it
 	heldUp    bool                       // the plan of this turn holds deletions back
 	fresh     bool                       // not described yet
 	scan      bool                       // everything is to be looked at
 	look      map[string]map[string]bool // folders to look at: names, or all of it where nil
+	arrived   map[string]bool            // names among them that a rename made: if folders, all of them
+	hints     <-chan Event               // of the watch; nil where there is none
 	racy      time.Time                  // when files hashed too soon after a change are to be hashed again
 
 	mu       sync.Mutex
@@ -71,7 +75,9 @@ type volume struct {
 	answered int
 	paused   bool
 	poke     chan struct{}
-	total    Counters // since the volume was added, with what counters had when stored
+	// interrupt ends the turn that is going on.
+	interrupt context.CancelFunc
+	total     Counters // since the volume was added, with what counters had when stored
 }
 
 // A VolumeStatus is what status shows of a volume.
@@ -143,7 +149,7 @@ func (v *volume) open() error {
 			return nil
 		}
 		v.disk.Close()
-		v.disk = nil
+		v.disk, v.hints = nil, nil
 		v.scan = true
 	}
 	disk, err := v.d.OpenVolume(v.dir)
@@ -161,302 +167,12 @@ func (v *volume) open() error {
 // ErrOtherVolume says that a folder's marker names another volume.
 var ErrOtherVolume = errors.New("the folder belongs to another volume")
 
-// observe looks at what is to be looked at, and folds it into the index.
-func (v *volume) observe(ctx context.Context) error {
-	var seen []sight
-	full := v.scan
-	if full {
-		v.setState(Scanning, "", "")
-		err := v.disk.Scan(ctx, "", func(l Listing) error {
-			seen = append(seen, sight{Listing: l})
-			return nil
-		})
-		if err != nil {
-			return err
-		}
-		v.scan, v.look = false, map[string]map[string]bool{}
-	} else {
-		if len(v.look) == 0 {
-			return nil
-		}
-		next := map[string]map[string]bool{}
-		for _, folder := range sorted(v.look) {
-			names := v.look[folder]
-			if names == nil {
-				err := v.disk.Scan(ctx, folder, func(l Listing) error {
-					seen = append(seen, sight{Listing: l})
-					return nil
-				})
-				if err != nil && v.d.Classify(err) != NotThere {
-					return err
-				}
-				continue
-			}
-			s := sight{Listing: Listing{Path: folder}, only: sorted(names)}
-			for _, n := range s.only {
-				p := n
-				if folder != "" {
-					p = folder + "/" + n
-				}
-				st, err := v.disk.Stat(p)
-				switch {
-				case err == nil:
-					s.Entries = append(s.Entries, Entry{Name: n, Stat: st})
-					if it := v.child(folder, n); st.Type == tree.Dir && (it == nil || !identical(it.stat, st)) {
-						next[p] = nil
-					}
-				case v.d.Classify(err) != NotThere:
-					s.Entries = append(s.Entries, Entry{Name: n, Err: err})
-				}
-			}
-			seen = append(seen, s)
-		}
-		// Folders that turned up while names were looked at come next.
-		v.look = next
-	}
-	// The folder that was looked at must still be the volume: an unmount in
-	// between would look like a deletion of everything.
-	if err := v.disk.Check(); err != nil {
-		return err
-	}
-	v.index.fold(seen, newNode)
-	return nil
-}
-
-func sorted[V any](m map[string]V) []string {
-	l := make([]string, 0, len(m))
-	for k := range m {
-		l = append(l, k)
-	}
-	slices.Sort(l)
-	return l
-}
-
-func (v *volume) child(folder, name string) *item {
-	id, ok := v.index.find(folder)
-	if !ok {
-		return nil
-	}
-	return v.index.kids[id][name]
-}
-
-// want notes that a name, or with "" all of a folder, is to be looked at.
-func (v *volume) want(folder, name string) {
-	if v.look == nil {
-		v.look = map[string]map[string]bool{}
-	}
-	names, asked := v.look[folder]
-	switch {
-	case asked && names == nil:
-	case name == "":
-		v.look[folder] = nil
-	default:
-		if names == nil {
-			names = map[string]bool{}
-			v.look[folder] = names
-		}
-		names[name] = true
-	}
-}
-
-// event takes in a hint.
-func (v *volume) event(e Event) {
-	switch e.Kind {
-	case Overflow, RootGone:
-		v.scan = true
-		return
-	case Arrived:
-		if st, err := v.disk.Stat(e.Path); err == nil && st.Type == tree.Dir {
-			v.want(e.Path, "")
-		}
-	}
-	folder, name := "", e.Path
-	if i := strings.LastIndexByte(e.Path, '/'); i >= 0 {
-		folder, name = e.Path[:i], e.Path[i+1:]
-	}
-	if name != "" {
-		v.want(folder, name)
-	}
-}
-
-// racyWindow is how soon after a change a hash may miss another change that
-// leaves no trace in the stat (a store to a page that is dirty already).
-const racyWindow = 60 * time.Second
-
-// hash reads the files whose content is not known, the smallest first, with
-// two readers. It returns when something still unsettled is to be tried again
-// (zero: nothing is).
-func (v *volume) hash(ctx context.Context, until time.Time) (again time.Time, err error) {
-	now := v.d.Now()
-	var todo []*item
-	for _, it := range v.index.unread {
-		if it.busy.After(now) {
-			again = earliest(again, it.busy)
-			continue
-		}
-		if it.fault != nil && it.fault.Kind != "unsettled" && !v.scan && it.busy.IsZero() == false {
-			continue
-		}
-		todo = append(todo, it)
-	}
-	slices.SortFunc(todo, func(a, b *item) int {
-		if a.stat.Size != b.stat.Size {
-			return int(min(max(a.stat.Size-b.stat.Size, -1), 1))
-		}
-		return a.id.Compare(b.id)
-	})
-	type result struct {
-		it   *item
-		sha  [32]byte
-		stat tree.Stat
-		busy bool
-		err  error
-	}
-	results := make(chan result)
-	work := make(chan *item)
-	var wg sync.WaitGroup
-	for range 2 {
-		wg.Go(func() {
-			for it := range work {
-				r := result{it: it}
-				if p, ok := v.index.path(it.id); ok {
-					r.sha, r.stat, r.busy, r.err = v.hashFile(ctx, p, now)
-				} else {
-					r.err = errNotListed
-				}
-				results <- r
-			}
-		})
-	}
-	go func() {
-		defer close(work)
-		for _, it := range todo {
-			if ctx.Err() != nil || v.d.Now().After(until) {
-				return
-			}
-			work <- it
-		}
-	}()
-	go func() { wg.Wait(); close(results) }()
-	// The index is not changed before the readers are through: they read it.
-	var done []result
-	for r := range results {
-		done = append(done, r)
-	}
-	for _, r := range done {
-		it := r.it
-		switch {
-		case ctx.Err() != nil:
-			return again, ctx.Err()
-		case r.err == nil && !r.busy && sameBytes(it.stat, r.stat):
-			it.sha, it.hashedAt, it.busy, it.wait, it.fault = r.sha, v.d.Now().UnixNano(), time.Time{}, 0, nil
-		case r.err == nil && !r.busy:
-			// It changed between look and read: look again.
-			it.busy = now.Add(10 * time.Millisecond)
-			v.lookAt(it)
-		case r.busy || v.d.Classify(r.err) == Changed:
-			it.wait = min(max(2*it.wait, settleWait), settleMost)
-			it.busy = now.Add(it.wait)
-			it.fault = &Problem{Kind: "unsettled", Message: "is being written"}
-			v.lookAt(it)
-		case v.d.Classify(r.err) == NotThere:
-			it.busy = now.Add(time.Second)
-			v.lookAt(it)
-		default:
-			it.busy = now.Add(settleMost)
-			it.fault = &Problem{Kind: "unreadable", Message: r.err.Error()}
-		}
-		if !it.busy.IsZero() {
-			again = earliest(again, it.busy)
-		}
-		v.index.refresh(it)
-	}
-	if len(done) < len(todo) {
-		again = now
-	}
-	return again, nil
-}
-
-func earliest(a, b time.Time) time.Time {
-	if a.IsZero() || b.Before(a) {
-		return b
-	}
-	return a
-}
-
-// lookAt notes that an item is to be looked at again.
-func (v *volume) lookAt(it *item) {
-	if p, ok := v.index.path(it.parent); ok {
-		v.want(p, it.name)
-	}
-}
-
-// hashFile reads a file once. busy: a program has it open for writing and
-// changed it a moment ago.
-func (v *volume) hashFile(ctx context.Context, path string, now time.Time) (sha [32]byte, st tree.Stat, busy bool, err error) {
-	f, err := v.disk.Read(path)
-	if err != nil {
-		return sha, st, false, err
-	}
-	defer f.Close()
-	st = f.Stat()
-	if now.Sub(time.Unix(0, max(st.MTime, st.CTime))) < settleWait && f.Writing() {
-		return sha, st, true, nil
-	}
-	h := sha256.New()
-	buf := buffers.Get().(*[]byte)
-	defer buffers.Put(buf)
-	if _, err := io.CopyBuffer(struct{ io.Writer }{h}, stopAt{ctx, f}, *buf); err != nil {
-		return sha, st, false, err
-	}
-	h.Sum(sha[:0])
-	return sha, st, false, f.Unchanged()
-}
-
-var buffers = sync.Pool{New: func() any { b := make([]byte, 256<<10); return &b }}
-
-// stopAt is a reader that ends with its context.
-type stopAt struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-func (s stopAt) Read(p []byte) (int, error) {
-	if err := s.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return s.r.Read(p)
-}
-
-// rehash forgets hashes that were made too soon after a change, once the
-// window is over: such a file is read once more.
-func (v *volume) rehash() {
-	now := v.d.Now()
-	v.racy = time.Time{}
-	for _, it := range v.index.items {
-		if it.stat.Type != tree.File || it.sha == [32]byte{} || it.hashedAt == 0 {
-			continue
-		}
-		changed := max(it.stat.MTime, it.stat.CTime)
-		if it.hashedAt-changed > int64(racyWindow) || it.hashedAt < changed {
-			continue
-		}
-		due := time.Unix(0, changed).Add(racyWindow)
-		if due.After(now) {
-			v.racy = earliest(v.racy, due)
-			continue
-		}
-		it.sha = [32]byte{}
-		v.index.refresh(it)
-	}
-}
-
 // plan compares disk, base and journal. Deletions that the guard holds back
 // are planned as held.
 func (v *volume) plan() (*plan.Plan, error) {
 	v.d.mu.Lock()
 	defer v.d.mu.Unlock()
-	v.acknowledge()
+	v.acknowledgeLocked()
 	in := plan.Input{Base: v.index.base, Local: v.index.local, Remote: v.region.Tree,
 		Complete: func(n signet.NodeID) bool { _, blind := v.index.blind[n]; return !blind },
 		Position: v.region.Replayed(), Device: v.d.Self.Device, Last: v.last, Touched: v.index.fresh, Files: v.index.files}
@@ -486,8 +202,14 @@ func (v *volume) plan() (*plan.Plan, error) {
 }
 
 // acknowledge takes in what became of this device's own entries: what they
-// said is agreed from here on. With the device's lock held.
+// said is agreed from here on.
 func (v *volume) acknowledge() {
+	v.d.mu.Lock()
+	defer v.d.mu.Unlock()
+	v.acknowledgeLocked()
+}
+
+func (v *volume) acknowledgeLocked() {
 	r := v.region
 	for _, own := range r.own {
 		for i, it := range own.ops {
@@ -621,15 +343,19 @@ func (v *volume) turn(ctx context.Context) (more bool, again time.Time, err erro
 	}
 	v.bringBack()
 	rescue := v.rescue()
+	// What became of our own entries comes before what the disk shows now: they
+	// were written of what it showed before.
+	v.acknowledge()
 	if err := v.observe(ctx); err != nil {
 		return false, v.d.Now().Add(5 * time.Second), err
 	}
 	v.rehash()
+	retry := v.retry()
 	again, err = v.hash(ctx, v.d.Now().Add(slice))
 	if err != nil {
 		return false, again, err
 	}
-	for _, t := range []time.Time{v.racy, rescue} {
+	for _, t := range []time.Time{v.racy, rescue, retry} {
 		if !t.IsZero() {
 			again = earliest(again, t)
 		}
@@ -643,6 +369,7 @@ func (v *volume) turn(ctx context.Context) (more bool, again time.Time, err erro
 	}
 	v.describe(p)
 	if p.Empty() {
+		v.stuck = 0
 		return len(v.look) > 0, again, nil
 	}
 	v.setState(Syncing, "", "")
@@ -650,6 +377,7 @@ func (v *volume) turn(ctx context.Context) (more bool, again time.Time, err erro
 		return false, again, err
 	}
 	v.d.fed(v.region) // nothing waits any more
+	v.acknowledge()
 	if !v.heldUp {
 		v.guarded(p.Guard.Up)
 	}
@@ -664,8 +392,10 @@ func (v *volume) turn(ctx context.Context) (more bool, again time.Time, err erro
 		// Nothing of the plan could be done: whatever stands in its way is looked
 		// at again, but not in a circle.
 		v.describe(p)
-		return false, earliest(again, v.d.Now().Add(2*time.Second)), nil
+		v.stuck = min(max(2*v.stuck, settleWait), settleMost)
+		return false, earliest(again, v.d.Now().Add(v.stuck)), nil
 	}
+	v.stuck = 0
 	return true, again, nil
 }
 

@@ -27,12 +27,13 @@ type Looker interface {
 	Check() error
 	// Scan lists a folder and all below it, a folder before what is in it.
 	Scan(ctx context.Context, from string, emit func(Listing) error) error
-	// Stat looks at one name.
+	// Stat looks at one name; "" is the folder itself.
 	Stat(path string) (tree.Stat, error)
 	// Read opens a settled file. Its Close reports whether the file stayed as
 	// it was from before to after the reading.
 	Read(path string) (Reading, error)
-	// Watch says where to look. The channel closes when ctx ends.
+	// Watch says where to look. The channel closes when ctx ends, or when the
+	// watch breaks.
 	Watch(ctx context.Context) (<-chan Event, error)
 }
 
@@ -63,6 +64,7 @@ type Changer interface {
 // A Listing is one folder. Where Err is set it may lack names.
 type Listing struct {
 	Path    string
+	Stat    tree.Stat // of the folder, taken before it was read; zero where that failed
 	Entries []Entry
 	Err     error
 }
@@ -116,6 +118,7 @@ const (
 	Arrived  EventKind = 2 // renamed to here: a folder is to be scanned
 	Overflow EventKind = 3 // look at everything
 	RootGone EventKind = 4
+	Written  EventKind = 5 // look at it, but it may still be being written
 )
 
 // An Event is a hint to look.

@@ -46,7 +46,7 @@ func (v *volume) Identity() (string, string) { return v.id, v.region }
 
 func (v *volume) Scan(ctx context.Context, from string, emit func(engine.Listing) error) error {
 	return v.Volume.Scan(ctx, disk.ScanOptions{From: from}, func(l disk.Listing) error {
-		out := engine.Listing{Path: l.Path, Err: l.Err, Entries: make([]engine.Entry, len(l.Entries))}
+		out := engine.Listing{Path: l.Path, Stat: l.Stat, Err: l.Err, Entries: make([]engine.Entry, len(l.Entries))}
 		for i, e := range l.Entries {
 			out.Entries[i] = engine.Entry{Name: e.Name, Stat: e.Stat, Err: e.Err}
 			if e.OtherMount {
@@ -68,6 +68,8 @@ func (v *volume) Watch(ctx context.Context) (<-chan engine.Event, error) {
 		for e := range in {
 			ev := engine.Event{Path: e.Path, Kind: engine.Touched}
 			switch e.Kind {
+			case disk.Changed:
+				ev.Kind = engine.Written
 			case disk.MovedTo:
 				ev.Kind = engine.Arrived
 			case disk.Overflow:

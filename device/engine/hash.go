@@ -1,0 +1,197 @@
+package engine
+
+import (
+	"context"
+	"crypto/sha256"
+	"io"
+	"slices"
+	"sync"
+	"time"
+
+	"signet/core/tree"
+)
+
+// racyWindow is how soon after a change a hash may miss another change that
+// leaves no trace in the stat (a store to a page that is dirty already).
+const racyWindow = 60 * time.Second
+
+// unsettled is the kind of problem that a file has which is being written.
+const unsettled = "unsettled"
+
+// A reading of a file's content, as a worker hands it back.
+type hashed struct {
+	it    *item
+	began time.Time
+	sha   [32]byte
+	stat  tree.Stat
+	busy  bool
+	err   error
+}
+
+// hash reads the files whose content is not known, the smallest first, with
+// two readers. It returns when something still unsettled is to be tried again
+// (zero: nothing is).
+func (v *volume) hash(ctx context.Context, until time.Time) (again time.Time, err error) {
+	now := v.d.Now()
+	var todo []*item
+	for _, it := range v.index.unread {
+		if it.busy.After(now) {
+			again = earliest(again, it.busy)
+			continue
+		}
+		todo = append(todo, it)
+	}
+	slices.SortFunc(todo, func(a, b *item) int {
+		if a.stat.Size != b.stat.Size {
+			return int(min(max(a.stat.Size-b.stat.Size, -1), 1))
+		}
+		return a.id.Compare(b.id)
+	})
+	// The index is not changed before the readers are through: they read it.
+	done := v.readAll(ctx, todo, until)
+	for _, r := range done {
+		if ctx.Err() != nil {
+			return again, ctx.Err()
+		}
+		v.hashed(r, now)
+		if !r.it.busy.IsZero() {
+			again = earliest(again, r.it.busy)
+		}
+		v.index.refresh(r.it)
+	}
+	if len(done) < len(todo) {
+		again = now
+	}
+	return again, nil
+}
+
+func (v *volume) readAll(ctx context.Context, todo []*item, until time.Time) (done []hashed) {
+	results := make(chan hashed)
+	work := make(chan *item)
+	var wg sync.WaitGroup
+	for range min(2, len(todo)) {
+		wg.Go(func() {
+			for it := range work {
+				r := hashed{it: it, began: v.d.Now(), err: errNotListed}
+				if p, ok := v.index.path(it.id); ok {
+					r.sha, r.stat, r.busy, r.err = v.hashFile(ctx, p, r.began)
+				}
+				results <- r
+			}
+		})
+	}
+	go func() {
+		defer close(work)
+		for _, it := range todo {
+			if ctx.Err() != nil || v.d.Now().After(until) {
+				return
+			}
+			work <- it
+		}
+	}()
+	go func() { wg.Wait(); close(results) }()
+	for r := range results {
+		done = append(done, r)
+	}
+	return done
+}
+
+// hashed takes in what came of reading a file.
+func (v *volume) hashed(r hashed, now time.Time) {
+	it := r.it
+	switch {
+	case r.err == nil && !r.busy && identical(it.stat, r.stat):
+		// What was read is what the disk shows under that name now, whatever
+		// the last look saw of it.
+		it.sha, it.stat, it.hashedAt, it.busy, it.wait, it.fault = r.sha, r.stat, r.began.UnixNano(), time.Time{}, 0, nil
+	case r.err == nil && !r.busy, v.d.Classify(r.err) == NotThere:
+		// Something else has the name now: look.
+		it.busy, it.fault = now.Add(time.Second), nil
+		v.lookAt(it)
+	case r.busy || v.d.Classify(r.err) == Changed:
+		it.wait = min(max(2*it.wait, settleWait), settleMost)
+		it.busy = now.Add(it.wait)
+		it.fault = &Problem{Kind: unsettled, Message: "is being written"}
+	default:
+		it.wait = min(max(2*it.wait, settleMost), time.Hour)
+		it.busy = now.Add(it.wait)
+		it.fault = &Problem{Kind: "unreadable", Message: r.err.Error()}
+	}
+}
+
+func earliest(a, b time.Time) time.Time {
+	if a.IsZero() || b.Before(a) {
+		return b
+	}
+	return a
+}
+
+// hashFile reads a file once. busy: a program has it open for writing and
+// changed it a moment ago.
+func (v *volume) hashFile(ctx context.Context, path string, now time.Time) (sha [32]byte, st tree.Stat, busy bool, err error) {
+	f, err := v.disk.Read(path)
+	if err != nil {
+		return sha, st, false, err
+	}
+	defer f.Close()
+	st = f.Stat()
+	if now.Sub(time.Unix(0, max(st.MTime, st.CTime))) < settleWait && f.Writing() {
+		return sha, st, true, nil
+	}
+	h := sha256.New()
+	buf := buffers.Get().(*[]byte)
+	defer buffers.Put(buf)
+	if _, err := io.CopyBuffer(struct{ io.Writer }{h}, stopAt{ctx, f}, *buf); err != nil {
+		return sha, st, false, err
+	}
+	h.Sum(sha[:0])
+	return sha, st, false, f.Unchanged()
+}
+
+var buffers = sync.Pool{New: func() any { b := make([]byte, 256<<10); return &b }}
+
+// stopAt is a reader that ends with its context.
+type stopAt struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (s stopAt) Read(p []byte) (int, error) {
+	if err := s.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return s.r.Read(p)
+}
+
+// rehash forgets hashes that were made too soon after a change, once the
+// window is over: such a file is read once more.
+func (v *volume) rehash() {
+	now := v.d.Now()
+	v.racy = time.Time{}
+	for _, it := range v.index.racy {
+		due := time.Unix(0, max(it.stat.MTime, it.stat.CTime)).Add(racyWindow)
+		if due.After(now) {
+			v.racy = earliest(v.racy, due)
+			continue
+		}
+		it.sha = [32]byte{}
+		v.index.refresh(it)
+	}
+}
+
+// retry lets go of what was in the way of a thing whose time to wait is over:
+// the next plan tries it again.
+func (v *volume) retry() (again time.Time) {
+	now := v.d.Now()
+	for id, it := range v.index.faulty {
+		switch {
+		case v.index.unread[id] != nil || it.busy.IsZero(): // hash, or the next look, does that
+		case it.busy.After(now):
+			again = earliest(again, it.busy)
+		default:
+			it.fault, it.busy = nil, time.Time{}
+			v.index.refresh(it)
+		}
+	}
+	return again
+}

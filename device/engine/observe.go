@@ -1,0 +1,246 @@
+package engine
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"signet/core/tree"
+)
+
+// rounds is how often a look goes on with what turned up while it was had.
+const rounds = 8
+
+// observe looks at what is to be looked at, and takes it into the index.
+//
+// What a look finds gone may have been moved: to a folder that was looked at
+// before it came there, to a new one that was not looked at yet. So everything
+// that turns up meanwhile belongs to the same look, and nothing counts as gone
+// before no folder of the look has changed since.
+func (v *volume) observe(ctx context.Context) error {
+	if !v.scan && len(v.look) == 0 {
+		return nil
+	}
+	lost := map[*item]bool{}
+	scans, lingered := 0, false
+	for range rounds {
+		seen, err := v.gather(ctx)
+		if err != nil {
+			v.index.restore(lost)
+			v.scan = true // what this look had to find is not known any more
+			return err
+		}
+		for _, p := range v.index.take(seen, lost, newNode) {
+			v.want(split(p))
+		}
+		v.drain()
+		if len(lost) > 0 {
+			v.again(seen)
+			// The other half of a move may be on its way.
+			if !lingered && len(v.look) == 0 && v.hints != nil {
+				lingered = true
+				v.linger(ctx)
+			}
+		}
+		if v.scan {
+			scans++
+		}
+		if scans > 1 || !v.scan && len(v.look) == 0 {
+			break
+		}
+	}
+	if v.scan {
+		v.index.restore(lost) // too much happened: the next look tells
+	}
+	v.index.lose(lost)
+	return nil
+}
+
+// gather looks at everything, or at what it was asked to.
+func (v *volume) gather(ctx context.Context) (seen []sight, err error) {
+	if v.scan {
+		v.setState(Scanning, "", "")
+		v.scan, v.look, v.arrived = false, nil, nil
+		seen, err = v.scanFrom(ctx, "")
+	} else {
+		seen, err = v.lookAround(ctx)
+	}
+	// The folder that was looked at must still be the volume: an unmount in
+	// between would look like a deletion of everything.
+	if err == nil {
+		err = v.disk.Check()
+	}
+	return seen, err
+}
+
+// scanFrom lists a folder and all below it.
+func (v *volume) scanFrom(ctx context.Context, folder string) (seen []sight, err error) {
+	err = v.disk.Scan(ctx, folder, func(l Listing) error {
+		seen = append(seen, sight{Listing: l})
+		return nil
+	})
+	return seen, err
+}
+
+// lookAround looks at the folders and names that it was asked to.
+func (v *volume) lookAround(ctx context.Context) (seen []sight, err error) {
+	look, arrived := v.look, v.arrived
+	v.look, v.arrived = nil, nil
+	for _, folder := range sorted(look) {
+		if look[folder] == nil {
+			s, err := v.scanFrom(ctx, folder)
+			if err != nil {
+				return nil, err
+			}
+			// One that is gone is missed in the folder that it was in.
+			if len(s) > 0 && s[0].Err != nil && v.d.Classify(s[0].Err) == NotThere {
+				v.wantGone(folder)
+				continue
+			}
+			seen = append(seen, s...)
+			continue
+		}
+		s := sight{Listing: Listing{Path: folder}, only: sorted(look[folder])}
+		for _, n := range s.only {
+			p := join(folder, n)
+			st, err := v.disk.Stat(p)
+			switch {
+			case err == nil:
+				s.Entries = append(s.Entries, Entry{Name: n, Stat: st})
+				if it := v.child(folder, n); st.Type == tree.Dir && (arrived[p] || it == nil || !identical(it.stat, st)) {
+					v.want(p, "") // next
+				}
+			case v.d.Classify(err) != NotThere:
+				s.Entries = append(s.Entries, Entry{Name: n, Err: err})
+			}
+		}
+		// That a name is not there means something only if its folder is.
+		if folder != "" {
+			st, err := v.disk.Stat(folder)
+			if err != nil {
+				v.wantGone(folder)
+				continue
+			}
+			s.Stat = st
+		}
+		seen = append(seen, s)
+	}
+	return seen, nil
+}
+
+// wantGone looks for a folder that is not where it was, if it is known there.
+func (v *volume) wantGone(folder string) {
+	if _, ok := v.index.find(folder); ok && folder != "" {
+		v.want(split(folder))
+	}
+}
+
+// again asks for another look at the folders that changed since they were
+// listed.
+func (v *volume) again(seen []sight) {
+	for _, s := range seen {
+		if s.only != nil || s.Err != nil || s.Stat.Type == 0 {
+			continue
+		}
+		if st, err := v.disk.Stat(s.Path); err == nil && identical(st, s.Stat) && (st.MTime != s.Stat.MTime || st.CTime != s.Stat.CTime) {
+			v.want(s.Path, "")
+		}
+	}
+}
+
+func join(folder, name string) string {
+	if folder == "" {
+		return name
+	}
+	return folder + "/" + name
+}
+
+// split is the folder that a path is in, and its name there.
+func split(path string) (folder, name string) {
+	if i := strings.LastIndexByte(path, '/'); i >= 0 {
+		return path[:i], path[i+1:]
+	}
+	return "", path
+}
+
+func sorted[V any](m map[string]V) []string {
+	l := make([]string, 0, len(m))
+	for k := range m {
+		l = append(l, k)
+	}
+	slices.Sort(l)
+	return l
+}
+
+func (v *volume) child(folder, name string) *item {
+	id, ok := v.index.find(folder)
+	if !ok {
+		return nil
+	}
+	return v.index.kids[id][name]
+}
+
+// want notes that a name, or with "" all of a folder, is to be looked at.
+func (v *volume) want(folder, name string) {
+	if v.look == nil {
+		v.look = map[string]map[string]bool{}
+	}
+	names, asked := v.look[folder]
+	switch {
+	case asked && names == nil:
+	case name == "":
+		v.look[folder] = nil
+	default:
+		if names == nil {
+			names = map[string]bool{}
+			v.look[folder] = names
+		}
+		names[name] = true
+	}
+}
+
+// lookAt notes that an item is to be looked at again.
+func (v *volume) lookAt(it *item) {
+	if p, ok := v.index.path(it.parent); ok {
+		v.want(p, it.name)
+	}
+}
+
+// event takes in a hint.
+func (v *volume) event(e Event) {
+	if e.Kind == Overflow || e.Kind == RootGone {
+		v.scan = true
+		return
+	}
+	folder, name := split(e.Path)
+	if name == "" {
+		return
+	}
+	if it := v.child(folder, name); it != nil && it.waiting() {
+		if e.Kind == Written {
+			return // it is looked at when its writer had time
+		}
+		it.busy = v.d.Now() // closed, renamed, gone: at once
+	}
+	if e.Kind == Arrived {
+		if v.arrived == nil {
+			v.arrived = map[string]bool{}
+		}
+		v.arrived[e.Path] = true
+	}
+	v.want(folder, name)
+}
+
+// drain takes the hints that wait, without waiting.
+func (v *volume) drain() {
+	for {
+		select {
+		case e, ok := <-v.hints:
+			if !v.hint(e, ok) {
+				return
+			}
+		default:
+			return
+		}
+	}
+}
