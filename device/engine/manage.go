@@ -258,13 +258,14 @@ func (d *Device) Settle(ctx context.Context, id string) (VolumeStatus, error) {
 	if err != nil {
 		return VolumeStatus{}, err
 	}
+	// The journal first: a turn that began before it was read knows less.
+	if err := d.SyncRegion(ctx, v.region.ID()); err != nil {
+		return v.Status(), err
+	}
 	v.mu.Lock()
 	v.asked++
 	n := v.asked
 	v.mu.Unlock()
-	if err := d.SyncRegion(ctx, v.region.ID()); err != nil {
-		return v.Status(), err
-	}
 	v.wake()
 	for {
 		changed := d.Changed()
