@@ -26,6 +26,8 @@ type hashed struct {
 	stat  tree.Stat
 	busy  bool
 	err   error
+
+	sealed *sealedFile // where it was sealed on the way
 }
 
 // hash reads the files whose content is not known, the smallest first, with
@@ -48,7 +50,12 @@ func (v *volume) hash(ctx context.Context, until time.Time) (again time.Time, er
 		return a.id.Compare(b.id)
 	})
 	// The index is not changed before the readers are through: they read it.
-	done := v.readAll(ctx, todo, until)
+	v.early = map[[32]byte]sealedFile{}
+	e := v.newEarly(ctx, todo)
+	done := v.readAll(ctx, todo, until, e)
+	if e != nil {
+		e.end(done)
+	}
 	for _, r := range done {
 		if ctx.Err() != nil {
 			return again, ctx.Err()
@@ -65,7 +72,7 @@ func (v *volume) hash(ctx context.Context, until time.Time) (again time.Time, er
 	return again, nil
 }
 
-func (v *volume) readAll(ctx context.Context, todo []*item, until time.Time) (done []hashed) {
+func (v *volume) readAll(ctx context.Context, todo []*item, until time.Time, e *early) (done []hashed) {
 	results := make(chan hashed)
 	work := make(chan *item)
 	var wg sync.WaitGroup
@@ -73,7 +80,9 @@ func (v *volume) readAll(ctx context.Context, todo []*item, until time.Time) (do
 		wg.Go(func() {
 			for it := range work {
 				r := hashed{it: it, began: v.d.Now(), err: errNotListed}
-				if p, ok := v.index.path(it.id); ok {
+				if p, ok := v.index.path(it.id); ok && e != nil {
+					r = e.read(ctx, p, it, r.began)
+				} else if ok {
 					r.sha, r.stat, r.busy, r.err = v.hashFile(ctx, p, r.began)
 				}
 				results <- r

@@ -34,7 +34,11 @@ func (v *volume) up(ctx context.Context, ops []tree.Op) error {
 			if !ok {
 				return errAgain
 			}
-			files = append(files, upFile{op, path})
+			file := upFile{op: op, path: path}
+			if s, ok := v.sealedEarly(op); ok {
+				file.sealed = &s
+			}
+			files = append(files, file)
 			continue
 		case op.Kind == tree.Delete:
 			deletes++
@@ -131,15 +135,16 @@ var errAgain = errors.New("plan again")
 // An upFile is a file to be sealed. Its path was found before the workers
 // begin, which do not touch the index.
 type upFile struct {
-	op   tree.Op
-	path string
+	op     tree.Op
+	path   string
+	sealed *sealedFile // while it was hashed; nil: not yet
 }
 
 // A sealedFile is a file whose content is sealed, stored or about to be.
 type sealedFile struct {
 	op      tree.Op
+	stat    tree.Stat
 	objects []signet.ObjectID
-	bytes   int64
 	err     error
 }
 
@@ -176,6 +181,10 @@ func (v *volume) upFiles(ctx context.Context, lead []tree.Item, files []upFile) 
 				f, ok := take(w == 3)
 				if !ok {
 					return
+				}
+				if f.sealed != nil {
+					results <- *f.sealed
+					continue
 				}
 				results <- v.sealFile(ctx, u, f)
 			}
@@ -275,7 +284,8 @@ func (v *volume) sealFault(ctx context.Context, r sealedFile) error {
 }
 
 // sealFile cuts and seals a file's content against the version that the region
-// has, and hands what is new to the uploader.
+// has, and hands what is new to the uploader. An operation without a hash gets
+// that of what was read.
 func (v *volume) sealFile(ctx context.Context, u *uploader, file upFile) sealedFile {
 	op := file.op
 	out := sealedFile{op: op}
@@ -285,6 +295,7 @@ func (v *volume) sealFile(ctx context.Context, u *uploader, file upFile) sealedF
 		return out
 	}
 	defer f.Close()
+	out.stat = f.Stat()
 	v.d.mu.Lock()
 	secret := v.region.Secret()
 	var oldData []byte
@@ -347,10 +358,11 @@ func (v *volume) sealFile(ctx context.Context, u *uploader, file upFile) sealedF
 		out.err = err
 		return out
 	}
-	if sha != op.SHA256 {
+	if op.SHA256 != [32]byte{} && sha != op.SHA256 {
 		out.err = errAgain // changed since it was hashed
 		return out
 	}
+	out.op.SHA256 = sha
 	pieces := make([]seal.Piece, len(slots))
 	reused := map[signet.ObjectID]bool{}
 	for i := range oldPieces {

@@ -65,6 +65,7 @@ type volume struct {
 	look      map[string]map[string]bool // folders to look at: names, or all of it where nil
 	arrived   map[string]bool            // names among them that a rename made: if folders, all of them
 	hints     <-chan Event               // of the watch; nil where there is none
+	early     map[[32]byte]sealedFile    // by hash: what was sealed while it was hashed, in this turn
 	racy      time.Time                  // when files hashed too soon after a change are to be hashed again
 
 	mu       sync.Mutex
