@@ -44,3 +44,31 @@ func Acknowledge(old Base, l Local, op tree.Op, o tree.Outcome) (b Base, ok bool
 	// Without a base there is nothing that the other fields could rest on.
 	return b, old.Type != 0
 }
+
+// Carried is the base of a node after an action of a plan was carried out and
+// is durable: what Agree of the next plan would say, but known even if the
+// journal goes on before there is a next plan. The disk would else show what
+// looks like a change of this device's, and a conflict with what came next.
+// old is the base so far (the zero Base if none). ok is false if there is
+// nothing to note: Agree of the next plan will do.
+func Carried(old Base, a Action) (b Base, ok bool) {
+	r := &a.Remote
+	switch a.Verb {
+	case MkDir, Fetch:
+		return Base{Parent: a.Parent, Name: a.Name, Type: r.Type, Content: r.Content.Revision, Place: r.Place.Revision, Attr: r.Attr.Revision,
+			Size: r.Size, SHA256: r.SHA256, Target: r.Target, Mode: r.Mode, MTime: r.MTime}, true
+	case Replace:
+		// What mode it got may be this device's own change.
+		b = old
+		b.Type, b.Content, b.Size, b.SHA256, b.Target, b.MTime = r.Type, r.Content.Revision, r.Size, r.SHA256, r.Target, r.MTime
+		return b, old.Type != 0
+	case Move:
+		if a.Name == TempName(a.Node) {
+			return old, false
+		}
+		b = old
+		b.Parent, b.Name, b.Place = a.Parent, a.Name, r.Place.Revision
+		return b, old.Type != 0
+	}
+	return old, false
+}

@@ -265,3 +265,39 @@ func TestChangeOfOnesOwnNewFileIsNoConflict(t *testing.T) {
 		t.Errorf("got\n%s", got)
 	}
 }
+
+func TestWhatFollowsAnAppliedChangeIsNoConflict(t *testing.T) {
+	for name, c := range map[string]struct {
+		first, second func(d *device)
+		want          string
+	}{
+		"edit and edit":     {write("f", "1"), write("f", "2"), "f: 2"},
+		"move and move":     {mv("f", "g"), mv("g", "h"), "h: 0"},
+		"move and edit":     {mv("f", "g"), write("g", "1"), "g: 1"},
+		"create and edit":   {write("n", "1"), write("n", "2"), "f: 0\nn: 2"},
+		"create and move":   {write("n", "1"), mv("n", "m"), "f: 0\nm: 1"},
+		"folder and move":   {mkdir("d"), mv("d", "e"), "e/\nf: 0"},
+		"edit and delete":   {write("f", "1"), rm("f"), ""},
+		"create and delete": {write("n", "1"), rm("n"), "f: 0"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, "ann", "ben")
+			ann, ben := w.devices[0], w.devices[1]
+			ann.acknowledges, ben.acknowledges = true, true
+			write("f", "0")(ann)
+			w.settle()
+			c.first(ann)
+			ann.sync()
+			ben.sync() // applies the first
+			c.second(ann)
+			ann.sync()
+			if p := ben.sync(); len(p.Up) > 0 { // plans with the second
+				t.Errorf("what ben got is taken for what ben did: %s", p.text())
+			}
+			w.settle()
+			if got := ben.list(); got != c.want {
+				t.Errorf("got\n%s\nwant\n%s", got, c.want)
+			}
+		})
+	}
+}

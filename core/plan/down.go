@@ -225,7 +225,7 @@ func (d *downer) step(it *item) bool {
 }
 
 func (d *downer) move(it *item, w place) {
-	d.act(Action{Verb: Move, Node: it.id, Parent: w.parent, Name: w.name, Expect: *it.local})
+	d.act(Action{Verb: Move, Node: it.id, Parent: w.parent, Name: w.name, Expect: *it.local, Remote: it.ref.Node()})
 	d.take(it)
 	d.put(it, w)
 }

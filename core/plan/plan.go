@@ -146,7 +146,7 @@ type Action struct {
 	Parent signet.NodeID // MkDir, Move, Fetch
 	Name   string        // MkDir, Move, Fetch
 	Expect Local         // Move, Replace, SetAttr, Trash: what the scan saw; if the disk shows anything else, do nothing
-	Remote tree.Node     // MkDir, Fetch, Replace, SetAttr: what is wanted
+	Remote tree.Node     // MkDir, Move, Fetch, Replace, SetAttr: what is wanted
 }
 
 // A Held says why nothing is planned for a node though its trees differ.
