@@ -141,8 +141,8 @@ func (d *Device) page(ctx context.Context, p signet.Page) error {
 
 func (d *Device) setOnline(on bool, err error) {
 	d.mu.Lock()
-	changed := d.online != on
-	if on && changed {
+	changed := d.online != on || (err == nil) != (d.lastErr == nil) // also the first reason why not
+	if on && !d.online {
 		d.onlineSince = d.Now()
 	}
 	d.online, d.lastErr = on, err
@@ -375,6 +375,8 @@ func (v *volume) judge(err error, more bool, again time.Time) time.Time {
 	case err == nil:
 		st := v.Status()
 		switch {
+		case !online && errors.Is(why, signet.ErrNotAllowed):
+			v.setState(ReadOnly, why.Error(), "the files stay; if the device was revoked, signet logout and signet login with a new link join again")
 		case !online && why != nil && !errors.Is(why, signet.ErrNotVerified):
 			v.setState(Offline, why.Error(), "")
 		case v.verifying():
