@@ -21,19 +21,22 @@ import (
 type openRegion struct {
 	*region.Region
 	log     signet.LogID
-	pending []signet.Record // verified, not covered by a checkpoint yet, so not replayed or stored
-	poke    chan struct{}   // has an element when the region or the directory grew
-	failed  error           // an alarm that stopped this region
-	reading sync.Mutex      // one goroutine at a time reads from the service
-	lag     bool            // headers are verified, operations not replayed yet: see first
-	listing *tree.Tree      // meanwhile: the tree of a snapshot, for listings
-	hunger  *hunger         // not nil: an entry of ours waits
-	seen    uint64          // entries before this position were acknowledged to the volume
-	own     []ownEntry      // this device's entries from there on, replayed
+	pending []signet.Record      // verified, not covered by a checkpoint yet, so not replayed or stored
+	poke    chan struct{}        // has an element when the region or the directory grew
+	failed  error                // an alarm that stopped this region
+	reading sync.Mutex           // one goroutine at a time reads from the service
+	lag     bool                 // headers are verified, operations not replayed yet: see first
+	listing *tree.Tree           // meanwhile: the tree of a snapshot, for listings
+	hunger  *hunger              // not nil: an entry of ours waits
+	seen    uint64               // entries before this position were acknowledged to the volume
+	own     []ownEntry           // this device's entries from there on, replayed
+	signed  map[signet.Hash]bool // entries that this device signed, see noteSigned
+	taken   []signet.Hash        // of these, taken in and still noted
 }
 
 // An ownEntry is what became of an entry that this device wrote.
 type ownEntry struct {
+	hash     signet.Hash
 	ops      []tree.Item
 	outcomes []tree.Outcome
 }
@@ -47,7 +50,7 @@ func (r *openRegion) wake() {
 
 func (d *Device) newRegion(id signet.RegionID) *openRegion {
 	// Where no volume is kept, nobody waits for what becomes of our entries.
-	return &openRegion{Region: d.blankRegion(id), log: signet.Journal(id), poke: make(chan struct{}, 1), seen: math.MaxUint64}
+	return &openRegion{Region: d.blankRegion(id), log: signet.Journal(id), poke: make(chan struct{}, 1), seen: math.MaxUint64, signed: map[signet.Hash]bool{}}
 }
 
 func (d *Device) blankRegion(id signet.RegionID) *region.Region {
@@ -82,7 +85,7 @@ func (d *Device) restoreRegions() error {
 		if err := d.Store.db.QueryRow("SELECT seen FROM volumes WHERE region = ?", log.ID[:]).Scan(&seen); err == nil {
 			r.seen = uint64(seen)
 		}
-		if err := d.replayStored(r); err != nil {
+		if err := errors.Join(d.loadSigned(r), d.replayStored(r)); err != nil {
 			return err
 		}
 	}
@@ -108,8 +111,12 @@ func (d *Device) replayStored(r *openRegion) error {
 // replay brings the tree of r one entry further.
 func (d *Device) replay(r *openRegion, rec signet.Record) error {
 	s, err := r.Replay(rec)
-	if err == nil && s.Entry != nil && s.Entry.Device == d.Self.Device && s.Batch != nil && s.Position >= r.seen {
-		r.own = append(r.own, ownEntry{s.Batch.Items, s.Outcomes})
+	if err != nil || s.Entry == nil || s.Entry.Device != d.Self.Device || s.Batch == nil || s.Position < r.seen {
+		return err
+	}
+	h, err := journal.HashOf(rec.Head)
+	if err == nil && r.signed[h] {
+		r.own = append(r.own, ownEntry{h, s.Batch.Items, s.Outcomes})
 	}
 	return err
 }
@@ -322,6 +329,9 @@ func (d *Device) commit(ctx context.Context, r *openRegion, items []tree.Item, o
 			rec, err = r.Rekey(d.dirHead.Last)
 		} else {
 			rec, _, err = r.Commit(d.dirHead.Last, items, objects)
+		}
+		if err == nil && !stale && len(items) > 0 {
+			err = d.noteSigned(r, rec)
 		}
 		d.mu.Unlock()
 		if err == nil {

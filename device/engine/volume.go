@@ -220,6 +220,7 @@ func (v *volume) acknowledgeLocked() {
 			}
 		}
 	}
+	v.d.takenIn(r)
 	r.own, r.seen = nil, max(r.seen, r.Replayed())
 }
 
