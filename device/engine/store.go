@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"path/filepath"
 	"sync"
+	"syscall"
 
 	_ "modernc.org/sqlite" // the driver
 
@@ -62,7 +64,7 @@ func OpenStore(path string) (*Store, error) {
 	var version int
 	if err := db.QueryRow("PRAGMA user_version").Scan(&version); err != nil {
 		db.Close()
-		return nil, &Damaged{Path: path, Err: err}
+		return nil, openFault(path, err)
 	}
 	switch {
 	case version > storeFormat:
@@ -71,7 +73,7 @@ func OpenStore(path string) (*Store, error) {
 	case version == 0:
 		if _, err := db.Exec("BEGIN IMMEDIATE;" + schema + fmt.Sprintf("PRAGMA user_version = %d; COMMIT", storeFormat)); err != nil {
 			db.Close()
-			return nil, &Damaged{Path: path, Err: err}
+			return nil, openFault(path, err)
 		}
 	}
 	return s, nil
@@ -89,6 +91,53 @@ type Damaged struct {
 
 func (d *Damaged) Error() string { return "index " + d.Path + ": " + d.Err.Error() }
 func (d *Damaged) Unwrap() error { return d.Err }
+
+// openFault tells a store that is damaged from one on a disk that is full: who
+// took the second for the first would throw away a good index.
+func openFault(path string, err error) error {
+	if code := sqliteCode(err); code != sqliteFull && code != sqliteIO {
+		return &Damaged{Path: path, Err: err}
+	}
+	err = fmt.Errorf("index %s: %w", path, err)
+	if noSpace(path) {
+		err = fmt.Errorf("%w: %w", err, syscall.ENOSPC)
+	}
+	return err
+}
+
+// Result codes of SQLite.
+const (
+	sqliteIO   = 10
+	sqliteFull = 13
+)
+
+// sqliteCode is an error's primary result code; 0 if it has none.
+func sqliteCode(err error) int {
+	var coded interface{ Code() int }
+	if errors.As(err, &coded) {
+		return coded.Code() & 0xff
+	}
+	return 0
+}
+
+// noSpace tries whether the disk takes a little more beside a file.
+func noSpace(path string) bool {
+	f, err := os.CreateTemp(filepath.Dir(path), "space-*")
+	if err != nil {
+		return errors.Is(err, syscall.ENOSPC)
+	}
+	defer os.Remove(f.Name())
+	_, err = f.Write(make([]byte, 128<<10))
+	return errors.Is(errors.Join(err, f.Close()), syscall.ENOSPC)
+}
+
+// writeFault names a full disk, so that a person is told to free some space.
+func writeFault(err error) error {
+	if sqliteCode(err) == sqliteFull {
+		return fmt.Errorf("index: %w: %w", err, syscall.ENOSPC)
+	}
+	return fmt.Errorf("index: %w", err)
+}
 
 // Close closes the store.
 func (s *Store) Close() error { return s.db.Close() }
@@ -129,10 +178,10 @@ func (s *Store) write(f func(*batch)) error {
 	}
 	if b.err != nil {
 		tx.Rollback()
-		return fmt.Errorf("index: %w", b.err)
+		return writeFault(b.err)
 	}
 	if err := tx.Commit(); err != nil {
-		return fmt.Errorf("index: %w", err)
+		return writeFault(err)
 	}
 	return nil
 }
