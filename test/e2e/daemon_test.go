@@ -13,6 +13,7 @@ import (
 
 // How long a change takes from one folder to the other, both daemons running.
 func TestChangeArrivesInMilliseconds(t *testing.T) {
+	beside(t)
 	n := pick(50, 15)
 	_, one, two := pair(t, 50)
 	one.up()
@@ -61,10 +62,10 @@ func TestChangeArrivesInMilliseconds(t *testing.T) {
 // An idle daemon with many files uses next to nothing.
 func TestIdleDaemonUsesNoProcessor(t *testing.T) {
 	t.Parallel()
-	span := pick(60*time.Second, 5*time.Second)
+	span := pick(60*time.Second, 3*time.Second)
 	w := newWorld(t)
 	one := w.device("one")
-	one.many("photos", pick(10_000, 1_000))
+	one.many("photos", pick(10_000, 500))
 	one.add()
 	one.up()
 	one.ready()

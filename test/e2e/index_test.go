@@ -90,3 +90,50 @@ func TestChangesAroundALostIndexAreKept(t *testing.T) {
 	}
 	quiet(t, one, two)
 }
+
+// An index from an older backup of the machine, with or without the folder's
+// files of that time: what is newer elsewhere is not deleted, comes back where
+// it is missing, and is not sent again.
+func TestOlderIndexIsNoReasonToDelete(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name  string
+		files bool
+	}{{"index alone", false}, {"index and files", true}} {
+		t.Run(c.name, func(t *testing.T) {
+			_, one, two := pair(t, 40)
+			saved := map[string][]byte{}
+			files, _ := filepath.Glob(filepath.Join(one.home, "organisations", "*", "index.db*"))
+			for _, f := range files {
+				b, err := os.ReadFile(f)
+				if err != nil {
+					t.Fatal(err)
+				}
+				saved[f] = b
+			}
+			one.many("newer", 20)
+			one.write("letters/000/file-00001.txt", "newer content")
+			one.move("letters/000/file-00002.txt", "newer name.txt")
+			one.sync()
+			two.sync()
+			want := treeOf(t, two.dir)
+			one.deleteIndex()
+			for f, b := range saved {
+				if err := os.WriteFile(f, b, 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if c.files {
+				one.remove("newer")
+			}
+			got := one.sync()
+			t.Logf("%+v", got)
+			if got.Deletes != 0 || got.Conflicts != 0 || got.FilesUp != 0 {
+				t.Errorf("sync did %+v, want nothing deleted or sent", got)
+			}
+			sameTree(t, "the device with the older index", want, treeOf(t, one.dir))
+			untouched(t, want, two)
+			quiet(t, one, two)
+		})
+	}
+}

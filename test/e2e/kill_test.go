@@ -23,7 +23,10 @@ import (
 
 // Devices and service are killed at seeded moments while people work on two
 // devices. What they settled is there in the end, and all agree.
-func TestKillsLoseNothingSettled(t *testing.T) { killed(t, pick(20, 4), 1) }
+func TestKillsLoseNothingSettled(t *testing.T) {
+	beside(t)
+	killed(t, pick(20, 3), 1)
+}
 
 // killed kills devices n times and the service n times.
 func killed(t *testing.T, n int, seed uint64) {

@@ -48,3 +48,11 @@ func pick[T any](full, short T) T {
 	}
 	return full
 }
+
+// beside lets a test run beside others where its figures are not the point.
+// With all its size it has the machine to itself.
+func beside(t *testing.T) {
+	if testing.Short() {
+		t.Parallel()
+	}
+}

@@ -268,3 +268,50 @@ func TestFullDiskOfReceiver(t *testing.T) {
 	two.down()
 	quiet(t, one, two)
 }
+
+// The disk that the device's own home is on is full: nothing is taken for
+// deleted, the index stays whole, and with space all goes on.
+func TestFullDiskOfHome(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	one, two := w.device("one"), w.device("two")
+	m := newMount(t)
+	two.inside = m.enter()
+	moved := two.home + "-on-disk"
+	if err := os.Rename(two.home, moved); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(two.home, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	m.run("mount", "-t", "tmpfs", "-o", "size=8m,mode=700", "tmpfs", two.home)
+	m.run("cp", "-a", moved+"/.", two.home)
+	one.many("letters", 100)
+	one.add()
+	one.sync()
+	two.add()
+	two.sync()
+	want := treeOf(t, one.dir)
+
+	// Nothing is left but what is in use.
+	m.run("sh", "-c", "dd if=/dev/zero of="+two.home+"/filler bs=4096 2>/dev/null; true")
+	one.many("more", pick(3000, 1500))
+	one.sync()
+	r := two.try("", "--json", "sync")
+	t.Logf("exit %d, %+v", r.code, r.fault())
+	if r.code != 1 && r.code != 5 || r.fault().Kind != "no_space" {
+		t.Errorf("sync on a full home: exit %d, %+v, want a failure of kind no_space", r.code, r.fault())
+	}
+	got := treeOf(t, two.dir)
+	for name, e := range want {
+		if got[name] != e {
+			t.Errorf("%s: %v, want %v", name, got[name], e)
+		}
+	}
+	one.sync()
+	m.run("rm", two.home+"/filler")
+	m.run("mount", "-o", "remount,size=64m", two.home)
+	two.sync()
+	agree(t, one, two)
+	quiet(t, one, two)
+}

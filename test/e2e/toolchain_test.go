@@ -12,6 +12,7 @@ import (
 // A real tree of many folders: the toolchain's source. Three devices, the last
 // linked when all is there; a second region that only two of them have.
 func TestToolchainTreeIsEqualOnThreeDevices(t *testing.T) {
+	beside(t)
 	out, err := exec.Command("go", "env", "GOROOT").Output()
 	if err != nil {
 		t.Fatal(err)
