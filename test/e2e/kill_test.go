@@ -25,7 +25,7 @@ import (
 // devices. What they settled is there in the end, and all agree.
 func TestKillsLoseNothingSettled(t *testing.T) {
 	beside(t)
-	killed(t, pick(20, 3), 1)
+	killed(t, pick(20, 2), 1)
 }
 
 // killed kills devices n times and the service n times.
