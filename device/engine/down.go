@@ -143,9 +143,13 @@ func (v *volume) act(a plan.Action) (done bool, err error) {
 	return false, fmt.Errorf("unknown action %s", a.Verb)
 }
 
-// keep takes in the stat of a thing that we changed ourselves: its bytes are
-// as they were.
+// keep takes in the stat of a thing that we changed ourselves. Its bytes are as
+// they were, if nobody wrote to it between the last look and now: that shows in
+// its size and its mtime, unless it is the mtime that we changed.
 func (v *volume) keep(it *item, st tree.Stat) {
+	if st.Size != it.stat.Size || st.MTime != it.stat.MTime {
+		it.sha = [32]byte{}
+	}
 	it.stat = st
 	v.index.refresh(it)
 }
@@ -322,6 +326,9 @@ func (v *volume) land(f *fetched) (bool, error) {
 	}
 	it.stat, it.sha, it.fault = st, a.Remote.SHA256, nil
 	it.hashedAt = 0 // we wrote it ourselves: no window in which a change could hide
+	if !link && (st.Size != a.Remote.Size || st.MTime != a.Remote.MTime) {
+		it.sha = [32]byte{} // somebody writes to it already
+	}
 	v.index.put(it)
 	v.count(func(c *Counters) { c.FilesDown++ })
 	return true, nil

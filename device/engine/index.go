@@ -57,6 +57,7 @@ type index struct {
 	unread map[signet.NodeID]*item // files whose content is not known
 	racy   map[signet.NodeID]*item // files hashed so soon after a change that they are to be hashed again
 	faulty map[signet.NodeID]*item // what has a fault
+	adrift map[*item]bool          // whose names were found free, and taken: where they are now the next look tells
 }
 
 func newIndex() *index {
@@ -64,7 +65,7 @@ func newIndex() *index {
 		kids: map[signet.NodeID]map[string]*item{}, byKey: map[fileKey]*item{}, blind: map[signet.NodeID]error{},
 		dirty: map[signet.NodeID]bool{},
 		fresh: map[signet.NodeID]bool{}, unread: map[signet.NodeID]*item{}, racy: map[signet.NodeID]*item{},
-		faulty: map[signet.NodeID]*item{}}
+		faulty: map[signet.NodeID]*item{}, adrift: map[*item]bool{}}
 }
 
 // mark notes that what is known of a node changed.
@@ -115,6 +116,10 @@ func (x *index) put(it *item) {
 	if x.kids[it.parent] == nil {
 		x.kids[it.parent] = map[string]*item{}
 	}
+	if old := x.kids[it.parent][it.name]; old != nil && old != it {
+		x.adrift[old] = true
+	}
+	delete(x.adrift, it)
 	x.kids[it.parent][it.name] = it
 	x.items[it.id] = it
 	x.refresh(it)
@@ -163,6 +168,7 @@ func (x *index) drop(it *item) {
 	delete(x.unread, it.id)
 	delete(x.racy, it.id)
 	delete(x.faulty, it.id)
+	delete(x.adrift, it)
 	if k := (fileKey{it.stat.Dev, it.stat.Inode}); x.byKey[k] == it {
 		delete(x.byKey, k)
 	}

@@ -18,10 +18,11 @@ const rounds = 8
 // that turns up meanwhile belongs to the same look, and nothing counts as gone
 // before no folder of the look has changed since.
 func (v *volume) observe(ctx context.Context) error {
-	if !v.scan && len(v.look) == 0 {
+	if !v.scan && len(v.look) == 0 && len(v.index.adrift) == 0 {
 		return nil
 	}
-	lost := map[*item]bool{}
+	lost := v.index.adrift
+	v.index.adrift = map[*item]bool{}
 	scans, lingered := 0, false
 	for range rounds {
 		seen, err := v.gather(ctx)

@@ -383,6 +383,8 @@ func (v *volume) judge(err error, more bool, again time.Time) time.Time {
 			v.setState(Verifying, "", "")
 		case st.HeldDeletes > 0:
 			v.setState(Held, fmt.Sprintf("%d deletions wait for an answer", st.HeldDeletes), "signet approve-deletes lets them go; signet restore brings the files back")
+		case v.stuck > 0: // the plan is not empty, and nothing of it can be done
+			v.setState(Syncing, "", "")
 		case len(v.index.unread) > 0 && !again.IsZero() && again.Before(v.d.Now().Add(settleWait)):
 			v.setState(Syncing, "", "")
 		default:

@@ -394,6 +394,10 @@ func (v *volume) turn(ctx context.Context) (more bool, again time.Time, err erro
 		// Nothing of the plan could be done: whatever stands in its way is looked
 		// at again, but not in a circle.
 		v.describe(p)
+		if v.stuck == 0 && len(v.look) > 0 {
+			v.stuck = time.Millisecond
+			return true, again, nil
+		}
 		v.stuck = min(max(2*v.stuck, settleWait), settleMost)
 		return false, earliest(again, v.d.Now().Add(v.stuck)), nil
 	}

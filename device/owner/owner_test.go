@@ -80,6 +80,8 @@ type device struct {
 	t    *testing.T
 	home home.Dir
 	dir  string
+
+	approves bool // deletions that the guard holds
 }
 
 func (w *world) device(name string) *device {
