@@ -49,26 +49,26 @@ func Acknowledge(old Base, l Local, op tree.Op, o tree.Outcome) (b Base, ok bool
 // is durable: what Agree of the next plan would say, but known even if the
 // journal goes on before there is a next plan. The disk would else show what
 // looks like a change of this device's, and a conflict with what came next.
-// old is the base so far (the zero Base if none). ok is false if there is
-// nothing to note: Agree of the next plan will do.
-func Carried(old Base, a Action) (b Base, ok bool) {
+// old is the base so far (the zero Base if none), l what the disk shows now. ok
+// is false if there is nothing to note: the next plan will tell.
+func Carried(old Base, l Local, a Action) (b Base, ok bool) {
 	r := &a.Remote
+	lm, lt := attrOf(r.Type, l.Mode, l.MTime)
+	rm, rt := attrOf(r.Type, r.Mode, r.MTime)
+	same := l.Type == r.Type && (l.Type != tree.File || l.SHA256 == r.SHA256) && (l.Type != tree.Link || l.Target == r.Target)
 	switch a.Verb {
 	case MkDir, Fetch:
-		return Base{Parent: a.Parent, Name: a.Name, Type: r.Type, Content: r.Content.Revision, Place: r.Place.Revision, Attr: r.Attr.Revision,
-			Size: r.Size, SHA256: r.SHA256, Target: r.Target, Mode: r.Mode, MTime: r.MTime}, true
+		return Base{Parent: l.Parent, Name: l.Name, Type: l.Type, Content: r.Content.Revision, Place: r.Place.Revision, Attr: r.Attr.Revision,
+			Size: l.Size, SHA256: l.SHA256, Target: l.Target, Mode: l.Mode, MTime: l.MTime}, same && lm == rm && lt == rt
 	case Replace:
 		// What mode it got may be this device's own change.
 		b = old
-		b.Type, b.Content, b.Size, b.SHA256, b.Target, b.MTime = r.Type, r.Content.Revision, r.Size, r.SHA256, r.Target, r.MTime
-		return b, old.Type != 0
+		b.Type, b.Content, b.Size, b.SHA256, b.Target, b.MTime = l.Type, r.Content.Revision, l.Size, l.SHA256, l.Target, l.MTime
+		return b, old.Type != 0 && same && lt == rt
 	case Move:
-		if a.Name == TempName(a.Node) {
-			return old, false
-		}
 		b = old
-		b.Parent, b.Name, b.Place = a.Parent, a.Name, r.Place.Revision
-		return b, old.Type != 0
+		b.Parent, b.Name, b.Place = l.Parent, l.Name, r.Place.Revision
+		return b, old.Type != 0 && l.Name == a.Name && l.Parent == a.Parent && a.Name != TempName(a.Node)
 	}
 	return old, false
 }

@@ -20,3 +20,24 @@ func TestAcknowledgeLeavesARestoreToTheDisk(t *testing.T) {
 		t.Errorf("a restore: %+v, %v; the disk has still to follow", b, ok)
 	}
 }
+
+func TestCarriedNotesOnlyWhatTheDiskShows(t *testing.T) {
+	want := tree.Node{Type: tree.File, Size: 3, SHA256: [32]byte{1}, Mode: 0o644, MTime: 7}
+	l := Local{Name: "f", Type: tree.File, Size: 3, SHA256: [32]byte{1}, Mode: 0o644, MTime: 7}
+	for name, c := range map[string]struct {
+		change func(l *Local)
+		ok     bool
+	}{
+		"as wanted":      {func(*Local) {}, true},
+		"other bytes":    {func(l *Local) { l.SHA256[0]++ }, false},
+		"other time":     {func(l *Local) { l.MTime++ }, false},
+		"other mode":     {func(l *Local) { l.Mode = 0o755 }, false},
+		"nothing at all": {func(l *Local) { *l = Local{} }, false},
+	} {
+		l := l
+		c.change(&l)
+		if b, ok := Carried(Base{}, l, Action{Verb: Fetch, Name: "f", Remote: want}); ok != c.ok {
+			t.Errorf("%s: %+v, %v", name, b, ok)
+		}
+	}
+}

@@ -422,7 +422,7 @@ func (d *device) apply(actions []Action) {
 			delete(d.disk, a.Node)
 		}
 		if d.acknowledges {
-			if b, ok := Carried(d.base[a.Node], a); ok {
+			if b, ok := Carried(d.base[a.Node], d.disk[a.Node], a); ok {
 				d.base[a.Node] = b
 			}
 		}

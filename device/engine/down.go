@@ -33,13 +33,14 @@ func (v *volume) down(ctx context.Context, actions []plan.Action) (did int, err 
 		return ok && (a.Verb == plan.Fetch || a.Verb == plan.Replace)
 	})
 	var failed, full error
-	for len(actions) > 0 && failed == nil && (did == 0 || v.d.Now().Before(until)) {
+	var carried []plan.Action
+	for len(actions) > 0 && failed == nil && (len(carried) == 0 || v.d.Now().Before(until)) {
 		var n int
 		if a := actions[0]; a.Verb == plan.Fetch || a.Verb == plan.Replace {
 			n = fetchRun(actions)
-			var done int
+			var done []plan.Action
 			done, failed = v.fetch(ctx, actions[:n])
-			did += done
+			carried = append(carried, done...)
 			if errors.Is(failed, ErrNoRoom) { // smaller ones may still fit
 				failed, full = nil, failed
 			}
@@ -47,7 +48,7 @@ func (v *volume) down(ctx context.Context, actions []plan.Action) (did int, err 
 			n = 1
 			ok, aerr := v.act(a)
 			if ok {
-				did++
+				carried = append(carried, a)
 			}
 			failed = aerr
 		}
@@ -55,21 +56,39 @@ func (v *volume) down(ctx context.Context, actions []plan.Action) (did int, err 
 	}
 	// Names first, then the index: a crash between leaves a disk that the next
 	// scan finds equal to the journal.
-	if serr := v.disk.Sync(context.WithoutCancel(ctx)); failed == nil {
+	serr := v.disk.Sync(context.WithoutCancel(ctx))
+	if serr == nil {
+		v.agreeOn(carried)
+	}
+	if failed == nil {
 		failed = serr
 	}
 	if failed == nil {
 		failed = full
 	}
-	return did, failed
+	return len(carried), failed
 }
+
+// agreeOn notes that the disk has what was carried out: the journal may go on
+// before the next plan, which would take it for a change of this device's.
+func (v *volume) agreeOn(carried []plan.Action) {
+	for _, a := range carried {
+		if b, ok := plan.Carried(v.index.base[a.Node], v.index.local[a.Node], a); ok {
+			v.index.agree(a.Node, b)
+		}
+	}
+}
+
+// fetchMost bounds how many files are fetched in one go. Each batch costs one
+// sync of the file system, and each file in it a descriptor until then.
+const fetchMost = 512
 
 // fetchRun is how many actions at the front fetch content, as many as are
 // fetched in one go.
 func fetchRun(actions []plan.Action) int {
 	n, size := 0, int64(0)
 	for _, a := range actions {
-		if a.Verb != plan.Fetch && a.Verb != plan.Replace || n >= 256 || n > 0 && size+a.Remote.Size > 64<<20 {
+		if a.Verb != plan.Fetch && a.Verb != plan.Replace || n >= fetchMost || n > 0 && size+a.Remote.Size > 64<<20 {
 			break
 		}
 		n++
@@ -188,8 +207,9 @@ type fetched struct {
 	err    error
 }
 
-// fetch brings the content of files, and links, to the disk.
-func (v *volume) fetch(ctx context.Context, actions []plan.Action) (did int, err error) {
+// fetch brings the content of files, and links, to the disk. It returns the
+// actions that it carried out.
+func (v *volume) fetch(ctx context.Context, actions []plan.Action) (done []plan.Action, err error) {
 	actions, full := v.room(actions)
 	list := make([]*fetched, 0, len(actions))
 	g, gctx := errgroup.WithContext(ctx)
@@ -229,7 +249,7 @@ func (v *volume) fetch(ctx context.Context, actions []plan.Action) (did int, err
 		}
 	}()
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	var ready []Staged
 	for _, f := range list {
@@ -238,18 +258,18 @@ func (v *volume) fetch(ctx context.Context, actions []plan.Action) (did int, err
 		}
 	}
 	if err := v.disk.Settle(ctx, ready); err != nil {
-		return 0, err
+		return nil, err
 	}
 	for _, f := range list {
 		ok, err := v.land(f)
 		if err != nil {
-			return did, err
+			return done, err
 		}
 		if ok {
-			did++
+			done = append(done, f.action)
 		}
 	}
-	return did, full
+	return done, full
 }
 
 // room keeps some of the disk free: downloads stop at a floor, uploads do not.
