@@ -329,7 +329,7 @@ func (a *app) showKit(raw []byte, text, to string) error {
 		_, err := io.WriteString(a.stdout, text)
 		return err
 	}
-	a.screen.Note("next: print " + to + ", check it with signet recovery test --from FILE, and delete the file")
+	a.screen.Note("hint: print " + to + ", check it with signet recovery test --from FILE, and delete the file")
 	_, err := fmt.Fprintln(a.stdout, escape(to))
 	return err
 }

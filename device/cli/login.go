@@ -175,8 +175,9 @@ func (a *app) showLogin(w io.Writer, r loginResult) error {
 		fmt.Fprintf(w, "Joined the organisation:\n  %s\n", r.Organisation)
 	}
 	fmt.Fprintf(w, "This device is %q; its keys rest in: %s\n", escape(r.Name), r.Keys)
-	if !a.quiet {
-		fmt.Fprintln(a.stderr, "next: signet add DIR keeps a folder in step; signet up keeps on doing so; signet recovery new --to FILE for the day all devices are lost")
+	a.hint("signet add DIR keeps a folder in step, and signet up goes on doing so")
+	if r.How == "created" || r.How == "joined" { // a first device: nothing else opens what it seals
+		a.hint("signet recovery new --to FILE makes a key for the day all devices are lost")
 	}
 	return nil
 }

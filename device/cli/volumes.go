@@ -247,6 +247,9 @@ func did(v owner.Synced) string {
 		if c.Entries > 0 {
 			return state + ", folders and attributes sent"
 		}
+		if state != "in step" {
+			return state + ", nothing was done"
+		}
 		return state + ", nothing to do"
 	}
 	return state + ": " + strings.Join(parts, ", ")

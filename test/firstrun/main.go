@@ -124,5 +124,6 @@ func (s *stage) stayUntilInterrupted(ctx context.Context, stay bool) error {
 	s.say("The service and both devices go on working, so try the commands in a second terminal.")
 	s.say("Ctrl-C ends them.")
 	<-ctx.Done()
+	s.say("\nStopping all of it.")
 	return nil
 }

@@ -188,10 +188,8 @@ func hinted(t *testing.T, line string, code int, shown, next string) {
 		t.Fatalf("%s: exit code %d:\n%s", line, code, shown)
 	}
 	for l := range strings.Lines(shown) {
-		if strings.HasPrefix(l, "next: ") || strings.HasPrefix(l, "hint: ") {
-			if strings.Contains(l, next) {
-				return
-			}
+		if strings.HasPrefix(l, "hint: ") && strings.Contains(l, next) {
+			return
 		}
 	}
 	t.Errorf("%s does not end with a hint to %s:\n%s", line, next, shown)
