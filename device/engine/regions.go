@@ -25,6 +25,7 @@ type openRegion struct {
 	poke    chan struct{}        // has an element when the region or the directory grew
 	failed  error                // an alarm that stopped this region
 	reading sync.Mutex           // one goroutine at a time reads from the service
+	writing sync.Mutex           // and one writes; taken before reading
 	lag     bool                 // headers are verified, operations not replayed yet: see first
 	listing *tree.Tree           // meanwhile: the tree of a snapshot, for listings
 	hunger  *hunger              // not nil: an entry of ours waits
@@ -40,6 +41,10 @@ type ownEntry struct {
 	ops      []tree.Item
 	outcomes []tree.Outcome
 }
+
+// ID is the region's id, which needs no lock: the region behind it may be made
+// anew.
+func (r *openRegion) ID() signet.RegionID { return signet.RegionID(r.log.ID) }
 
 func (r *openRegion) wake() {
 	select {
@@ -318,17 +323,20 @@ func (d *Device) append(ctx context.Context, r *openRegion, rec signet.Record) e
 // An error may leave the entry committed all the same: then the next replay
 // shows it.
 func (d *Device) commit(ctx context.Context, r *openRegion, items []tree.Item, objects []signet.ObjectID) error {
+	// One at a time: each entry names the one before it.
+	r.writing.Lock()
+	defer r.writing.Unlock()
 	for try := 0; ; try++ {
 		d.mu.Lock()
-		own := r.State.Own(d.Self.Device)
 		d.hungry(r)
 		var rec signet.Record
+		var hash signet.Hash
 		var err error
 		stale := r.Stale() || r.Bypassed()
 		if stale {
 			rec, err = r.Rekey(d.dirHead.Last)
 		} else {
-			rec, _, err = r.Commit(d.dirHead.Last, items, objects)
+			rec, hash, err = r.Commit(d.dirHead.Last, items, objects)
 		}
 		if err == nil && !stale && len(items) > 0 {
 			err = d.noteSigned(r, rec)
@@ -347,8 +355,9 @@ func (d *Device) commit(ctx context.Context, r *openRegion, items []tree.Item, o
 			return err
 		}
 		// Somebody else's authority entry came first, or a revocation: catch up,
-		// then sign again. If our own entry got through after all, its place in
-		// our chain tells, and it must not be written twice.
+		// then sign again. If this very entry got through after all, it is the
+		// last of our chain, and must not be written twice. If another is, of
+		// which we never heard what became of it, this one was refused.
 		if err := d.SyncDirectory(ctx); err != nil {
 			return err
 		}
@@ -356,7 +365,7 @@ func (d *Device) commit(ctx context.Context, r *openRegion, items []tree.Item, o
 			return err
 		}
 		d.mu.Lock()
-		landed := !stale && r.State.Own(d.Self.Device) != own
+		landed := !stale && r.State.Own(d.Self.Device) == hash
 		d.mu.Unlock()
 		if landed {
 			d.fed(r)

@@ -572,6 +572,8 @@ func (v *volume) snapshotNow(ctx context.Context) error {
 	if err := v.d.Service.Put(ctx, v.region.ID(), objects); err != nil {
 		return err
 	}
+	v.region.writing.Lock()
+	defer v.region.writing.Unlock()
 	v.d.mu.Lock()
 	rec, err := v.region.CommitSnapshot(v.d.dirHead.Last, snap)
 	v.d.mu.Unlock()

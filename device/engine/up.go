@@ -11,8 +11,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"signet"
 	"signet/core/journal"
 	"signet/core/seal"
@@ -212,7 +210,10 @@ func (v *volume) upFiles(ctx context.Context, lead []tree.Item, files []upFile) 
 	}
 	for r := range results {
 		if err != nil {
-			continue // drain
+			mu.Lock()
+			next = end // the others end with what they have in hand
+			mu.Unlock()
+			continue
 		}
 		if r.err != nil {
 			err = v.sealFault(ctx, r)
@@ -237,7 +238,7 @@ func (v *volume) upFiles(ctx context.Context, lead []tree.Item, files []upFile) 
 		err = flush()
 	}
 	v.measure(v.d.Now().Sub(began), v.sent()-sent)
-	return next >= end && skipped == 0, err
+	return err == nil && next >= end && skipped == 0, err
 }
 
 func (v *volume) sent() int64 {
@@ -444,13 +445,18 @@ type uploader struct {
 	v      *volume
 	ctx    context.Context
 	cancel context.CancelFunc
-	sends  *errgroup.Group
+	slots  chan struct{} // one for each connection
 
-	mu    sync.Mutex
-	group [][]byte
-	rows  []sealedRow
-	asked []signet.ObjectID // sealed in an earlier run: whether they arrived is not known
-	size  int
+	mu   sync.Mutex
+	idle sync.Cond // sending fell to 0
+	// sending counts groups from before their rows are written, so that who
+	// finds such a row and asks for the object asks after it was sent.
+	sending int
+	failed  error
+	group   [][]byte
+	rows    []sealedRow
+	asked   []signet.ObjectID // sealed in an earlier run: whether they arrived is not known
+	size    int
 }
 
 type sealedRow struct {
@@ -463,19 +469,37 @@ const groupSize = 4 << 20
 
 func (v *volume) newUploader(ctx context.Context) *uploader {
 	ctx, cancel := context.WithCancel(ctx)
-	u := &uploader{v: v, ctx: ctx, cancel: cancel}
-	u.renew()
+	u := &uploader{v: v, ctx: ctx, cancel: cancel, slots: make(chan struct{}, 4)}
+	u.idle.L = &u.mu
 	return u
-}
-
-func (u *uploader) renew() {
-	u.sends, _ = errgroup.WithContext(u.ctx)
-	u.sends.SetLimit(4)
 }
 
 func (u *uploader) stop() {
 	u.cancel()
-	u.sends.Wait()
+	u.wait()
+}
+
+// wait returns when nothing is being sent, with what went wrong.
+func (u *uploader) wait() error {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for u.sending > 0 {
+		u.idle.Wait()
+	}
+	return u.failed
+}
+
+// sent notes that a group is stored, or why it is not.
+func (u *uploader) sent(err error) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.sending--; u.sending == 0 {
+		u.idle.Broadcast()
+	}
+	if err != nil && u.failed == nil {
+		u.failed = err
+		u.cancel()
+	}
 }
 
 // piece seals a piece, or finds that this device sealed its bytes before.
@@ -521,24 +545,29 @@ func (u *uploader) put(object []byte) error {
 // send stores a group. That its pieces are sealed as these objects is written
 // down first: after a crash the next run asks whether they arrived.
 func (u *uploader) send(group [][]byte, rows []sealedRow) error {
+	u.mu.Lock()
+	u.sending++
+	u.mu.Unlock()
 	if err := u.v.d.Store.noteSealed(u.v.region.ID(), rows); err != nil {
+		u.sent(err)
 		return err
 	}
-	u.sends.Go(func() error {
-		if err := u.ctx.Err(); err != nil {
-			return err
+	u.slots <- struct{}{}
+	go func() {
+		err := u.ctx.Err()
+		if err == nil {
+			err = u.v.d.Service.Put(u.ctx, u.v.region.ID(), group)
 		}
-		if err := u.v.d.Service.Put(u.ctx, u.v.region.ID(), group); err != nil {
-			u.cancel()
-			return err
+		<-u.slots
+		if err == nil {
+			n := int64(0)
+			for _, o := range group {
+				n += int64(len(o))
+			}
+			u.v.count(func(c *Counters) { c.BytesUp += n; c.ObjectsUp += int64(len(group)) })
 		}
-		n := int64(0)
-		for _, o := range group {
-			n += int64(len(o))
-		}
-		u.v.count(func(c *Counters) { c.BytesUp += n; c.ObjectsUp += int64(len(group)) })
-		return nil
-	})
+		u.sent(err)
+	}()
 	return nil
 }
 
@@ -553,10 +582,9 @@ func (u *uploader) flush() error {
 			return err
 		}
 	}
-	if err := u.sends.Wait(); err != nil {
+	if err := u.wait(); err != nil {
 		return err
 	}
-	u.renew()
 	if len(asked) == 0 {
 		return nil
 	}
