@@ -47,8 +47,8 @@ func stages(goroot string) []stage {
 	return []stage{
 		{name: "gofmt", commands: [][]string{append([]string{"gofmt", "-l"}, sources()...)}, quiet: true},
 		{name: "vet", commands: [][]string{{"go", "vet", "./..."}}},
-		{name: "race", tests: []string{"-race", "-timeout=20m", "./..."}},
-		{name: "fips", env: []string{"GODEBUG=fips140=only"}, tests: []string{"-short", "-timeout=10m", "./core/...", "./device/...", "./service/..."}},
+		{name: "race", env: []string{"SIGNET_TEST_ALL=1"}, tests: []string{"-race", "-timeout=20m", "./..."}},
+		{name: "fips", env: []string{"GODEBUG=fips140=only", "SIGNET_TEST_ALL=1"}, tests: []string{"-short", "-timeout=10m", "./core/...", "./device/...", "./service/..."}},
 		{name: "wasm", env: wasm, tests: []string{"-short", "-timeout=10m", node, "./core/..."}},
 		{name: "cross", commands: cross()},
 		{name: "sizes", run: sizes},
