@@ -263,5 +263,7 @@ func (p *assembly) get(ctx context.Context, todo []int) error {
 }
 
 // stagedName is the name under which the content of a large file is staged: a
-// later run goes on with it.
-func stagedName(r tree.Node) string { return "c-" + hex.EncodeToString(r.PlaintextID[:20]) }
+// later run goes on with it. Two files of one content are staged apart.
+func stagedName(r tree.Node) string {
+	return "c-" + hex.EncodeToString(r.PlaintextID[:16]) + "-" + hex.EncodeToString(r.ID[:])
+}

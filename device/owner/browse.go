@@ -392,6 +392,11 @@ func (w *Work) restore(ctx context.Context, p RestoreParams, ui control.UI) (any
 	if err != nil {
 		return nil, err
 	}
+	if out.Back > 0 && p.At.IsZero() && p.Revision == "" {
+		// It was about the deletions that are held, not about older ones.
+		out.Files, out.Bytes, out.Paths = 0, 0, []string{}
+		return out, nil
+	}
 	if len(vs) == 0 && out.Back == 0 {
 		return nil, w.asItWas(s)
 	}

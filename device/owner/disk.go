@@ -16,6 +16,25 @@ import (
 type volume struct {
 	*disk.Volume
 	id, region string
+	owner      *Owner
+}
+
+// Close closes the folder for the engine.
+func (v *volume) Close() error {
+	v.owner.mu.Lock()
+	if v.owner.open[v.Dir()] == v.Volume {
+		delete(v.owner.open, v.Dir())
+	}
+	v.owner.mu.Unlock()
+	return v.Volume.Close()
+}
+
+// opened is the folder that the engine has open, or nil: a volume is opened
+// once at a time.
+func (o *Owner) opened(dir string) *disk.Volume {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.open[dir]
 }
 
 // openVolume opens a folder whose marker this device signed.
@@ -36,7 +55,10 @@ func (o *Owner) openVolume(dir string) (engine.Volume, error) {
 	}
 	// What could not be expired is tried again with the next start.
 	_, _ = v.TrashExpire(time.Now().Add(-trashKept))
-	return &volume{v, m.Volume, m.Region}, nil
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.open[dir] = v
+	return &volume{v, m.Volume, m.Region, o}, nil
 }
 
 // trashKept is how long what was deleted or displaced on this disk is kept.

@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"signet"
@@ -39,6 +40,9 @@ type Owner struct {
 	Engine  *engine.Device
 
 	store *engine.Store
+
+	mu   sync.Mutex
+	open map[string]*disk.Volume // folders that the engine has open
 }
 
 // Open opens the only organisation of a home, whose lock the caller holds.
@@ -50,7 +54,7 @@ func OpenAt(d home.Dir, version string, now func() time.Time) (_ *Owner, err err
 	if err != nil {
 		return nil, err
 	}
-	o := &Owner{Home: d, Account: a}
+	o := &Owner{open: map[string]*disk.Volume{}, Home: d, Account: a}
 	defer func() {
 		if err != nil {
 			o.Close()

@@ -53,13 +53,17 @@ func (w *Work) trashList(_ context.Context, p dirParams, ui control.UI) (any, er
 // withTrash opens a volume's folder, whose marker must be this device's, and
 // lists its trash, newest first.
 func (w *Work) withTrash(v engine.VolumeInfo, do func(*disk.Volume, []disk.TrashItem) error) error {
-	d, m, err := disk.Open(v.Dir)
-	if err != nil {
-		return explain(err, v.Dir)
-	}
-	defer d.Close()
-	if err := w.checkMarker(m); err != nil {
-		return explain(err, v.Dir)
+	d := w.opened(v.Dir)
+	if d == nil {
+		fresh, m, err := disk.Open(v.Dir)
+		if err != nil {
+			return explain(err, v.Dir)
+		}
+		defer fresh.Close()
+		if err := w.checkMarker(m); err != nil {
+			return explain(err, v.Dir)
+		}
+		d = fresh
 	}
 	var items []disk.TrashItem
 	if err := d.TrashList(func(i disk.TrashItem) error { items = append(items, i); return nil }); err != nil {
