@@ -439,6 +439,34 @@ func getPiece(n int) []byte {
 
 func putPiece(b []byte) { pieceBuffers.Put(&b) }
 
+// objectBuffers are for large objects: new memory for each costs more than
+// sealing does.
+var objectBuffers sync.Pool
+
+// reusable is from which size on, in bytes, a buffer is worth keeping.
+const reusable = 64 << 10
+
+// getObject is room for the object of a piece of n bytes, and not much more: a
+// group of many small objects must not hold as many large buffers.
+func getObject(n int) []byte {
+	if n = seal.ObjectSize(n); n < reusable {
+		return nil
+	}
+	if b, ok := objectBuffers.Get().(*[]byte); ok && cap(*b) >= n && cap(*b) <= 2*n {
+		return (*b)[:0]
+	}
+	return make([]byte, 0, n)
+}
+
+// putObjects takes objects back that nobody reads any more.
+func putObjects(group [][]byte) {
+	for _, o := range group {
+		if cap(o) >= reusable {
+			objectBuffers.Put(&o)
+		}
+	}
+}
+
 // An uploader stores objects in groups over several connections. Its memory is
 // bounded: who hands it more waits.
 type uploader struct {
@@ -516,7 +544,7 @@ func (u *uploader) piece(secret *seal.Secret, data []byte) (p seal.Piece, fresh 
 		u.mu.Unlock()
 		return p, false, nil
 	}
-	object, ref, err := seal.SealPiece(nil, data)
+	object, ref, err := seal.SealPiece(getObject(len(data)), data)
 	if err != nil {
 		return p, false, err
 	}
@@ -565,6 +593,7 @@ func (u *uploader) send(group [][]byte, rows []sealedRow) error {
 				n += int64(len(o))
 			}
 			u.v.count(func(c *Counters) { c.BytesUp += n; c.ObjectsUp += int64(len(group)) })
+			putObjects(group)
 		}
 		u.sent(err)
 	}()
