@@ -22,6 +22,27 @@ type item struct {
 	busy     time.Time     // not to be read before
 	wait     time.Duration // the last settle wait
 	fault    *Problem
+	counted  tally // what of it is in the index's sum
+}
+
+// A tally counts files and their bytes, and those of them whose content is
+// known.
+type tally struct{ files, bytes, known, knownBytes int64 }
+
+// tally brings the sum up to date with an item that is on the disk or is not.
+func (x *index) tally(it *item, there bool) {
+	old := it.counted
+	it.counted = tally{}
+	if there && it.stat.Type == tree.File {
+		it.counted.files, it.counted.bytes = 1, it.stat.Size
+		if it.sha != [32]byte{} {
+			it.counted.known, it.counted.knownBytes = 1, it.stat.Size
+		}
+	}
+	x.sum.files += it.counted.files - old.files
+	x.sum.bytes += it.counted.bytes - old.bytes
+	x.sum.known += it.counted.known - old.known
+	x.sum.knownBytes += it.counted.knownBytes - old.knownBytes
 }
 
 // waiting reports whether the item is left alone until a program that writes
@@ -56,7 +77,8 @@ type index struct {
 	seen   *uint64                 // journal position to store with the rows; nil: as before
 	unread map[signet.NodeID]*item // files whose content is not known
 	racy   map[signet.NodeID]*item // files hashed so soon after a change that they are to be hashed again
-	faulty map[signet.NodeID]*item // what has a fault
+	faulty map[signet.NodeID]*item // what has a fault, or is nothing that syncs
+	sum    tally                   // of all items
 	adrift map[*item]bool          // whose names were found free, and taken: where they are now the next look tells
 }
 
@@ -141,7 +163,8 @@ func (x *index) refresh(it *item) {
 	} else {
 		delete(x.racy, it.id)
 	}
-	if it.fault != nil {
+	x.tally(it, true)
+	if it.fault != nil || it.stat.Type == tree.Other {
 		x.faulty[it.id] = it
 	} else {
 		delete(x.faulty, it.id)
@@ -169,6 +192,7 @@ func (x *index) drop(it *item) {
 	delete(x.racy, it.id)
 	delete(x.faulty, it.id)
 	delete(x.adrift, it)
+	x.tally(it, false)
 	if k := (fileKey{it.stat.Dev, it.stat.Inode}); x.byKey[k] == it {
 		delete(x.byKey, k)
 	}

@@ -381,6 +381,8 @@ func (v *volume) judge(err error, more bool, again time.Time) time.Time {
 			v.setState(Offline, why.Error(), "")
 		case v.verifying():
 			v.setState(Verifying, "", "")
+		case v.blockedBy() != nil: // an alarm about a file; all others are in step
+			v.setState(AlarmedAt, v.blockedBy().Error(), "the file stays as it was; all others are kept in step")
 		case st.HeldDeletes > 0:
 			v.setState(Held, fmt.Sprintf("%d deletions wait for an answer", st.HeldDeletes), "signet approve-deletes lets them go; signet restore brings the files back")
 		case v.stuck > 0: // the plan is not empty, and nothing of it can be done

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -253,6 +254,18 @@ func (v *volume) block(n signet.NodeID, path string, err error) {
 	v.blocked[n] = blocked{err, path, v.d.Now().Add(settleMost)}
 }
 
+// unblock forgets what blocked nodes that nothing is wanted of any more.
+func (v *volume) unblock(p *plan.Plan) {
+	if len(v.blocked) == 0 {
+		return
+	}
+	wanted := map[signet.NodeID]bool{}
+	for _, a := range p.Down {
+		wanted[a.Node] = true
+	}
+	maps.DeleteFunc(v.blocked, func(n signet.NodeID, _ blocked) bool { return !wanted[n] })
+}
+
 // blockedBy is an alarm among the reasons why nodes are blocked.
 func (v *volume) blockedBy() error {
 	for _, b := range v.blocked {
@@ -415,32 +428,22 @@ func (v *volume) verifying() bool {
 
 // describe brings the status up to date with a plan.
 func (v *volume) describe(p *plan.Plan) {
-	pending := map[signet.NodeID]bool{}
+	v.unblock(p)
+	sum := v.index.sum
 	for _, op := range p.Up {
-		if op.Kind == tree.Create || op.Kind == tree.Edit {
-			pending[op.Node] = true
+		if it := v.index.items[op.Node]; it != nil && (op.Kind == tree.Create || op.Kind == tree.Edit) {
+			sum.known -= it.counted.known
+			sum.knownBytes -= it.counted.knownBytes
 		}
 	}
-	var files, bytes, safeFiles, safeBytes int64
 	var problems []Problem
-	for id, it := range v.index.items {
-		if it.fault != nil || it.stat.Type == tree.Other {
-			pr := Problem{Kind: "not_synched", Message: "is neither file, folder nor link, or lies on another mount"}
-			if it.fault != nil {
-				pr = *it.fault
-			}
-			if path, ok := v.index.path(id); ok && pr.Kind != "unsettled" {
-				problems = append(problems, at(pr, path))
-			}
+	for id, it := range v.index.faulty {
+		pr := Problem{Kind: "not_synched", Message: "is neither file, folder nor link, or lies on another mount"}
+		if it.fault != nil {
+			pr = *it.fault
 		}
-		if it.stat.Type != tree.File {
-			continue
-		}
-		files++
-		bytes += it.stat.Size
-		if !pending[id] && it.sha != [32]byte{} {
-			safeFiles++
-			safeBytes += it.stat.Size
+		if path, ok := v.index.path(id); ok && pr.Kind != unsettled {
+			problems = append(problems, at(pr, path))
 		}
 	}
 	for id, err := range v.index.blind {
@@ -481,7 +484,7 @@ func (v *volume) describe(p *plan.Plan) {
 		}
 		v.fresh = false
 		s.Region, s.Generation = name, gen
-		s.Files, s.Bytes, s.SafeFiles, s.SafeBytes = files, bytes, safeFiles, safeBytes
+		s.Files, s.Bytes, s.SafeFiles, s.SafeBytes = sum.files, sum.bytes, sum.known, sum.knownBytes
 		s.Problems, s.Conflicts = problems, conflicts
 	})
 }
