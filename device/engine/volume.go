@@ -382,6 +382,7 @@ func (v *volume) turn(ctx context.Context) (more bool, again time.Time, err erro
 	if err := v.settle(p); err != nil {
 		return false, again, err
 	}
+	v.unblock(p)
 	v.describe(p)
 	if p.Empty() {
 		v.stuck = 0
@@ -428,7 +429,6 @@ func (v *volume) verifying() bool {
 
 // describe brings the status up to date with a plan.
 func (v *volume) describe(p *plan.Plan) {
-	v.unblock(p)
 	sum := v.index.sum
 	for _, op := range p.Up {
 		if it := v.index.items[op.Node]; it != nil && (op.Kind == tree.Create || op.Kind == tree.Edit) {
