@@ -59,8 +59,12 @@ func (v *Volume) Scan(ctx context.Context, opts ScanOptions, emit func(Listing) 
 		wg.Go(s.work)
 	}
 	wg.Wait()
-	if s.err != nil {
-		return s.err
+	// ctx may end at this very moment.
+	s.mu.Lock()
+	err := s.err
+	s.mu.Unlock()
+	if err != nil {
+		return err
 	}
 	return v.Check()
 }
