@@ -122,9 +122,9 @@ func TestThingsAreKnownAgainByIdentity(t *testing.T) {
 		then []sight
 		want string
 	}{
-		"renamed":                    {[]sight{whole("", "x", file(10), "b", file(11), "d", folder(12))}, "b=2 d/c=4 d=3 x=1"},
-		"two names swapped":          {[]sight{whole("", "a", file(11), "b", file(10), "d", folder(12))}, "a=2 b=1 d/c=4 d=3"},
-		"swapped, seen name by name": {[]sight{part("", "a b", "a", file(11), "b", file(10))}, "a=2 b=1 d/c=4 d=3"},
+		"renamed":                                    {[]sight{whole("", "x", file(10), "b", file(11), "d", folder(12))}, "b=2 d/c=4 d=3 x=1"},
+		"two names swapped":                          {[]sight{whole("", "a", file(11), "b", file(10), "d", folder(12))}, "a=2 b=1 d/c=4 d=3"},
+		"swapped, seen name by name":                 {[]sight{part("", "a b", "a", file(11), "b", file(10))}, "a=2 b=1 d/c=4 d=3"},
 		"moved into a folder that is listed later":   {[]sight{whole("", "b", file(11), "d", folder(12)), whole("d", "c", file(13), "a", file(10))}, "b=2 d/a=1 d/c=4 d=3"},
 		"moved from a folder that is listed later":   {[]sight{whole("", "a", file(10), "b", file(11), "c", file(13), "d", folder(12)), whole("d")}, "a=1 b=2 c=4 d=3"},
 		"a folder renamed takes along what is in it": {[]sight{part("", "d e", "e", folder(12))}, "a=1 b=2 e/c=4 e=3"},
