@@ -173,9 +173,13 @@ func (s stopAt) Read(p []byte) (int, error) {
 }
 
 // rehash forgets hashes that were made too soon after a change, once the
-// window is over: such a file is read once more.
+// window is over: such a file is read once more. After a copy of many files
+// all of them are, so it looks at them from time to time only.
 func (v *volume) rehash() {
 	now := v.d.Now()
+	if now.Before(v.racy) {
+		return
+	}
 	v.racy = time.Time{}
 	for _, it := range v.index.racy {
 		due := time.Unix(0, max(it.stat.MTime, it.stat.CTime)).Add(racyWindow)
@@ -185,6 +189,9 @@ func (v *volume) rehash() {
 		}
 		it.sha = [32]byte{}
 		v.index.refresh(it)
+	}
+	if soon := now.Add(slice); !v.racy.IsZero() && v.racy.Before(soon) {
+		v.racy = soon
 	}
 }
 

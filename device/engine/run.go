@@ -55,6 +55,7 @@ func (d *Device) discover(ctx context.Context, read func(signet.RegionID) error)
 	}
 	d.mu.Unlock()
 	done := map[signet.RegionID]bool{}
+	var alarms []error
 	for _, id := range behind {
 		if done[id] {
 			continue
@@ -62,11 +63,18 @@ func (d *Device) discover(ctx context.Context, read func(signet.RegionID) error)
 		done[id] = true
 		// A region whose key this device does not have yet is no reason to leave
 		// the others out: whoever writes there next seals it to our ring.
-		if err := read(id); err != nil && !errors.Is(err, region.ErrNoKey) {
+		switch err := read(id); {
+		case err == nil, errors.Is(err, region.ErrNoKey):
+		case errors.Is(err, signet.ErrNotVerified): // an alarm stops its region; the others go on
+			alarms = append(alarms, err)
+		default:
 			return err
 		}
 	}
-	return nil
+	if len(alarms) == 1 {
+		return alarms[0]
+	}
+	return errors.Join(alarms...)
 }
 
 // follow keeps the logs up to date over the service's stream, until ctx ends.

@@ -2,12 +2,14 @@ package owner_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"signet"
 	"signet/core/tree"
 	"signet/device/engine"
 )
@@ -101,4 +103,41 @@ func TestBrokenWatchIsNoReasonToSpin(t *testing.T) {
 	if n := a.counters().FilesUp; n != 2 {
 		t.Errorf("%d files sent", n)
 	}
+}
+
+func TestAlarmAboutOneRegionStopsNoOther(t *testing.T) {
+	w := newWorld(t)
+	a, b := w.device("a"), w.device("b")
+	a.write("f", "x")
+	a.add("R")
+	a.sync()
+	other, _, err := a.Engine.MakeRegion(t.Context(), "Other")
+	must(t, err)
+	must(t, b.Engine.Discover(t.Context()))
+	b.add("R")
+	// The service answers with what is none of Other's journal.
+	b.Engine.Service = lying{b.Engine.Service, signet.Journal(other)}
+	if err := b.Engine.Discover(t.Context()); !errors.Is(err, signet.ErrNotVerified) {
+		t.Fatalf("no alarm: %v", err)
+	}
+	b.sync()
+	same(t, a, b)
+	b.run()
+	a.write("g", "y")
+	a.sync()
+	b.eventually("following", b.has("g"))
+}
+
+// A lying service answers with nonsense for one log.
+type lying struct {
+	engine.Service
+	log signet.LogID
+}
+
+func (l lying) Read(ctx context.Context, log signet.LogID, from uint64, parts signet.Parts) (signet.Page, error) {
+	p, err := l.Service.Read(ctx, log, from, parts)
+	if log == l.log {
+		p.Checkpoint = []byte("nonsense")
+	}
+	return p, err
 }

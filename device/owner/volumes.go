@@ -307,9 +307,12 @@ func (w *Work) sync(ctx context.Context, p dirParams, ui control.UI) (any, error
 	if len(vs) == 0 {
 		return nil, failed("no_volume", "signet add DIR", "nothing is kept in step yet")
 	}
+	var alarm error
 	if !w.Running {
-		if err := w.Engine.Discover(ctx); err != nil {
-			return nil, err
+		// An alarm about one region does not keep the others from being synced;
+		// whose volume it is, its own synch says.
+		if alarm = w.Engine.Discover(ctx); alarm != nil && !errors.Is(alarm, signet.ErrNotVerified) {
+			return nil, alarm
 		}
 		if err := w.Engine.FreshenRing(ctx); err != nil && !errors.Is(err, signet.ErrConflict) {
 			return nil, err
@@ -317,6 +320,9 @@ func (w *Work) sync(ctx context.Context, p dirParams, ui control.UI) (any, error
 	}
 	out := SyncResult{Volumes: []Synced{}}
 	var errs []error
+	if alarm != nil {
+		errs = append(errs, alarm)
+	}
 	for _, v := range vs {
 		stop := w.progress(ctx, v.ID, ui)
 		c, err := w.syncOne(ctx, v.ID)
