@@ -195,7 +195,7 @@ func thisMachine(dir string) machine {
 	if b, err := os.ReadFile("/proc/sys/kernel/osrelease"); err == nil {
 		m.Kernel = "Linux " + strings.TrimSpace(string(b))
 	}
-	if out, err := exec.Command("stat", "-f", "-c", "%T", dir).Output(); err == nil {
+	if out, err := exec.Command("findmnt", "-n", "-o", "FSTYPE", "-T", dir).Output(); err == nil {
 		m.FileSystem = strings.TrimSpace(string(out))
 	}
 	return m

@@ -257,6 +257,7 @@ func start(ctx context.Context, s *session) ([]time.Duration, error) {
 	if err := s.calm(ctx); err != nil {
 		return nil, err
 	}
+	s.fresh()
 	began := time.Now()
 	if err := s.start(ctx); err != nil {
 		return nil, err
