@@ -73,7 +73,8 @@ func Serve(ctx context.Context, ln net.Listener, config *tls.Config, h *Handler)
 	if err := hs.Shutdown(drain); err != nil {
 		hs.Close()
 	}
-	if err := <-done; !errors.Is(err, http.ErrServerClosed) {
+	// Accept may see stop before net/http knows of its shutdown.
+	if err := <-done; !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
 		return err
 	}
 	return s.ended()

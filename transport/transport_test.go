@@ -401,6 +401,20 @@ func TestServeEndsStreamsAndFinishesRequests(t *testing.T) {
 	}
 }
 
+func TestServeEndsWellWithAllPlacesTaken(t *testing.T) {
+	// Accept is told to end too: whether it or net/http hears first is chance.
+	for range 30 {
+		f := serve(t, transport.Limits{Conns: 1}, true)
+		c := dial(t, f.config())
+		if _, err := c.Info(within(t)); err != nil {
+			t.Fatal(err)
+		}
+		if err := f.stop(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestLogsHoldIdsOnly(t *testing.T) {
 	f := serve(t, transport.Limits{}, false)
 	c := dial(t, f.config())
