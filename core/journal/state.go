@@ -152,6 +152,11 @@ func (s *State) Current() Generation {
 // Roles lists the rings that have a role, and Role gives one.
 func (s *State) Role(r signet.RingID) Role { return s.roles[r] }
 
+// Sole reports whether no ring but r ever had a role here: all that this
+// journal names was made by r's devices. Who takes a ring's role away keeps its
+// place in roles.
+func (s *State) Sole(r signet.RingID) bool { return len(s.roles) == 1 && s.roles[r] != 0 }
+
 // MayRead reports whether a device may read the region now, for the service:
 // it is active, and its ring has a role.
 func (s *State) MayRead(d signet.DeviceID, now int64) bool {

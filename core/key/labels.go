@@ -48,6 +48,7 @@ const (
 	LabelLogKeys        Label = "signet/v1/hash/log-keys"
 	LabelBootstrap      Label = "signet/v1/hash/bootstrap"
 	LabelNode           Label = "signet/v1/hash/conflict-node"
+	LabelFile           Label = "signet/v1/hash/file"        // the list of a long file's parts
 	LabelWords          Label = "signet/v1/hash/words"       // the check word of secrets that people type
 	LabelLinkCommit     Label = "signet/v1/hash/link-commit" // a newcomer's commitment when linking
 	LabelLinkTranscript Label = "signet/v1/hash/link-transcript"
@@ -90,7 +91,7 @@ var all = []Label{
 	LabelReplica, LabelAudit, LabelAnchor, LabelParcel, LabelRelease,
 	LabelDeviceID, LabelStatementHash, LabelEntryHash, LabelRevisionHash, LabelProfile, LabelBlob,
 	LabelCheckpointHash, LabelLogKeys, LabelBootstrap, LabelNode,
-	LabelWords, LabelLinkCommit, LabelLinkTranscript,
+	LabelFile, LabelWords, LabelLinkCommit, LabelLinkTranscript,
 	LabelSeedNext, LabelSeedKEM, LabelSeedBack, LabelSeedOps, LabelSeedRecord, LabelRingSecret, LabelRegionSecret,
 	LabelRegionClaim, LabelPlaintextID, LabelRolling, LabelDigest, LabelPage, LabelSecretCommit, LabelChunk,
 	LabelChunkCommit, LabelEnvelope, LabelLink, LabelLinkCode, LabelLinkPlace, LabelRecovery, LabelInvite,

@@ -20,10 +20,10 @@ func Acknowledge(old Base, l Local, op tree.Op, o tree.Outcome) (b Base, ok bool
 	switch op.Kind {
 	case tree.Create:
 		b = Base{Parent: op.Parent, Name: op.Name, Type: op.Type, Content: o.Revision, Place: o.Revision, Attr: o.Revision,
-			Size: op.Size, SHA256: op.SHA256, Target: op.Target, Mode: op.Mode, MTime: op.MTime}
+			Size: op.Size, Hash: op.Hash, Target: op.Target, Mode: op.Mode, MTime: op.MTime}
 		return b, true
 	case tree.Edit:
-		b.Content, b.Size, b.SHA256, b.Target, b.MTime = o.Revision, op.Size, op.SHA256, op.Target, op.MTime
+		b.Content, b.Size, b.Hash, b.Target, b.MTime = o.Revision, op.Size, op.Hash, op.Target, op.MTime
 	case tree.Move:
 		// What was sent, not what the disk shows meanwhile: a rename since then is
 		// still to be sent. A name that stayed may be an alias of the one sent.
@@ -55,15 +55,15 @@ func Carried(old Base, l Local, a Action) (b Base, ok bool) {
 	r := &a.Remote
 	lm, lt := attrOf(r.Type, l.Mode, l.MTime)
 	rm, rt := attrOf(r.Type, r.Mode, r.MTime)
-	same := l.Type == r.Type && (l.Type != tree.File || l.SHA256 == r.SHA256) && (l.Type != tree.Link || l.Target == r.Target)
+	same := l.Type == r.Type && (l.Type != tree.File || l.Hash == r.Hash) && (l.Type != tree.Link || l.Target == r.Target)
 	switch a.Verb {
 	case MkDir, Fetch:
 		return Base{Parent: l.Parent, Name: l.Name, Type: l.Type, Content: r.Content.Revision, Place: r.Place.Revision, Attr: r.Attr.Revision,
-			Size: l.Size, SHA256: l.SHA256, Target: l.Target, Mode: l.Mode, MTime: l.MTime}, same && lm == rm && lt == rt
+			Size: l.Size, Hash: l.Hash, Target: l.Target, Mode: l.Mode, MTime: l.MTime}, same && lm == rm && lt == rt
 	case Replace:
 		// What mode it got may be this device's own change.
 		b = old
-		b.Type, b.Content, b.Size, b.SHA256, b.Target, b.MTime = l.Type, r.Content.Revision, l.Size, l.SHA256, l.Target, l.MTime
+		b.Type, b.Content, b.Size, b.Hash, b.Target, b.MTime = l.Type, r.Content.Revision, l.Size, l.Hash, l.Target, l.MTime
 		return b, old.Type != 0 && same && lt == rt
 	case Move:
 		b = old

@@ -7,8 +7,8 @@ import (
 )
 
 func TestAcknowledgeLeavesARestoreToTheDisk(t *testing.T) {
-	old := Base{Type: tree.File, Size: 3, SHA256: [32]byte{1}}
-	op := tree.Op{Kind: tree.Edit, Type: tree.File, Size: 5, SHA256: [32]byte{2}}
+	old := Base{Type: tree.File, Size: 3, Hash: [32]byte{1}}
+	op := tree.Op{Kind: tree.Edit, Type: tree.File, Size: 5, Hash: [32]byte{2}}
 	done := tree.Outcome{Result: tree.Applied}
 	if b, ok := Acknowledge(old, Local{}, op, done); !ok || b.Size != 5 {
 		t.Errorf("an edit that the disk has already: %+v, %v", b, ok)
@@ -22,14 +22,14 @@ func TestAcknowledgeLeavesARestoreToTheDisk(t *testing.T) {
 }
 
 func TestCarriedNotesOnlyWhatTheDiskShows(t *testing.T) {
-	want := tree.Node{Type: tree.File, Size: 3, SHA256: [32]byte{1}, Mode: 0o644, MTime: 7}
-	l := Local{Name: "f", Type: tree.File, Size: 3, SHA256: [32]byte{1}, Mode: 0o644, MTime: 7}
+	want := tree.Node{Type: tree.File, Size: 3, Hash: [32]byte{1}, Mode: 0o644, MTime: 7}
+	l := Local{Name: "f", Type: tree.File, Size: 3, Hash: [32]byte{1}, Mode: 0o644, MTime: 7}
 	for name, c := range map[string]struct {
 		change func(l *Local)
 		ok     bool
 	}{
 		"as wanted":      {func(*Local) {}, true},
-		"other bytes":    {func(l *Local) { l.SHA256[0]++ }, false},
+		"other bytes":    {func(l *Local) { l.Hash[0]++ }, false},
 		"other time":     {func(l *Local) { l.MTime++ }, false},
 		"other mode":     {func(l *Local) { l.Mode = 0o755 }, false},
 		"nothing at all": {func(l *Local) { *l = Local{} }, false},

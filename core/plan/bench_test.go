@@ -26,7 +26,7 @@ func fill(d *device, dirs, files int) {
 		d.disk[dir] = Local{Name: fmt.Sprint(i), Type: tree.Dir, Mode: 0o755}
 		for j := range files {
 			d.disk[id{2, byte(i), byte(i >> 8), byte(j), byte(j >> 8), byte(j >> 16)}] = Local{Parent: dir, Name: fmt.Sprintf("%06d", j), Type: tree.File,
-				SHA256: sha256.Sum256(fmt.Append(nil, i, " ", j)), Mode: 0o644}
+				Hash: sha256.Sum256(fmt.Append(nil, i, " ", j)), Mode: 0o644}
 		}
 	}
 }
@@ -37,7 +37,7 @@ func commitAll(d *device, up []tree.Op) {
 		pos := uint64(len(d.w.journal) + 1)
 		var items []tree.Item
 		for _, op := range up[:n] {
-			op.PlaintextID = op.SHA256
+			op.PlaintextID = op.Hash
 			it, err := tree.NewItem(op)
 			if err != nil {
 				d.w.t.Fatalf("%v", err)
@@ -88,7 +88,7 @@ func BenchmarkOne(b *testing.B) {
 				old := d.disk[n]
 				for i := 0; b.Loop(); i++ {
 					l := old
-					l.SHA256[0]++
+					l.Hash[0]++
 					d.disk[n] = l
 					in := d.input()
 					in.Last, in.Touched = next, map[id]bool{n: true}

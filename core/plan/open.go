@@ -71,9 +71,9 @@ func (p *planner) nameOf(r tree.Ref) string {
 // step of the plan would do anything to n, if the name that l has is the one
 // that r has on this disk.
 func (p *planner) agrees(l *Local, b *Base, r tree.Ref) bool {
-	if l.Unsettled || l.Type == tree.Other || l.Type == tree.File && l.SHA256 == [32]byte{} || l.Type != b.Type ||
+	if l.Unsettled || l.Type == tree.Other || l.Type == tree.File && l.Hash == [32]byte{} || l.Type != b.Type ||
 		l.Parent != r.Parent() || l.Name != b.Name || l.Parent != p.in.Remote.Adopter(b.Parent) ||
-		l.Size != b.Size || l.SHA256 != b.SHA256 || l.Target != b.Target || l.Mode != b.Mode || l.MTime != b.MTime ||
+		l.Size != b.Size || l.Hash != b.Hash || l.Target != b.Target || l.Mode != b.Mode || l.MTime != b.MTime ||
 		!sameAsRemote(l, r) {
 		return false
 	}

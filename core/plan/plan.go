@@ -29,7 +29,7 @@ type Base struct {
 	Content, Place, Attr signet.RevisionID // that the disk showed
 
 	Size   int64
-	SHA256 [32]byte
+	Hash   [32]byte
 	Target string
 	Mode   uint32
 	MTime  int64
@@ -42,7 +42,7 @@ type Local struct {
 	Name   string
 	Type   tree.Type // tree.Other holds its name and is not synched
 	Size   int64
-	SHA256 [32]byte // of a file; zero if not known (yet)
+	Hash   [32]byte // of a file; zero if not known (yet)
 	Target string
 	Mode   uint32
 	MTime  int64

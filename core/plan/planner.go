@@ -81,7 +81,7 @@ func (p *planner) get(n id) *item {
 	}
 	it := &item{id: n, ref: p.in.Remote.Ref(n)}
 	if l, ok := p.in.Local[n]; ok {
-		if l.Type == tree.File && l.SHA256 == [32]byte{} {
+		if l.Type == tree.File && l.Hash == [32]byte{} {
 			l.Unsettled = true
 		}
 		it.local = &l
@@ -319,14 +319,14 @@ func (p *planner) adopt(it *item) {
 	p.agree(it, Base{
 		Parent: l.Parent, Name: l.Name, Type: l.Type,
 		Content: content, Place: place, Attr: attr,
-		Size: l.Size, SHA256: l.SHA256, Target: l.Target, Mode: l.Mode, MTime: l.MTime,
+		Size: l.Size, Hash: l.Hash, Target: l.Target, Mode: l.Mode, MTime: l.MTime,
 	})
 }
 
 func sameAsBase(l *Local, b *Base) bool {
 	switch l.Type {
 	case tree.File:
-		return b.Type == tree.File && l.SHA256 == b.SHA256
+		return b.Type == tree.File && l.Hash == b.Hash
 	case tree.Link:
 		return b.Type == tree.Link && l.Target == b.Target
 	}
@@ -336,7 +336,7 @@ func sameAsBase(l *Local, b *Base) bool {
 func sameAsRemote(l *Local, r tree.Ref) bool {
 	switch l.Type {
 	case tree.File:
-		return r.Type() == tree.File && l.SHA256 == r.SHA256()
+		return r.Type() == tree.File && l.Hash == r.Hash()
 	case tree.Link:
 		return r.Type() == tree.Link && l.Target == r.Target()
 	}

@@ -122,7 +122,7 @@ func (w *world) live(rt *rapid.T, seen map[[32]byte]bool) {
 			p := d.plan()
 			for n, l := range d.disk {
 				if !d.unsettled[n] && l.Type == tree.File {
-					seen[l.SHA256] = true
+					seen[l.Hash] = true
 				}
 			}
 			d.note(p)

@@ -24,7 +24,7 @@ func (p *planner) compare() {
 		content, placed, attr := r.Revisions()
 		if !l.Unsettled && sameAsRemote(l, r) {
 			b.Content, b.Type = content, l.Type
-			b.Size, b.SHA256, b.Target = l.Size, l.SHA256, l.Target
+			b.Size, b.Hash, b.Target = l.Size, l.Hash, l.Target
 		}
 		if at(l) == p.want(it) {
 			b.Parent, b.Name, b.Place = l.Parent, l.Name, placed
@@ -190,7 +190,7 @@ func put(k tree.Kind, n id, l *Local) tree.Op {
 	op := tree.Op{Kind: k, Node: n, Type: l.Type, MTime: l.MTime}
 	switch l.Type {
 	case tree.File:
-		op.Size, op.SHA256 = l.Size, l.SHA256
+		op.Size, op.Hash = l.Size, l.Hash
 	case tree.Link:
 		op.Target = l.Target
 	}

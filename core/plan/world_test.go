@@ -119,8 +119,8 @@ func (d *device) write(path, s string) {
 		l = Local{Parent: d.must(dir), Name: name, Type: tree.File, Mode: 0o644}
 	}
 	d.w.fresh++
-	l.SHA256, l.Size, l.MTime = sha256.Sum256([]byte(s)), int64(len(s)), int64(d.w.fresh)
-	d.w.bytes[l.SHA256] = s
+	l.Hash, l.Size, l.MTime = sha256.Sum256([]byte(s)), int64(len(s)), int64(d.w.fresh)
+	d.w.bytes[l.Hash] = s
 	d.disk[n] = l
 }
 
@@ -199,7 +199,7 @@ func (d *device) lines() []string {
 			case tree.Link:
 				out = append(out, prefix+l.Name+" -> "+l.Target)
 			default:
-				s := prefix + l.Name + ": " + d.w.bytes[l.SHA256]
+				s := prefix + l.Name + ": " + d.w.bytes[l.Hash]
 				if l.Mode&0o100 != 0 {
 					s += " (x)"
 				}
@@ -333,7 +333,7 @@ func (d *device) commit(ops []tree.Op, split bool) {
 		}
 		var items []tree.Item
 		for _, op := range ops[:n] {
-			op.PlaintextID = op.SHA256
+			op.PlaintextID = op.Hash
 			it, err := tree.NewItem(op)
 			if err != nil {
 				d.w.t.Fatalf("%v", err)
@@ -355,7 +355,7 @@ func (d *device) commit(ops []tree.Op, split bool) {
 func (w *world) inJournal(sum [32]byte) bool {
 	for _, e := range w.journal {
 		for _, it := range e.b.Items {
-			if it.Op.SHA256 == sum {
+			if it.Op.Hash == sum {
 				return true
 			}
 		}
@@ -385,10 +385,10 @@ func (d *device) apply(actions []Action) {
 			}
 		}
 		if a.Verb == Replace || a.Verb == Trash {
-			if !here || l.Type == tree.File && !d.w.inJournal(l.SHA256) {
+			if !here || l.Type == tree.File && !d.w.inJournal(l.Hash) {
 				fail("bytes that nobody else has")
 			}
-			if l.SHA256 != a.Expect.SHA256 || d.unsettled[a.Node] {
+			if l.Hash != a.Expect.Hash || d.unsettled[a.Node] {
 				fail("not what was expected")
 			}
 		}
@@ -430,7 +430,7 @@ func (d *device) apply(actions []Action) {
 }
 
 func withRemote(l Local, r tree.Node) Local {
-	l.Type, l.Size, l.SHA256, l.Target, l.Mode, l.MTime = r.Type, r.Size, r.SHA256, r.Target, r.Mode, r.MTime
+	l.Type, l.Size, l.Hash, l.Target, l.Mode, l.MTime = r.Type, r.Size, r.Hash, r.Target, r.Mode, r.MTime
 	return l
 }
 

@@ -34,8 +34,8 @@ const (
 // most MaxContent bytes.
 type Content struct {
 	Size        int64    // bytes
-	SHA256      [32]byte // of the whole
-	PlaintextID [32]byte // of the whole (Secret.PlaintextIDOf its SHA256)
+	Hash        [32]byte // file hash
+	PlaintextID [32]byte // of the whole (Secret.PlaintextIDOf its Hash)
 
 	// At most one of these is set; none for an empty file.
 	Piece *Ref  // the only piece; its Size is the file's
@@ -62,7 +62,7 @@ func readRef(r *wire.Reader) (ref Ref) {
 // Append writes c.
 func (c *Content) Append(w *wire.Writer) {
 	w.U64(uint64(c.Size))
-	w.Raw(c.SHA256[:])
+	w.Raw(c.Hash[:])
 	w.Raw(c.PlaintextID[:])
 	switch {
 	case c.Piece != nil:
@@ -87,7 +87,7 @@ func (c *Content) Append(w *wire.Writer) {
 // r.Err tells.
 func ReadContent(r *wire.Reader) *Content {
 	c := &Content{Size: r.I64()}
-	r.Raw(c.SHA256[:])
+	r.Raw(c.Hash[:])
 	r.Raw(c.PlaintextID[:])
 	form := r.U8()
 	if c.Size < 0 || c.Size > MaxSize {

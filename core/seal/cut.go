@@ -1,10 +1,8 @@
 package seal
 
 import (
-	"crypto/sha256"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"math/bits"
 	"sort"
@@ -40,7 +38,7 @@ func PieceSize(size int64) int {
 // A Piece is what a manifest keeps of one piece.
 type Piece struct {
 	Ref
-	Sum uint64   // rolling sum (Secret.Fingerprint)
+	Sum uint64   // rolling sum (Secret.Sum)
 	ID  [32]byte // keyed id (Secret.PlaintextID)
 }
 
@@ -52,18 +50,18 @@ type Cut struct {
 
 // Cut reads the size bytes of a new version and calls emit with its pieces in
 // order: pieces of the old version where they are found again, new ones
-// between. It also returns the SHA-256 of the whole. old is empty for a first
+// between. It also returns the file hash. old is empty for a first
 // version. What it reads at once is bounded: four of the longest pieces or the
 // file, whichever is less.
 //
 // Sums and ids of new pieces are not computed here but by whoever seals them
-// (Secret.Fingerprint and SealPiece, both safe for concurrent use), so that a
-// caller can copy Data to workers and go on reading.
-func (s *Secret) Cut(r io.Reader, size int64, old []Piece, emit func(Cut) error) (sha [32]byte, err error) {
+// (Sum, PlaintextID and SealPiece, all safe for concurrent use), so that a caller
+// can copy Data to workers and go on reading.
+func (s *Secret) Cut(r io.Reader, size int64, old []Piece, emit func(Cut) error) (file [32]byte, err error) {
 	if size < 0 {
-		return sha, fmt.Errorf("cut: size %d", size)
+		return file, fmt.Errorf("cut: size %d", size)
 	}
-	c := &cutter{secret: s, r: r, size: size, old: old, emit: emit, sha: sha256.New(), nominal: PieceSize(size), next: -1}
+	c := &cutter{secret: s, r: r, size: size, old: old, emit: emit, hash: NewFileHasher(size), nominal: PieceSize(size), next: -1}
 	if size < onePiece {
 		err = c.single()
 	} else {
@@ -71,18 +69,17 @@ func (s *Secret) Cut(r io.Reader, size int64, old []Piece, emit func(Cut) error)
 		err = c.run()
 	}
 	if err != nil {
-		return sha, err
+		return file, err
 	}
 	// One byte more than promised means that what was emitted is no version
 	// of this file.
 	var one [1]byte
 	if n, err := io.ReadFull(r, one[:]); n != 0 {
-		return sha, ErrResized
+		return file, ErrResized
 	} else if err != io.EOF {
-		return sha, err
+		return file, err
 	}
-	c.sha.Sum(sha[:0])
-	return sha, nil
+	return c.hash.Sum(), nil
 }
 
 // A cutter's buffer holds the file from base on; lit ≤ cur ≤ len(buf).
@@ -91,7 +88,7 @@ type cutter struct {
 	r      io.Reader
 	size   int64
 	emit   func(Cut) error
-	sha    hash.Hash
+	hash   *FileHasher
 
 	buf  []byte
 	base int64 // where in the file buf begins
@@ -392,7 +389,7 @@ func (c *cutter) ensure(n int) error {
 	end := int(min(int64(cap(c.buf)), c.size-c.base))
 	for len(c.buf)-c.cur < n {
 		m, err := c.r.Read(c.buf[len(c.buf):min(end, len(c.buf)+readAtOnce)])
-		c.sha.Write(c.buf[len(c.buf) : len(c.buf)+m])
+		c.hash.Write(c.buf[len(c.buf) : len(c.buf)+m])
 		c.buf = c.buf[:len(c.buf)+m]
 		if len(c.buf)-c.cur >= n {
 			break

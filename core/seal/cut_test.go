@@ -2,7 +2,6 @@ package seal_test
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"errors"
 	"io"
 	"math/rand/v2"
@@ -52,13 +51,13 @@ func cut(t testing.TB, s *seal.Secret, data []byte, r io.Reader, old []seal.Piec
 			return nil
 		}
 		p := seal.Piece{Ref: seal.Ref{Size: uint32(len(c.Data))}}
-		p.Sum, p.ID = s.Fingerprint(c.Data)
+		p.Sum, p.ID = s.Sum(c.Data), s.PlaintextID(c.Data)
 		v.pieces = append(v.pieces, p)
 		v.fresh += len(c.Data)
 		v.news++
 		return nil
 	})
-	if err != nil || off != len(data) || sha != sha256.Sum256(data) {
+	if err != nil || off != len(data) || sha != fileHash(data) {
 		t.Fatalf("%d of %d bytes, %v", off, len(data), err)
 	}
 	return v
@@ -222,7 +221,7 @@ func TestDeltaOfRepeatedDustStaysWithinTheLimit(t *testing.T) {
 	var old []seal.Piece
 	add := func(b []byte) {
 		p := seal.Piece{Ref: seal.Ref{Size: uint32(len(b))}}
-		p.Sum, p.ID = s.Fingerprint(b)
+		p.Sum, p.ID = s.Sum(b), s.PlaintextID(b)
 		old = append(old, p)
 	}
 	add(data[:128*kib])

@@ -39,7 +39,7 @@ func (m *Manifest) Objects() []signet.ObjectID {
 // not have, and gives each to put before it returns; object is valid only
 // during the call. sha is that of the whole.
 func (s *Secret) Describe(sha [32]byte, pieces []Piece, old *Manifest, put func(ref Ref, object []byte) error) (*Content, *Manifest, error) {
-	c := &Content{SHA256: sha, PlaintextID: s.PlaintextIDOf(sha)}
+	c := &Content{Hash: sha, PlaintextID: s.PlaintextIDOf(sha)}
 	for i := range pieces {
 		c.Size += int64(pieces[i].Size)
 	}

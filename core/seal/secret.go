@@ -84,14 +84,14 @@ func (s *Secret) DigestKey() [sumSize]byte {
 	return [sumSize]byte(derive(s.in().b[:], nil, key.LabelDigest, nil, sumSize))
 }
 
-// PlaintextID is the keyed id of a file's or piece's bytes: the same for equal
+// PlaintextID is the keyed id of a piece's bytes: the same for equal
 // bytes within a region, and no test of a guess for whoever lacks the secret.
 func (s *Secret) PlaintextID(b []byte) [sumSize]byte {
 	return s.PlaintextIDOf(sha256.Sum256(b))
 }
 
-// PlaintextIDOf is PlaintextID of the bytes whose SHA-256 is sum: for callers
-// that stream.
+// PlaintextIDOf is PlaintextID of a piece whose SHA-256 is sum, or the keyed id
+// of a file whose file hash is sum.
 func (s *Secret) PlaintextIDOf(sum [sumSize]byte) [sumSize]byte { return mac(s.in().pid, sum[:]) }
 
 // Format keeps the secret out of messages, whatever the verb.

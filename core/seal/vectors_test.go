@@ -136,8 +136,12 @@ func runContent(c vectors.Case) string {
 		}
 		return same(c, "piece", p)
 	case "fingerprint":
-		sum, id := newSecret(bytes32(c, "secret")).Fingerprint(c.Files["piece"])
+		s := newSecret(bytes32(c, "secret"))
+		sum, id := s.Sum(c.Files["piece"]), s.PlaintextID(c.Files["piece"])
 		return same(c, "fingerprint", append(binary.BigEndian.AppendUint64(nil, sum), id[:]...))
+	case "file-hash":
+		sum := FileHash(counted(int(number(c, "length"))))
+		return same(c, "hash", sum[:])
 	case "padme":
 		if got := padme(int(number(c, "length"))); uint64(got) != number(c, "padded") {
 			return strconv.Itoa(got)
@@ -208,6 +212,15 @@ func writeVectors(t *testing.T) {
 	writeEnvelopeVectors(t)
 	writeContentVectors(t)
 	writeManifestVectors(t)
+}
+
+// counted is n bytes that count from 0 to 250, over and over.
+func counted(n int) []byte {
+	b := make([]byte, n)
+	for i := range b {
+		b[i] = byte(i % 251)
+	}
+	return b
 }
 
 func fill(b byte) []byte { return bytes.Repeat([]byte{b}, 32) }
@@ -350,9 +363,14 @@ func writeContentVectors(t *testing.T) {
 		v.write(fmt.Sprintf("padme-%07d", n), "a padded length", "ok",
 			map[string]string{"what": "padme", "length": strconv.Itoa(n), "padded": strconv.Itoa(padme(n))}, nil)
 	}
+	for _, n := range []int{0, 1, 1 << 18, LongFile - 1, LongFile, LongFile + 1} {
+		sum := FileHash(counted(n))
+		v.write(fmt.Sprintf("file-hash-%08d", n), "the file hash of bytes that count from 0 to 250, over and over", "ok",
+			map[string]string{"what": "file-hash", "length": strconv.Itoa(n)}, map[string][]byte{"hash": sum[:]})
+	}
 	s := newSecret([32]byte(fill(3)))
 	for name, p := range map[string][]byte{"fingerprint": []byte("0123456789abcdefg"), "fingerprint-empty": nil} {
-		sum, id := s.Fingerprint(p)
+		sum, id := s.Sum(p), s.PlaintextID(p)
 		v.write(name, "rolling sum and keyed id of a piece", "ok", map[string]string{"what": "fingerprint"},
 			map[string][]byte{"secret": fill(3), "piece": p, "fingerprint": append(binary.BigEndian.AppendUint64(nil, sum), id[:]...)})
 	}
@@ -365,7 +383,7 @@ func writeManifestVectors(t *testing.T) {
 	}
 	content := func(name, about, expect string, c Content, change func([]byte) []byte) {
 		var w wire.Writer
-		c.SHA256, c.PlaintextID = [32]byte(fill(1)), [32]byte(fill(2))
+		c.Hash, c.PlaintextID = [32]byte(fill(1)), [32]byte(fill(2))
 		c.Append(&w)
 		v.write(name, about, expect, map[string]string{"what": "content"}, map[string][]byte{"bytes": change(w.B)})
 	}

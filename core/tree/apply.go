@@ -264,7 +264,7 @@ func (r *replay) same(n *node) bool {
 	}
 	switch n.typ {
 	case File:
-		return n.size == r.op.Size && n.sha == r.op.SHA256 && n.pid == r.op.PlaintextID
+		return n.size == r.op.Size && n.sha == r.op.Hash && n.pid == r.op.PlaintextID
 	case Link:
 		return n.data() == r.op.Target
 	}
@@ -485,7 +485,7 @@ func (r *replay) setContent(n *node) {
 	n.mtime = r.op.MTime
 	switch n.typ {
 	case File:
-		n.size, n.sha, n.pid = r.op.Size, r.op.SHA256, r.op.PlaintextID
+		n.size, n.sha, n.pid = r.op.Size, r.op.Hash, r.op.PlaintextID
 		n.write(n.name(), string(r.op.Content))
 	case Link:
 		n.write(n.name(), r.op.Target)

@@ -13,7 +13,7 @@ type Event struct {
 	Path     string // after the operation
 	Type     Type
 	Size     int64
-	SHA256   [32]byte
+	Hash     [32]byte
 	Content  signet.RevisionID // current after the operation
 	Revision signet.RevisionID // of the operation
 }
@@ -39,7 +39,7 @@ func (t *Tree) Events(e Entry, b *Batch, out []Outcome) []Event {
 			events = append(events, Event{
 				Node: id, Kind: kind, Conflict: o.Result == Conflicted,
 				Position: e.Position, Time: e.Time, Device: e.Device,
-				Path: t.Path(id), Type: n.Type, Size: n.Size, SHA256: n.SHA256,
+				Path: t.Path(id), Type: n.Type, Size: n.Size, Hash: n.Hash,
 				Content: n.Content.Revision, Revision: o.Revision,
 			})
 		}

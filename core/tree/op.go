@@ -77,7 +77,7 @@ type Op struct {
 
 	// Create and Edit of a file.
 	Size        int64
-	SHA256      [32]byte // of the plaintext
+	Hash        [32]byte // file hash of the plaintext (spec/content.md); opaque here
 	PlaintextID [32]byte // keyed id of the whole plaintext
 	Content     []byte   // where the bytes are and how to open them (core/seal); opaque here
 
@@ -177,7 +177,7 @@ func (o *Op) writePayload(w *wire.Writer) {
 	switch o.Type {
 	case File:
 		w.I64(o.Size)
-		w.Raw(o.SHA256[:])
+		w.Raw(o.Hash[:])
 		w.Raw(o.PlaintextID[:])
 		w.Vec16(o.Content)
 	case Link:
@@ -259,7 +259,7 @@ func (o *Op) readPayload(r *wire.Reader) {
 		if o.Size < 0 {
 			r.Fail("negative size")
 		}
-		r.Raw(o.SHA256[:])
+		r.Raw(o.Hash[:])
 		r.Raw(o.PlaintextID[:])
 		if c := r.Vec16(maxContent); len(c) > 0 {
 			o.Content = append([]byte(nil), c...)

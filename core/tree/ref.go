@@ -58,7 +58,7 @@ func (r Ref) Type() Type            { return r.n.typ }
 func (r Ref) Name() string          { return r.n.name() }
 func (r Ref) Deleted() bool         { return r.n.gone != nil }
 func (r Ref) Size() int64           { return r.n.size }
-func (r Ref) SHA256() [32]byte      { return r.n.sha }
+func (r Ref) Hash() [32]byte        { return r.n.sha }
 func (r Ref) MTime() int64          { return r.n.mtime }
 func (r Ref) Mode() uint32          { return r.n.mode }
 func (r Ref) Content() Stamp        { return r.t.stamp(r.n.content) }

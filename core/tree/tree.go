@@ -32,7 +32,7 @@ type Node struct {
 	Content, Place, Attr Stamp
 
 	Size        int64
-	SHA256      [32]byte
+	Hash        [32]byte
 	PlaintextID [32]byte
 	Data        []byte // Op.Content of the file's current content; do not modify
 	Target      string
@@ -284,7 +284,7 @@ func (t *Tree) view(n *node) Node {
 	v := Node{
 		ID: n.id, Parent: n.parent.id, Type: n.typ, Name: n.name(),
 		Content: t.stamp(n.content), Place: t.stamp(n.place), Attr: t.stamp(n.attr),
-		Size: n.size, SHA256: n.sha, PlaintextID: n.pid, MTime: n.mtime, Mode: n.mode,
+		Size: n.size, Hash: n.sha, PlaintextID: n.pid, MTime: n.mtime, Mode: n.mode,
 	}
 	if n.more != nil {
 		v.ConflictOf = n.more.conflictOf

@@ -74,7 +74,7 @@ func justPages(t *Tree, k DigestKey) iter.Seq[[]byte] {
 }
 
 func content(op *Op, s string) {
-	op.Type, op.Size, op.SHA256 = File, int64(len(s)), sha256.Sum256([]byte(s))
+	op.Type, op.Size, op.Hash = File, int64(len(s)), sha256.Sum256([]byte(s))
 	op.PlaintextID = sha256.Sum256([]byte("id " + s))
 	op.Content = []byte(s)
 }
@@ -294,7 +294,7 @@ func checkPut(rt *rapid.T, t *Tree, op Op, o Outcome, last bool) {
 		rt.Fatalf("a put is a no-op: %v", o)
 	}
 	n, ok := t.Node(o.Node)
-	if last && (!ok || n.Deleted || n.Type != op.Type || op.Type == File && n.SHA256 != op.SHA256) {
+	if last && (!ok || n.Deleted || n.Type != op.Type || op.Type == File && n.Hash != op.Hash) {
 		rt.Fatalf("what a put holds is not where its outcome says")
 	}
 }

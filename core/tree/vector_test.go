@@ -156,10 +156,10 @@ func (s *script) op(f []string) error {
 			}
 			op.Name = name
 		case "content":
-			op.Type, op.Size, op.SHA256 = tree.File, int64(len(v)), sha256.Sum256([]byte(v))
+			op.Type, op.Size, op.Hash = tree.File, int64(len(v)), sha256.Sum256([]byte(v))
 			op.PlaintextID = sha256.Sum256([]byte("plaintext " + v))
 			op.Content = []byte(v)
-			s.bytes[op.SHA256] = v
+			s.bytes[op.Hash] = v
 		case "target":
 			op.Type, op.Target = tree.Link, v
 		case "content-base":
@@ -238,7 +238,7 @@ func (s *script) listing() string {
 		case tree.Link:
 			line += " -> " + n.Target
 		default:
-			line += ": " + s.bytes[n.SHA256]
+			line += ": " + s.bytes[n.Hash]
 		}
 		if n.Mode != 0 {
 			line += fmt.Sprintf(" %03o", n.Mode)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"sync/atomic"
 
 	"signet/core/tree"
 	"signet/internal/durable"
@@ -19,6 +20,7 @@ type Staged struct {
 	v        *Volume
 	f        *os.File
 	path     string
+	written  atomic.Int64 // by WriteAt, in bytes
 	finished bool
 	synced   bool
 	placed   bool
@@ -89,8 +91,15 @@ func (s *Staged) Write(p []byte) (int, error) {
 // be concurrent.
 func (s *Staged) WriteAt(p []byte, off int64) (int, error) {
 	n, err := s.f.WriteAt(p, off)
+	if w := s.written.Add(int64(n)); w/beginEvery != (w-int64(n))/beginEvery {
+		durable.Begin(s.f)
+	}
 	return n, wrap("write", s.path, err)
 }
+
+// beginEvery is after how many bytes the disk is set to work, so that little is
+// left for SyncStaged to wait for.
+const beginEvery = 32 << 20
 
 // ReadAt reads back what was written.
 func (s *Staged) ReadAt(p []byte, off int64) (int, error) { return s.f.ReadAt(p, off) }

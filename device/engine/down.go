@@ -3,7 +3,6 @@ package engine
 import (
 	"cmp"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"path"
@@ -344,7 +343,7 @@ func (v *volume) land(f *fetched) (bool, error) {
 	} else if k := (fileKey{it.stat.Dev, it.stat.Inode}); v.index.byKey[k] == it {
 		delete(v.index.byKey, k)
 	}
-	it.stat, it.sha, it.fault = st, a.Remote.SHA256, nil
+	it.stat, it.sha, it.fault = st, a.Remote.Hash, nil
 	it.hashedAt = 0 // we wrote it ourselves: no window in which a change could hide
 	if !link && (st.Size != a.Remote.Size || st.MTime != a.Remote.MTime) {
 		it.sha = [32]byte{} // somebody writes to it already
@@ -451,9 +450,17 @@ func (v *volume) fetchSmall(ctx context.Context, group []*fetched) error {
 // takeSmall opens the only object of a file and stages it. What does not
 // verify is the file's own trouble (f.err); what it returns is everybody's.
 func (v *volume) takeSmall(f *fetched, ref seal.Ref, object []byte) (row sealedRow, err error) {
-	plain, err := seal.OpenPiece(nil, ref, object)
-	if err == nil && sha256.Sum256(plain) != f.action.Remote.SHA256 {
-		err = fmt.Errorf("content does not hash to what its writer signed: %w", signet.ErrNotVerified)
+	v.d.mu.Lock()
+	secret, own := v.region.Secret(), v.region.State.Sole(v.d.Self.Ring)
+	v.d.mu.Unlock()
+	open := seal.OpenPiece
+	if own {
+		open = seal.OpenUnnamed
+	}
+	plain, err := open(nil, ref, object)
+	remote := &f.action.Remote
+	if err == nil && (int64(len(plain)) != remote.Size || seal.FileHash(plain) != remote.Hash) {
+		err = errOther
 	}
 	if err != nil {
 		f.err = v.bad(f, err)
@@ -465,10 +472,7 @@ func (v *volume) takeSmall(f *fetched, ref seal.Ref, object []byte) (row sealedR
 	// What these bytes are is for us to say, not for the writer of the entry:
 	// one who gave them another file's id would have that file, once it is made
 	// here, never sent.
-	v.d.mu.Lock()
-	id := v.region.Secret().PlaintextIDOf(f.action.Remote.SHA256)
-	v.d.mu.Unlock()
-	return sealedRow{id, ref}, nil
+	return sealedRow{secret.PlaintextIDOf(remote.Hash), ref}, nil // of one piece, so not a long file
 }
 
 // bad makes an alarm of an object that is not what a signed entry promises.

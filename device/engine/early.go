@@ -70,7 +70,7 @@ func (e *early) read(ctx context.Context, path string, it *item, now time.Time) 
 	if err == nil && !r.busy {
 		s := v.sealFile(ctx, e.u, upFile{op: tree.Op{Node: it.id, Type: tree.File}, path: path})
 		if s.err == nil {
-			r.sha, r.stat, r.sealed = s.op.SHA256, s.stat, &s
+			r.sha, r.stat, r.sealed = s.op.Hash, s.stat, &s
 			return r
 		}
 	}
@@ -94,7 +94,7 @@ func (e *early) end(done []hashed) {
 
 // sealedEarly is what was sealed while it was hashed, as the content of op.
 func (v *volume) sealedEarly(op tree.Op) (sealedFile, bool) {
-	s, ok := v.early[op.SHA256]
+	s, ok := v.early[op.Hash]
 	if ok {
 		op.Content, op.PlaintextID, op.Size = s.op.Content, s.op.PlaintextID, s.op.Size
 		s.op, s.objects = op, append([]signet.ObjectID(nil), s.objects...)

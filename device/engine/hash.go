@@ -4,10 +4,15 @@ import (
 	"context"
 	"crypto/sha256"
 	"io"
+	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
+	"signet/core/seal"
 	"signet/core/tree"
 )
 
@@ -147,15 +152,76 @@ func (v *volume) hashFile(ctx context.Context, path string, now time.Time) (sha 
 	if now.Sub(time.Unix(0, max(st.MTime, st.CTime))) < settleWait && f.Writing() {
 		return sha, st, true, nil
 	}
+	if st.Size >= seal.LongFile {
+		sha, err = hashLarge(ctx, f, st.Size)
+	} else {
+		h := seal.NewFileHasher(st.Size)
+		buf := buffers.Get().(*[]byte)
+		defer buffers.Put(buf)
+		_, err = io.CopyBuffer(struct{ io.Writer }{h}, stopAt{ctx, f}, *buf)
+		sha = h.Sum()
+	}
+	if changed := f.Unchanged(); changed != nil { // which is why it could not be read
+		err = changed
+	}
+	return sha, st, false, err
+}
+
+// hashLarge hashes the parts of a long file side by side.
+func hashLarge(ctx context.Context, f io.ReaderAt, size int64) (sha [32]byte, err error) {
+	parts := seal.NewParts(size)
+	err = eachPart(ctx, parts.Count(), func(i int) error {
+		sum, err := hashPart(f, parts.At(i), parts.Len(i))
+		parts.Set(i, sum)
+		return err
+	})
+	return parts.Sum(), err
+}
+
+// hashPart is the SHA-256 of n bytes at off.
+func hashPart(f io.ReaderAt, off, n int64) (sum [32]byte, err error) {
 	h := sha256.New()
 	buf := buffers.Get().(*[]byte)
 	defer buffers.Put(buf)
-	if _, err := io.CopyBuffer(struct{ io.Writer }{h}, stopAt{ctx, f}, *buf); err != nil {
-		return sha, st, false, err
+	for n > 0 {
+		b := (*buf)[:min(n, int64(len(*buf)))]
+		if k, err := f.ReadAt(b, off); k < len(b) {
+			if err == io.EOF {
+				err = io.ErrUnexpectedEOF
+			}
+			return sum, err
+		}
+		h.Write(b)
+		off, n = off+int64(len(b)), n-int64(len(b))
 	}
-	h.Sum(sha[:0])
-	return sha, st, false, f.Unchanged()
+	h.Sum(sum[:0])
+	return sum, nil
 }
+
+// eachPart calls do with 0 to n-1, on as many goroutines as it pays to.
+func eachPart(ctx context.Context, n int, do func(i int) error) error {
+	var next atomic.Int64
+	g, ctx := errgroup.WithContext(ctx)
+	for range min(runtime.GOMAXPROCS(0), mostHands, n) {
+		g.Go(func() error {
+			for ctx.Err() == nil {
+				i := int(next.Add(1)) - 1
+				if i >= n {
+					return nil
+				}
+				if err := do(i); err != nil {
+					return err
+				}
+			}
+			return ctx.Err()
+		})
+	}
+	return g.Wait()
+}
+
+// mostHands is on how many goroutines one file is worked at: it bounds memory,
+// and disks like no more.
+const mostHands = 8
 
 var buffers = sync.Pool{New: func() any { b := make([]byte, 256<<10); return &b }}
 

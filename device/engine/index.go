@@ -150,7 +150,7 @@ func (x *index) put(it *item) {
 // refresh brings what is derived from an item up to date.
 func (x *index) refresh(it *item) {
 	x.byKey[fileKey{it.stat.Dev, it.stat.Inode}] = it
-	l := plan.Local{Parent: it.parent, Name: it.name, Type: it.stat.Type, Size: it.stat.Size, SHA256: it.sha,
+	l := plan.Local{Parent: it.parent, Name: it.name, Type: it.stat.Type, Size: it.stat.Size, Hash: it.sha,
 		Target: it.stat.Target, Mode: it.stat.Mode, MTime: it.stat.MTime}
 	if it.stat.Type == tree.File && it.sha == [32]byte{} {
 		l.Unsettled = true
@@ -474,7 +474,7 @@ func (x *index) row(id signet.NodeID) []byte {
 			w.Raw(r[:])
 		}
 		w.I64(b.Size)
-		w.Raw(b.SHA256[:])
+		w.Raw(b.Hash[:])
 		w.Vec16([]byte(b.Target))
 		w.U32(b.Mode)
 		w.I64(b.MTime)
@@ -517,7 +517,7 @@ func (x *index) load(id signet.NodeID, row []byte) error {
 			r.Raw(v[:])
 		}
 		b.Size = r.I64()
-		r.Raw(b.SHA256[:])
+		r.Raw(b.Hash[:])
 		b.Target = string(r.Vec16(1<<16 - 1))
 		b.Mode, b.MTime = r.U32(), r.I64()
 		if r.Err() == nil {

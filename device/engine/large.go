@@ -28,7 +28,7 @@ func (v *volume) fetchLarge(ctx context.Context, f *fetched) (err error) {
 		return v.bad(f, err)
 	}
 	v.d.mu.Lock()
-	secret := v.region.Secret()
+	secret, own := v.region.Secret(), v.region.State.Sole(v.d.Self.Ring)
 	v.d.mu.Unlock()
 	s, err := v.disk.Stage(stagedName(remote))
 	if err != nil {
@@ -40,7 +40,7 @@ func (v *volume) fetchLarge(ctx context.Context, f *fetched) (err error) {
 			s.Suspend()
 		}
 	}()
-	p := &assembly{v: v, secret: secret, m: m, f: f, staged: s}
+	p := &assembly{v: v, secret: secret, m: m, f: f, staged: s, own: own}
 	err = p.assemble(ctx)
 	if errors.Is(err, errOther) && p.guessed {
 		// Two pieces with one sum: now every piece is looked at by its id.
@@ -59,131 +59,134 @@ func (v *volume) fetchLarge(ctx context.Context, f *fetched) (err error) {
 
 // assembly is a large file in the making. Pieces that are here already are
 // found by their rolling sums, a fraction of the price of their ids: what
-// counts is the hash of the whole, which runs behind the pieces as they come.
+// counts is the file hash, whose parts are hashed as they are filled.
 type assembly struct {
 	v       *volume
 	secret  *seal.Secret
 	m       *seal.Manifest
 	f       *fetched
 	staged  Staged
+	own     bool    // all that the region names was sealed in this device's ring
 	at      []int64 // where each piece begins
+	parts   *seal.Parts
 	mu      sync.Mutex
-	there   []chan struct{} // closed when a piece is in the staged file
-	guessed bool            // some were taken by their sum
-	strict  bool            // none may be
+	missing []int64 // bytes that each part still lacks
+	guessed bool    // some pieces were taken by their sum
+	strict  bool    // none may be
 }
 
 // errOther says that an assembled file is not the one that was signed.
 var errOther = fmt.Errorf("content does not hash to what its writer signed: %w", signet.ErrNotVerified)
 
-// assemble brings all pieces together and compares the hash of the whole: no
-// byte reaches its place that its writer did not sign.
+// assemble brings all pieces together and compares the file hash: no byte
+// reaches its place that its writer did not sign.
 func (p *assembly) assemble(ctx context.Context) error {
-	p.at, p.there = p.at[:0], p.there[:0]
+	size := p.f.action.Remote.Size
+	p.at, p.missing, p.parts = p.at[:0], p.missing[:0], seal.NewParts(size)
 	off := int64(0)
 	for i := range p.m.Pieces {
-		p.at, p.there = append(p.at, off), append(p.there, make(chan struct{}))
+		p.at = append(p.at, off)
 		off += int64(p.m.Pieces[i].Size)
 	}
-	var sha [32]byte
-	g, gctx := errgroup.WithContext(ctx)
-	g.Go(func() error {
-		todo, err := p.have(gctx)
-		if err != nil {
-			return err
-		}
-		return p.get(gctx, todo)
-	})
-	g.Go(func() (err error) {
-		sha, err = p.hash(gctx)
-		return err
-	})
-	if err := g.Wait(); err != nil {
+	if off != size { // the operation says one length, the manifest in it another
+		return p.v.bad(p.f, errOther)
+	}
+	for i := range p.parts.Count() {
+		p.missing = append(p.missing, p.parts.Len(i))
+	}
+	todo, err := p.have(ctx)
+	if err == nil {
+		err = p.get(ctx, todo)
+	}
+	if err == nil {
+		err = p.staged.Truncate(size)
+	}
+	if err != nil {
 		return err
 	}
-	if err := p.staged.Truncate(p.f.action.Remote.Size); err != nil {
-		return err
-	}
-	if sha != p.f.action.Remote.SHA256 {
+	if p.parts.Sum() != p.f.action.Remote.Hash {
 		return p.v.bad(p.f, errOther)
 	}
 	return nil
 }
 
-// arrived says that a piece is in the staged file.
-func (p *assembly) arrived(i int) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	select {
-	case <-p.there[i]:
-	default:
-		close(p.there[i])
+// arrived says that piece i is in the staged file, and hashes what it fills: b,
+// its bytes, where it is just a part (then sum is its SHA-256), and otherwise
+// each part whose last bytes it brings, from the file.
+func (p *assembly) arrived(i int, b []byte) (sum [32]byte, whole bool, err error) {
+	from, to := p.at[i], p.at[i]+int64(len(b))
+	first := p.parts.Of(from)
+	if from == p.parts.At(first) && to-from == p.parts.Len(first) {
+		sum = sha256.Sum256(b)
+		p.parts.Set(first, sum)
+		return sum, true, nil
 	}
+	for k := first; k < p.parts.Count() && p.parts.At(k) < to; k++ {
+		begin, end := p.parts.At(k), p.parts.At(k)+p.parts.Len(k)
+		p.mu.Lock()
+		p.missing[k] -= min(end, to) - max(begin, from)
+		full := p.missing[k] == 0
+		p.mu.Unlock()
+		if full {
+			part, err := hashPart(p.staged, begin, end-begin)
+			if err != nil {
+				return sum, false, fmt.Errorf("staged file: %w", err)
+			}
+			p.parts.Set(k, part)
+		}
+	}
+	return sum, false, nil
 }
 
-// hash reads the pieces in order, each when it is there.
-func (p *assembly) hash(ctx context.Context) (sha [32]byte, err error) {
-	h := sha256.New()
-	pooled := buffers.Get().(*[]byte)
-	defer buffers.Put(pooled)
-	buf := *pooled
-	for i := range p.m.Pieces {
-		select {
-		case <-p.there[i]:
-		case <-ctx.Done():
-			return sha, ctx.Err()
-		}
-		for off, end := p.at[i], p.at[i]+int64(p.m.Pieces[i].Size); off < end; {
-			b := buf[:min(int64(len(buf)), end-off)]
-			if n, err := p.staged.ReadAt(b, off); n < len(b) {
-				return sha, fmt.Errorf("staged file: %w", err)
-			}
-			h.Write(b)
-			off += int64(len(b))
-		}
-	}
-	h.Sum(sha[:0])
-	return sha, nil
-}
+// together is how many pieces next to each other one goroutine looks for.
+const together = 32
 
 // have finds the pieces that need not be fetched: those in the staged file,
 // and those that the old version on the disk has, which are copied. It returns
-// the indexes of the others.
+// the indexes of the others, in order.
 func (p *assembly) have(ctx context.Context) (todo []int, err error) {
 	old, shifts := p.old()
 	if old != nil {
 		defer old.Close()
 	}
+	n := len(p.m.Pieces)
+	lacking := make([][]int, (n+together-1)/together)
+	err = eachPart(ctx, len(lacking), func(k int) (err error) {
+		lacking[k], err = p.haveOf(k*together, min((k+1)*together, n), old, slices.Clone(shifts))
+		return err
+	})
+	return slices.Concat(lacking...), err
+}
+
+// haveOf is have for the pieces from first to before end.
+func (p *assembly) haveOf(first, end int, old Reading, shifts []int64) (todo []int, err error) {
 	var buf []byte
-	for i := range p.m.Pieces {
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
+	for i := first; i < end; i++ {
 		piece := &p.m.Pieces[i]
 		buf = slices.Grow(buf[:0], int(piece.Size))[:piece.Size]
-		if n, _ := p.staged.ReadAt(buf, p.at[i]); n == len(buf) && p.is(piece, buf) {
-			p.arrived(i)
-			continue
-		}
-		found := false
+		n, _ := p.staged.ReadAt(buf, p.at[i])
+		found := n == len(buf) && p.is(piece, buf)
 		for k := 0; k < len(shifts) && !found; k++ {
 			at := p.at[i] + shifts[k]
-			if n := 0; at >= 0 {
-				n, _ = old.ReadAt(buf, at)
-				found = n == len(buf) && p.is(piece, buf)
+			if at < 0 {
+				continue
 			}
-			if found && k > 0 { // what follows has most likely moved as far
+			if n, _ = old.ReadAt(buf, at); n < len(buf) || !p.is(piece, buf) {
+				continue
+			}
+			found = true
+			if k > 0 { // what follows has most likely moved as far
 				shifts[0], shifts[k] = shifts[k], shifts[0]
+			}
+			if _, err := p.staged.WriteAt(buf, p.at[i]); err != nil {
+				return nil, err
 			}
 		}
 		if !found {
 			todo = append(todo, i)
-			continue
-		}
-		if _, err := p.staged.WriteAt(buf, p.at[i]); err != nil {
+		} else if _, _, err := p.arrived(i, buf); err != nil {
 			return nil, err
 		}
-		p.arrived(i)
 	}
 	return todo, nil
 }
@@ -194,9 +197,13 @@ func (p *assembly) is(piece *seal.Piece, b []byte) bool {
 	if p.strict || len(p.m.Pieces) == 1 { // the sum of an only piece says nothing
 		return p.secret.PlaintextID(b) == piece.ID
 	}
-	ok := p.secret.Sum(b) == piece.Sum
-	p.guessed = p.guessed || ok
-	return ok
+	if p.secret.Sum(b) != piece.Sum {
+		return false
+	}
+	p.mu.Lock()
+	p.guessed = true
+	p.mu.Unlock()
+	return true
 }
 
 // old is the version on the disk, and how far its pieces may have moved: not
@@ -228,6 +235,10 @@ func (p *assembly) get(ctx context.Context, todo []int) error {
 		}
 		by[id] = append(by[id], i)
 	}
+	open := seal.OpenPiece
+	if p.own {
+		open = seal.OpenUnnamed
+	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(4)
 	per := max(1, groupSize/max(1, int(p.m.Pieces[0].Size)))
@@ -241,15 +252,21 @@ func (p *assembly) get(ctx context.Context, todo []int) error {
 				p.v.count(func(c *Counters) { c.BytesDown += n; c.ObjectsDown++ })
 				for _, i := range by[id] {
 					piece := &p.m.Pieces[i]
-					if plain, err = seal.OpenPiece(plain[:0], piece.Ref, object); err != nil {
+					if plain, err = open(plain[:0], piece.Ref, object); err != nil {
 						return p.v.bad(p.f, err)
 					}
 					if _, err := p.staged.WriteAt(plain, p.at[i]); err != nil {
 						return err
 					}
-					p.arrived(i)
+					sum, whole, err := p.arrived(i, plain)
+					if err != nil {
+						return err
+					}
+					if !whole {
+						sum = sha256.Sum256(plain)
+					}
 					mu.Lock()
-					rows = append(rows, sealedRow{p.secret.PlaintextID(plain), piece.Ref}) // not what the manifest says it is
+					rows = append(rows, sealedRow{p.secret.PlaintextIDOf(sum), piece.Ref}) // not what the manifest says it is
 					mu.Unlock()
 				}
 				return nil

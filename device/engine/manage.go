@@ -3,7 +3,6 @@ package engine
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -318,7 +317,7 @@ func (d *Device) Fetch(ctx context.Context, id signet.RegionID, content []byte, 
 	if err != nil {
 		return d.raise(fmt.Errorf("%w: %w", err, ErrObject), id)
 	}
-	h := sha256.New()
+	h := seal.NewFileHasher(c.Size)
 	var plain []byte
 	for i := range m.Pieces {
 		object, err := get(m.Pieces[i].Object)
@@ -333,7 +332,7 @@ func (d *Device) Fetch(ctx context.Context, id signet.RegionID, content []byte, 
 			return err
 		}
 	}
-	if [32]byte(h.Sum(nil)) != sha {
+	if h.Sum() != sha {
 		return d.raise(fmt.Errorf("content does not hash to what its writer signed: %w", ErrObject), id)
 	}
 	return nil

@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"sync"
 	"time"
@@ -302,7 +304,7 @@ func (v *volume) sealFile(ctx context.Context, u *uploader, file upFile) sealedF
 	var oldData []byte
 	var oldSHA [32]byte
 	if n, ok := v.region.Tree.Node(op.Node); ok && n.Type == tree.File {
-		oldData, oldSHA = n.Data, n.SHA256
+		oldData, oldSHA = n.Data, n.Hash
 	}
 	v.d.mu.Unlock()
 	old, err := v.manifest(ctx, oldData)
@@ -322,64 +324,35 @@ func (v *volume) sealFile(ctx context.Context, u *uploader, file upFile) sealedF
 			oldPieces[0].ID = secret.PlaintextIDOf(oldSHA) // not what its writer says it is
 		}
 	}
-	// Pieces are sealed beside the reading: a channel of slots keeps order.
-	type slot struct {
-		piece   seal.Piece
-		objects signet.ObjectID
-		fresh   bool
-		err     error
-		done    chan struct{}
+	sealing := &sealing{u: u, secret: secret}
+	var sha [32]byte
+	if size := out.stat.Size; len(oldPieces) == 0 && size >= seal.LongFile {
+		sha, err = sealing.whole(ctx, f, size)
+	} else {
+		sha, err = sealing.changes(stopAt{ctx, f}, size, oldPieces)
 	}
-	var slots []*slot
-	var wg sync.WaitGroup
-	limit := make(chan struct{}, 3)
-	sha, err := secret.Cut(stopAt{ctx, f}, f.Stat().Size, oldPieces, func(c seal.Cut) error {
-		s := &slot{}
-		slots = append(slots, s)
-		if c.Reuse >= 0 {
-			s.piece = oldPieces[c.Reuse]
-			return nil
-		}
-		data := getPiece(len(c.Data))
-		copy(data, c.Data)
-		limit <- struct{}{}
-		wg.Go(func() {
-			s.piece, s.fresh, s.err = u.piece(secret, data)
-			putPiece(data)
-			<-limit
-		})
-		return nil
-	})
-	wg.Wait()
+	if changed := f.Unchanged(); changed != nil { // which is why it could not be read
+		err = changed
+	}
 	if err != nil {
 		out.err = err
 		return out
 	}
-	if err := f.Unchanged(); err != nil {
-		out.err = err
-		return out
-	}
-	if op.SHA256 != [32]byte{} && sha != op.SHA256 {
+	if op.Hash != [32]byte{} && sha != op.Hash {
 		out.err = errAgain // changed since it was hashed
 		return out
 	}
-	out.op.SHA256 = sha
-	pieces := make([]seal.Piece, len(slots))
+	out.op.Hash = sha
 	reused := map[signet.ObjectID]bool{}
 	for i := range oldPieces {
 		reused[oldPieces[i].Object] = true
 	}
-	for i, s := range slots {
-		if s.err != nil {
-			out.err = s.err
-			return out
-		}
-		pieces[i] = s.piece
-		if !reused[s.piece.Object] {
-			out.objects = append(out.objects, s.piece.Object)
+	for i := range sealing.pieces {
+		if id := sealing.pieces[i].Object; !reused[id] {
+			out.objects = append(out.objects, id)
 		}
 	}
-	c, _, err := secret.Describe(sha, pieces, old, func(ref seal.Ref, object []byte) error {
+	c, _, err := secret.Describe(sha, sealing.pieces, old, func(ref seal.Ref, object []byte) error {
 		out.objects = append(out.objects, ref.Object)
 		return u.put(bytes.Clone(object))
 	})
@@ -392,6 +365,67 @@ func (v *volume) sealFile(ctx context.Context, u *uploader, file upFile) sealedF
 	out.op.Content, out.op.PlaintextID, out.op.Size = w.B, c.PlaintextID, c.Size
 	out.objects = unique(out.objects)
 	return out
+}
+
+// sealing makes the pieces of one version.
+type sealing struct {
+	u      *uploader
+	secret *seal.Secret
+	pieces []seal.Piece
+}
+
+// whole seals a long file's first version: each piece is read, hashed and sealed on one of
+// several goroutines, while it is in that core's cache.
+func (s *sealing) whole(ctx context.Context, f io.ReaderAt, size int64) (hash [32]byte, err error) {
+	parts := seal.NewParts(size)
+	s.pieces = make([]seal.Piece, parts.Count())
+	err = eachPart(ctx, parts.Count(), func(i int) (err error) {
+		data := getPiece(int(parts.Len(i)))
+		defer putPiece(data)
+		if n, err := f.ReadAt(data, parts.At(i)); n < len(data) {
+			return fmt.Errorf("read: %w", err)
+		}
+		sum := sha256.Sum256(data)
+		parts.Set(i, sum)
+		s.pieces[i], err = s.u.piece(s.secret, data, sum)
+		return err
+	})
+	return parts.Sum(), err
+}
+
+// changes seals what a version has that the old one does not. New pieces are
+// sealed beside the reading.
+func (s *sealing) changes(r io.Reader, size int64, old []seal.Piece) (hash [32]byte, err error) {
+	type slot struct {
+		piece seal.Piece
+		err   error
+	}
+	var slots []*slot
+	var wg sync.WaitGroup
+	limit := make(chan struct{}, 3)
+	hash, err = s.secret.Cut(r, size, old, func(c seal.Cut) error {
+		w := &slot{}
+		slots = append(slots, w)
+		if c.Reuse >= 0 {
+			w.piece = old[c.Reuse]
+			return nil
+		}
+		data := getPiece(len(c.Data))
+		copy(data, c.Data)
+		limit <- struct{}{}
+		wg.Go(func() {
+			w.piece, w.err = s.u.piece(s.secret, data, sha256.Sum256(data))
+			putPiece(data)
+			<-limit
+		})
+		return nil
+	})
+	wg.Wait()
+	for _, w := range slots {
+		err = cmp.Or(err, w.err)
+		s.pieces = append(s.pieces, w.piece)
+	}
+	return hash, err
 }
 
 func unique(ids []signet.ObjectID) []signet.ObjectID {
@@ -530,29 +564,30 @@ func (u *uploader) sent(err error) {
 	}
 }
 
-// piece seals a piece, or finds that this device sealed its bytes before.
-func (u *uploader) piece(secret *seal.Secret, data []byte) (p seal.Piece, fresh bool, err error) {
-	p.Sum, p.ID = secret.Fingerprint(data)
+// piece seals a piece, whose SHA-256 is sum, or finds that this device sealed
+// its bytes before.
+func (u *uploader) piece(secret *seal.Secret, data []byte, sum [32]byte) (p seal.Piece, err error) {
+	p.Sum, p.ID = secret.Sum(data), secret.PlaintextIDOf(sum)
 	ref, ok, err := u.v.d.Store.sealedAs(u.v.region.ID(), p.ID)
 	if err != nil {
-		return p, false, err
+		return p, err
 	}
 	if ok && int(ref.Size) == len(data) {
 		p.Ref = ref
 		u.mu.Lock()
 		u.asked = append(u.asked, ref.Object)
 		u.mu.Unlock()
-		return p, false, nil
+		return p, nil
 	}
 	object, ref, err := seal.SealPiece(getObject(len(data)), data)
 	if err != nil {
-		return p, false, err
+		return p, err
 	}
 	p.Ref = ref
 	u.mu.Lock()
 	u.rows = append(u.rows, sealedRow{p.ID, ref})
 	u.mu.Unlock()
-	return p, true, u.put(object)
+	return p, u.put(object)
 }
 
 // put hands over an object, which the uploader keeps.

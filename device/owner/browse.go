@@ -2,6 +2,7 @@ package owner
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -92,7 +93,7 @@ type Node struct {
 	PathB64  []byte       `json:"path_b64,omitempty"`
 	Type     string       `json:"type"`
 	Size     int64        `json:"size"`
-	SHA256   string       `json:"sha256,omitempty"`
+	SHA256   string       `json:"sha256,omitempty"` // none for a file of 64 MiB or more that is not on this disk
 	MTime    control.Time `json:"mtime"`
 	Mode     string       `json:"mode,omitempty"`
 	Target   string       `json:"target,omitempty"`
@@ -108,9 +109,6 @@ type pathParams struct {
 func nodeLine(p string, n tree.Node) Node {
 	l := Node{Type: n.Type.String(), Size: n.Size, MTime: control.Time{Time: time.Unix(0, n.MTime)}, Mode: fmt.Sprintf("%04o", n.Mode&0o7777),
 		Target: n.Target, Node: n.ID.String(), Revision: n.Content.Revision.String()}
-	if n.Type == tree.File {
-		l.SHA256 = fmt.Sprintf("%x", n.SHA256)
-	}
 	l.Path, l.PathB64 = control.Name(p)
 	return l
 }
@@ -126,6 +124,7 @@ func (w *Work) tree(ctx context.Context, p pathParams, ui control.UI) (any, erro
 		return nil, err
 	}
 	var lines []Node
+	var nodes []tree.Node // of lines
 	found := s.path == ""
 	err = w.Engine.WithListing(s.region, func(t *tree.Tree) error {
 		for full, n := range t.Walk() {
@@ -139,13 +138,20 @@ func (w *Work) tree(ctx context.Context, p pathParams, ui control.UI) (any, erro
 			}
 			rest := strings.TrimPrefix(strings.TrimPrefix(full, s.path), "/")
 			if p.Deep || !strings.Contains(rest, "/") {
-				lines = append(lines, nodeLine(full, n))
+				lines, nodes = append(lines, nodeLine(full, n)), append(nodes, n)
 			}
 		}
 		return nil
 	})
 	if err != nil {
 		return nil, err
+	}
+	for i, n := range nodes {
+		if n.Type == tree.File {
+			if lines[i].SHA256, err = w.sha256(ctx, s.region, n.ID, n.Size, n.Hash); err != nil {
+				return nil, err
+			}
+		}
 	}
 	if !found {
 		return nil, failed("not_found", "signet history shows what was there", "%s: nothing of that name", s)
@@ -157,6 +163,15 @@ func (w *Work) tree(ctx context.Context, p pathParams, ui control.UI) (any, erro
 		}
 	}
 	return struct{}{}, nil
+}
+
+// sha256 is what a listing says of a file's bytes; "" where this device cannot.
+func (w *Work) sha256(ctx context.Context, id signet.RegionID, node signet.NodeID, size int64, hash [32]byte) (string, error) {
+	sum, ok, err := w.Engine.SHA256(ctx, id, node, size, hash)
+	if err != nil || !ok {
+		return "", err
+	}
+	return hex.EncodeToString(sum[:]), nil
 }
 
 func raw(p string, b64 []byte) string {
@@ -191,7 +206,7 @@ func (w *Work) cat(ctx context.Context, p catParams, ui control.UI) (any, error)
 	if err != nil {
 		return nil, err
 	}
-	return struct{}{}, w.fetchTo(ctx, s.region, version{content: n.Data, sha: n.SHA256, mode: n.Mode, mtime: n.MTime, typ: tree.File}, p.To)
+	return struct{}{}, w.fetchTo(ctx, s.region, version{content: n.Data, sha: n.Hash, mode: n.Mode, mtime: n.MTime, typ: tree.File}, p.To)
 }
 
 // fetchTo writes a version to a file, which must not exist, whole or not at
@@ -242,7 +257,7 @@ type Revision struct {
 	Path      string       `json:"path"`
 	PathB64   []byte       `json:"path_b64,omitempty"`
 	Size      int64        `json:"size"`
-	SHA256    string       `json:"sha256,omitempty"`
+	SHA256    string       `json:"sha256,omitempty"` // as Node.SHA256
 	Conflict  bool         `json:"conflict,omitempty"`
 	KeptUntil control.Time `json:"kept_until"` // null: as long as the region
 }
@@ -280,7 +295,9 @@ func (w *Work) history(ctx context.Context, p pathParams, ui control.UI) (any, e
 			r.Device = e.Device.String()
 		}
 		if e.Type == tree.File {
-			r.SHA256 = fmt.Sprintf("%x", e.SHA256)
+			if r.SHA256, err = w.sha256(ctx, s.region, e.Node, e.Size, e.Hash); err != nil {
+				return nil, err
+			}
 		}
 		r.Path, r.PathB64 = control.Name(e.Path)
 		n++
@@ -424,7 +441,7 @@ func (w *Work) versions(s spot, p RestoreParams) ([]version, error) {
 		v.node, v.path, v.typ, v.deleted = e.Node, e.Path, e.Type, e.Kind == "delete"
 		if op != nil && op.Kind != tree.Delete {
 			if op.Kind == tree.Create || op.Kind == tree.Edit {
-				v.content, v.size, v.sha, v.pid, v.target, v.mtime, v.rev = op.Content, op.Size, op.SHA256, op.PlaintextID, op.Target, op.MTime, e.Revision
+				v.content, v.size, v.sha, v.pid, v.target, v.mtime, v.rev = op.Content, op.Size, op.Hash, op.PlaintextID, op.Target, op.MTime, e.Revision
 			}
 			if op.Kind == tree.Create || op.HasMode {
 				v.mode = op.Mode
@@ -496,9 +513,9 @@ func restoreOps(t *tree.Tree, vs []version) []tree.Op {
 				mode := v.mode
 				ops = append(ops, tree.Op{Kind: tree.Attr, Restored: true, Node: v.node, BaseContent: n.Content.Revision, BaseAttr: n.Attr.Revision, Mode: mode, HasMode: true})
 			}
-		case n.Deleted || n.SHA256 != v.sha || n.Target != v.target:
+		case n.Deleted || n.Hash != v.sha || n.Target != v.target:
 			ops = append(ops, tree.Op{Kind: tree.Edit, Restored: true, Node: v.node, Type: v.typ, BaseContent: n.Content.Revision,
-				Size: v.size, SHA256: v.sha, PlaintextID: v.pid, Content: v.content, Target: v.target, MTime: v.mtime})
+				Size: v.size, Hash: v.sha, PlaintextID: v.pid, Content: v.content, Target: v.target, MTime: v.mtime})
 		}
 	}
 	return ops

@@ -29,12 +29,12 @@ func TestObjectIsNotTakenForWhatItsWriterSaysItIs(t *testing.T) {
 	object, ref, err := seal.SealPiece(nil, decoy)
 	must(t, err)
 	must(t, a.Engine.Service.Put(t.Context(), id, [][]byte{object}))
-	c := seal.Content{Size: int64(ref.Size), SHA256: sha256.Sum256(decoy), PlaintextID: secret.PlaintextID(real), Piece: &ref}
+	c := seal.Content{Size: int64(ref.Size), Hash: sha256.Sum256(decoy), PlaintextID: secret.PlaintextID(real), Piece: &ref}
 	var wr wire.Writer
 	c.Append(&wr)
 	must(t, a.Engine.Put(t.Context(), id, func(*tree.Tree) ([]tree.Op, error) {
 		return []tree.Op{{Kind: tree.Create, Node: signet.NodeID{7}, Type: tree.File, Name: "decoy", Size: int64(len(decoy)),
-			SHA256: c.SHA256, PlaintextID: c.PlaintextID, Content: wr.B, Mode: 0o644, MTime: 1}}, nil
+			Hash: c.Hash, PlaintextID: c.PlaintextID, Content: wr.B, Mode: 0o644, MTime: 1}}, nil
 	}))
 	b.sync()
 	b.write("treasure", string(real))

@@ -206,7 +206,7 @@ func unaccounted(all map[[32]byte]string, devices ...*device) (lost []string) {
 	d := devices[0]
 	must(d.t, d.Engine.Events(d.Engine.Volumes()[0].Region, func(_ tree.Event, op *tree.Op) error {
 		if op != nil && op.Type == tree.File {
-			here[op.SHA256] = true
+			here[op.Hash] = true
 		}
 		return nil
 	}))

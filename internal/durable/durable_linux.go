@@ -10,6 +10,12 @@ import (
 func syncData(f *os.File) error { return control(f, unix.Fdatasync) }
 func syncFS(f *os.File) error   { return control(f, unix.Syncfs) }
 
+// begin ignores what the call says: what could not be written is reported by
+// the Sync that follows.
+func begin(f *os.File) {
+	control(f, func(fd int) error { return unix.SyncFileRange(fd, 0, 0, unix.SYNC_FILE_RANGE_WRITE) })
+}
+
 // control calls call with f's descriptor, which stays open during the call,
 // and again whenever a signal interrupts it.
 func control(f *os.File, call func(fd int) error) error {
