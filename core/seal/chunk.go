@@ -56,6 +56,16 @@ var scratch = sync.Pool{New: func() any { return new([]byte) }}
 // SealPiece seals a piece of at most MaxPiece bytes with a key of its own and
 // appends the object to dst. Safe for concurrent use.
 func SealPiece(dst, piece []byte) (object []byte, ref Ref, err error) {
+	return sealPiece(dst, slices.Clip(piece), true)
+}
+
+// Room is how many bytes SealInPlace wants behind a piece of n bytes.
+func Room(n int) int { return padme(n) - n + chunkTrailer }
+
+// SealInPlace is SealPiece for a piece with room behind it: what lies between
+// its length and its capacity is overwritten. With Room(len(piece)) bytes there
+// a piece that does not compress is sealed from where it lies.
+func SealInPlace(dst, piece []byte) (object []byte, ref Ref, err error) {
 	return sealPiece(dst, piece, true)
 }
 
@@ -69,7 +79,9 @@ func sealPiece(dst, piece []byte, compress bool) (object []byte, ref Ref, err er
 	buf := scratch.Get().(*[]byte)
 	defer scratch.Put(buf)
 	inner := inner((*buf)[:0], piece, compress)
-	*buf = inner
+	if cap(piece) == 0 || &inner[0] != &piece[:1][0] { // else it is the caller's
+		*buf = inner
+	}
 
 	start := len(dst)
 	dst = slices.Grow(dst, chunkHeader+nonceSize+len(inner)+tagSize)
@@ -88,7 +100,8 @@ func chunkCommitment(k [32]byte) []byte {
 	return derive(k[:], nil, key.LabelChunkCommit, nil, sumSize)
 }
 
-// inner appends the plaintext of a chunk to dst.
+// inner appends the plaintext of a chunk to dst, or makes it behind the piece
+// where there is the room.
 func inner(dst, piece []byte, compress bool) []byte {
 	flag := byte(flagPlain)
 	dst = slices.Grow(dst, len(piece)+len(piece)/8+64)
@@ -97,7 +110,11 @@ func inner(dst, piece []byte, compress bool) []byte {
 			dst, flag = c, flagZstd
 		}
 	}
-	if flag == flagPlain {
+	switch {
+	case flag != flagPlain:
+	case cap(piece)-len(piece) >= Room(len(piece)):
+		dst = piece
+	default:
 		dst = append(dst, piece...)
 	}
 	n := len(dst)

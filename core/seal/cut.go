@@ -295,7 +295,8 @@ func (c *cutter) reuse(i int) error {
 		return err
 	}
 	n := int(c.old[i].Size)
-	c.next, c.shift, c.valid = i+1, c.at()-c.start[i], false
+	c.next, c.shift = i+1, c.at()-c.start[i]
+	c.lose()
 	c.cur += n
 	c.lit = c.cur
 	c.count++
@@ -315,7 +316,8 @@ func (c *cutter) advance() error {
 	}
 	if last := c.size - int64(c.window); ok && c.at() < last {
 		n := int(min(stop, last) - c.at())
-		if err := c.ensure(c.window + n); err != nil {
+		more := min(int64(c.window+n+2*wordSize), c.size-c.at()) // rolling likes to look ahead
+		if err := c.ensure(int(more)); err != nil {
 			return err
 		}
 		c.roll(n)
@@ -325,7 +327,7 @@ func (c *cutter) advance() error {
 			return err
 		}
 		c.cur += n
-		c.valid = false
+		c.lose()
 	}
 	return c.literal(c.nominal)
 }
@@ -333,14 +335,22 @@ func (c *cutter) advance() error {
 // roll moves cur by n bytes, or less where the window there has the sum of an
 // old piece.
 func (c *cutter) roll(n int) {
-	for end := c.cur + n; c.cur < end; {
-		w := c.cur + c.window
-		sum, m := c.roller.roll(c.sum, c.buf[c.cur:end], c.buf[w:end+c.window])
+	for n > 0 {
+		sum, m := c.roller.roll(c.buf[c.cur:], n)
 		c.sum = sum
 		c.cur += m
+		n -= m
 		if _, ok := c.bySum[sum]; ok {
 			return
 		}
+	}
+}
+
+// lose forgets the sum: cur is where no window was rolled to.
+func (c *cutter) lose() {
+	c.valid = false
+	if c.roller != nil {
+		c.roller.jump()
 	}
 }
 

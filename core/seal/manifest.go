@@ -154,7 +154,7 @@ func (b *pager) fresh(pieces []Piece) error {
 
 // seal seals a page, without trying to compress what is hashes and keys.
 func (b *pager) seal(page []byte) (Ref, error) {
-	object, ref, err := sealPiece(b.buf[:0], page, false)
+	object, ref, err := sealPiece(b.buf[:0], slices.Clip(page), false)
 	if err != nil {
 		return ref, err
 	}

@@ -2,22 +2,30 @@ package seal
 
 import (
 	"encoding/binary"
+	"math"
 	"math/bits"
 
 	"signet/core/key"
 )
 
-// The rolling sum of n bytes is the sum of (byte+1)·kⁿ⁻¹⁻ⁱ modulo 2⁶¹−1, k
-// being keyed by the region secret. Two windows that differ have equal sums
-// with a chance of n in 2⁶¹ for whoever does not know k, so nobody outside the
-// region can make files that are slow to cut; a sum is a hint all the same,
-// and nothing is reused before its keyed id is compared.
+// The rolling sum of bytes taken four at a time as big-endian numbers w0 …
+// w(m−1), the last filled up with zero bytes, is Σ wi·k^(m−1−i) modulo 2⁶¹−1, k
+// being keyed by the region secret. Two windows of one length that differ have
+// equal sums with a chance of m in 2⁶¹ for whoever does not know k, so nobody
+// outside the region can make files that are slow to cut; a sum is a hint all
+// the same, and nothing is reused before its keyed id is compared.
+//
+// Words instead of bytes make the sum of a piece three times as fast. To move
+// by a byte all the same, four windows that begin a byte apart roll beside each
+// other, each by a word.
 const prime = 1<<61 - 1
+
+// wordSize is the length of a word in bytes, and of how many windows roll.
+const wordSize = 4
 
 // rolling holds the powers of one secret's k.
 type rolling struct {
-	k, k2, k8, k16 uint64
-	in             [8][256]uint64 // in[j][b] = (b+1)·k⁷⁻ʲ
+	k, k2, k3, k4, k8 uint64
 }
 
 // mul is a·b modulo prime, not fully reduced: below 2⁶²+16. a may be up to
@@ -41,16 +49,10 @@ func whole(a uint64) uint64 {
 // rolling is made when first asked for: a reader never needs it.
 func (s *Secret) rolling() *rolling {
 	s.in().once.Do(func() {
-		r := &rolling{k: binary.BigEndian.Uint64(derive(s.in().b[:], nil, key.LabelRolling, nil, 8)) % prime}
-		pow := uint64(1)
-		for j := 7; j >= 0; j-- {
-			for b := range r.in[j] {
-				r.in[j][b] = whole(fold(mul(pow, uint64(b+1))))
-			}
-			pow = whole(fold(mul(pow, r.k)))
-		}
-		r.k2, r.k8, r.k16 = whole(fold(mul(r.k, r.k))), pow, whole(fold(mul(pow, pow)))
-		s.in().rolled = r
+		k := binary.BigEndian.Uint64(derive(s.in().b[:], nil, key.LabelRolling, nil, 8)) % prime
+		k2 := whole(fold(mul(k, k)))
+		k4 := whole(fold(mul(k2, k2)))
+		s.in().rolled = &rolling{k: k, k2: k2, k3: whole(fold(mul(k2, k))), k4: k4, k8: whole(fold(mul(k4, k4)))}
 	})
 	return s.in().rolled
 }
@@ -67,22 +69,37 @@ func (r *rolling) power(n int) uint64 {
 	return p
 }
 
-// sum is the rolling sum of b, in one go: sixteen bytes a step, because each
-// step waits for the one before it.
+// reduce takes the number hi·2⁶⁴+lo, hi below 2⁵⁹, to what fold gives.
+func reduce(hi, lo uint64) uint64 { return fold(lo&prime + (lo>>61 | hi<<3)) }
+
+// four is the sum of the four words v and w, folded.
+func (r *rolling) four(v, w uint64) uint64 {
+	hi, lo := bits.Mul64(v>>32, r.k3)
+	h2, l2 := bits.Mul64(v&math.MaxUint32, r.k2)
+	h3, l3 := bits.Mul64(w>>32, r.k)
+	lo, c := bits.Add64(lo, l2, 0)
+	hi, _ = bits.Add64(hi, h2, c)
+	lo, c = bits.Add64(lo, l3, 0)
+	hi, _ = bits.Add64(hi, h3, c)
+	lo, c = bits.Add64(lo, w&math.MaxUint32, 0)
+	return reduce(hi+c, lo)
+}
+
+// sum is the rolling sum of b, in one go: eight words a step, because each step
+// waits for the one before it.
 func (r *rolling) sum(b []byte) uint64 {
 	var h uint64
-	in, k8, k16 := &r.in, r.k8, r.k16
-	for len(b) >= 16 {
-		v, w := binary.LittleEndian.Uint64(b), binary.LittleEndian.Uint64(b[8:])
-		first := in[0][byte(v)] + in[1][byte(v>>8)] + in[2][byte(v>>16)] + in[3][byte(v>>24)] +
-			in[4][byte(v>>32)] + in[5][byte(v>>40)] + in[6][byte(v>>48)] + in[7][byte(v>>56)]
-		second := in[0][byte(w)] + in[1][byte(w>>8)] + in[2][byte(w>>16)] + in[3][byte(w>>24)] +
-			in[4][byte(w>>32)] + in[5][byte(w>>40)] + in[6][byte(w>>48)] + in[7][byte(w>>56)]
-		h = fold(mul(h, k16) + fold(mul(fold(first), k8)) + fold(second))
-		b = b[16:]
+	for len(b) >= 32 {
+		first := r.four(binary.BigEndian.Uint64(b), binary.BigEndian.Uint64(b[8:]))
+		second := r.four(binary.BigEndian.Uint64(b[16:]), binary.BigEndian.Uint64(b[24:]))
+		h = fold(mul(h, r.k8) + fold(mul(first, r.k4)) + second)
+		b = b[32:]
 	}
-	for _, c := range b {
-		h = fold(mul(h, r.k) + in[7][c])
+	for len(b) > 0 {
+		var word [wordSize]byte
+		n := copy(word[:], b)
+		h = fold(mul(h, r.k) + uint64(binary.BigEndian.Uint32(word[:])))
+		b = b[n:]
 	}
 	return whole(h)
 }
@@ -92,60 +109,125 @@ func (r *rolling) sum(b []byte) uint64 {
 // hash, agrees. Safe for concurrent use.
 func (s *Secret) Sum(piece []byte) uint64 { return s.rolling().sum(piece) }
 
-// A roller moves one window of fixed length over bytes and stops where its sum
-// may be one that it looks for.
+// A roller moves a window of fixed length over bytes, to where its sum is one
+// of those it looks for.
 type roller struct {
 	*rolling
-	out   [2][256]uint64 // out[j][b] = −(b+1)·kⁿ⁺ʲ: takes a byte out of the window
-	maybe [filter]uint64 // a bit for every sum looked for, at its low bits
+	window int    // a multiple of wordSize, in bytes
+	drop   uint64 // −kᵐ: takes a word out of the window
+	sums   map[uint64]int
+	maybe  [filter]uint64 // a bit for every sum looked for, at its low bits
+
+	// lanes are the sums of the window and of those that begin one to three
+	// bytes after it; ready says that they are.
+	lanes [wordSize]uint64
+	ready bool
 }
 
 // filter is a fixed size, so that the loop needs no bounds check: 64 KiB, in
-// which 2,048 sums stop one byte in 250 for nothing.
+// which 2,048 sums make it look for nothing once in 250 bytes.
 const filter = 1 << 13
 
 func (r *rolling) roller(window int, sums map[uint64]int) *roller {
-	x := &roller{rolling: r}
-	pow := r.power(window)
-	for j := range x.out {
-		for b := range x.out[j] {
-			x.out[j][b] = prime - whole(fold(mul(pow, uint64(b+1))))
-		}
-		pow = whole(fold(mul(pow, r.k)))
-	}
+	x := &roller{rolling: r, window: window, drop: prime - r.power(window/wordSize), sums: sums}
 	for s := range sums {
 		x.maybe[s>>6%filter] |= 1 << (s & 63)
 	}
 	return x
 }
 
-// roll moves the window whose sum is h one byte at a time, out leaving and in
-// entering, by at least one byte, until the sum may be wanted or in ends. It
-// returns the new sum and by how many bytes it moved. out and in have the same
-// length, at least 1.
-//
-// Two bytes are taken a step, each from the sum before the step, because a
-// multiplication waits for the one before it. What is looked up is folded but
-// not whole: a sum that differs by it is missed once in 2⁵⁸, which costs
-// sending a piece again and no more.
-func (x *roller) roll(h uint64, out, in []byte) (sum uint64, n int) {
-	in1, in2, out1, out2, maybe := &x.in[7], &x.in[6], &x.out[0], &x.out[1], &x.maybe
-	k, k2 := x.k, x.k2
-	out = out[:len(in)]
-	for ; n+1 < len(in); n += 2 {
-		a, b, c, d := in[n], in[n+1], out[n], out[n+1]
-		first := fold(mul(h, k) + in1[a] + out1[c])
-		h = fold(mul(h, k2) + in2[a] + out2[c] + in1[b] + out1[d])
-		if maybe[first>>6%filter]>>(first&63)&1 != 0 {
-			return whole(first), n + 1
+// jump says that the next window is not where the last one stopped.
+func (x *roller) jump() { x.ready = false }
+
+// roll moves the window at the start of b by at least one byte and at most n,
+// until its sum is wanted. It returns the sum and by how many bytes it moved. b
+// holds at least window+n bytes; with eight more it is fast to the end.
+func (x *roller) roll(b []byte, n int) (sum uint64, moved int) {
+	far := min(n, len(b)-x.window-2*wordSize)
+	if far <= 0 { // the end of the file
+		x.ready = false
+		for moved < n {
+			moved++
+			if sum = x.sum(b[moved : moved+x.window]); x.wanted(sum) {
+				break
+			}
 		}
-		if maybe[h>>6%filter]>>(h&63)&1 != 0 {
-			return whole(h), n + 2
+		return sum, moved
+	}
+	if !x.ready {
+		for i := range x.lanes {
+			x.lanes[i] = x.sum(b[i : i+x.window])
+		}
+		x.ready = true
+	}
+	if far >= wordSize {
+		return x.words(b, far/wordSize)
+	}
+	for moved < far {
+		if moved++; x.wanted(x.lanes[moved]) {
+			break
 		}
 	}
-	if n < len(in) {
-		h = fold(mul(h, k) + in1[in[n]] + out1[out[n]])
-		n++
+	return x.bytes(b, moved), moved
+}
+
+// bytes moves the window at the start of b by less than a word, and returns its
+// sum.
+func (x *roller) bytes(b []byte, n int) (sum uint64) {
+	leave, enter := binary.BigEndian.Uint64(b), binary.BigEndian.Uint64(b[x.window:])
+	for range n {
+		next := step(x.lanes[0], x.k, leave>>32, x.drop, enter>>32)
+		leave, enter = leave<<8, enter<<8
+		x.lanes = [wordSize]uint64{x.lanes[1], x.lanes[2], x.lanes[3], next}
 	}
-	return whole(h), n
+	return whole(x.lanes[0])
+}
+
+// wanted reports whether a sum is looked for. What fold gave is not whole: a sum
+// that differs by it is missed once in 2⁵⁸, which costs sending a piece again
+// and no more.
+func (x *roller) wanted(sum uint64) bool {
+	if x.maybe[sum>>6%filter]>>(sum&63)&1 == 0 {
+		return false
+	}
+	_, ok := x.sums[whole(sum)]
+	return ok
+}
+
+// words is roll by at most n words, the lanes being ready.
+func (x *roller) words(b []byte, n int) (sum uint64, moved int) {
+	l0, l1, l2, l3 := x.lanes[0], x.lanes[1], x.lanes[2], x.lanes[3]
+	k, drop, maybe := x.k, x.drop, &x.maybe
+	in := b[x.window:]
+	for range n {
+		if maybe[l1>>6%filter]>>(l1&63)&1|maybe[l2>>6%filter]>>(l2&63)&1|maybe[l3>>6%filter]>>(l3&63)&1 != 0 {
+			for i, l := range [...]uint64{l1, l2, l3} {
+				if x.wanted(l) {
+					x.lanes = [wordSize]uint64{l0, l1, l2, l3}
+					return x.bytes(b[moved:], i+1), moved + i + 1
+				}
+			}
+		}
+		leave, enter := binary.BigEndian.Uint64(b[moved:]), binary.BigEndian.Uint64(in[moved:])
+		l0 = step(l0, k, leave>>32, drop, enter>>32)
+		l1 = step(l1, k, leave>>24&math.MaxUint32, drop, enter>>24&math.MaxUint32)
+		l2 = step(l2, k, leave>>16&math.MaxUint32, drop, enter>>16&math.MaxUint32)
+		l3 = step(l3, k, leave>>8&math.MaxUint32, drop, enter>>8&math.MaxUint32)
+		moved += wordSize
+		if x.wanted(l0) {
+			break
+		}
+	}
+	x.lanes = [wordSize]uint64{l0, l1, l2, l3}
+	return whole(l0), moved
+}
+
+// step moves a window by a word: h·k + leave·drop + enter.
+func step(h, k, leave, drop, enter uint64) uint64 {
+	hi, lo := bits.Mul64(h, k)
+	h1, l1 := bits.Mul64(leave, drop)
+	lo, c := bits.Add64(lo, l1, 0)
+	hi, _ = bits.Add64(hi, h1, c)
+	lo, c = bits.Add64(lo, enter, 0)
+	return reduce(hi+c, lo)
 }

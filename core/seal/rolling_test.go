@@ -9,9 +9,12 @@ import (
 // The sum as the specification says it, in big numbers.
 func slowSum(k uint64, b []byte) uint64 {
 	p, h := big.NewInt(prime), new(big.Int)
-	for _, c := range b {
+	for len(b) > 0 {
+		var word [4]byte
+		n := copy(word[:], b)
+		b = b[n:]
 		h.Mul(h, new(big.Int).SetUint64(k))
-		h.Add(h, big.NewInt(int64(c)+1))
+		h.Add(h, new(big.Int).SetBytes(word[:]))
 		h.Mod(h, p)
 	}
 	return h.Uint64()
@@ -31,15 +34,13 @@ func TestRollingSumIsTheSpecifiedOne(t *testing.T) {
 			}
 		}
 		const w = 64
-		for _, total := range []int{w + 1, w + 2, w + 7, 300} {
+		for _, total := range []int{w + 1, w + 2, w + 7, w + 8, w + 13, w + 21, 300} {
 			x := r.roller(w, map[uint64]int{prime: 0})
-			h := r.sum(b[:w])
 			for at := 0; at < total-w; {
-				var n int
-				h, n = x.roll(h, b[at:total-w], b[at+w:total])
+				h, n := x.roll(b[at:total], min(total-w-at, 1+at%37))
 				at += n
 				if want := slowSum(r.k, b[at:at+w]); h != want {
-					t.Fatalf("rolled to %d: %d, want %d", at, h, want)
+					t.Fatalf("rolled to %d of %d: %d, want %d", at, total, h, want)
 				}
 			}
 		}
@@ -50,18 +51,34 @@ func TestRollStopsAtEveryWantedSum(t *testing.T) {
 	r := NewSecret().rolling()
 	b := make([]byte, 1000)
 	rand.Read(b)
-	const w = 50
+	const w = 48
 	for want := 1; want <= len(b)-w; want++ {
 		s := r.sum(b[want : want+w])
 		x := r.roller(w, map[uint64]int{s: 0})
 		h, at := r.sum(b[:w]), 0
 		for at < len(b)-w && h != s {
 			var n int
-			h, n = x.roll(h, b[at:len(b)-w], b[at+w:])
+			h, n = x.roll(b[at:], min(len(b)-w-at, 1+want%90))
 			at += n
 		}
 		if at != want {
 			t.Fatalf("stopped at %d, want %d", at, want)
 		}
+		if s := slowSum(r.k, b[at:at+w]); h != s {
+			t.Fatalf("stopped at %d with %d, want %d", at, h, s)
+		}
+	}
+}
+
+func TestWindowThatJumpedIsSummedAnew(t *testing.T) {
+	r := NewSecret().rolling()
+	b := make([]byte, 1000)
+	rand.Read(b)
+	const w = 48
+	x := r.roller(w, map[uint64]int{prime: 0})
+	x.roll(b, 40)
+	x.jump()
+	if h, n := x.roll(b[500:], 40); n != 40 || h != slowSum(r.k, b[540:540+w]) {
+		t.Fatalf("moved %d, sum %d", n, h)
 	}
 }

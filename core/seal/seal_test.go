@@ -295,3 +295,46 @@ func TestSealingTwiceGivesTwoObjects(t *testing.T) {
 		t.Error("sealing is not randomised")
 	}
 }
+
+func TestSealInPlaceMakesTheSameObjectsAndTouchesNoMoreThanItsRoom(t *testing.T) {
+	for _, n := range []int{0, 1, 100, 1000, 100 * kib, 512 * kib} {
+		for _, room := range []int{0, seal.Room(n) - 1, seal.Room(n), seal.Room(n) + 10} {
+			buf := random(uint64(n), n+room+5)
+			want, after := bytes.Clone(buf[:n]), bytes.Clone(buf[n+room:])
+			o, ref, err := seal.SealInPlace(nil, buf[:n:n+room])
+			if err != nil {
+				t.Fatal(err)
+			}
+			if p, err := seal.OpenPiece(nil, ref, o); err != nil || !bytes.Equal(p, want) {
+				t.Errorf("%d bytes with room for %d: opened to %d bytes, %v", n, room, len(p), err)
+			}
+			if !bytes.Equal(buf[:n], want) || !bytes.Equal(buf[n+room:], after) {
+				t.Errorf("%d bytes with room for %d: what is not room was changed", n, room)
+			}
+			o2, ref2, err := seal.SealInPlace(o[:0], random(9, 100)) // the buffers inside are not the caller's
+			if p, _ := seal.OpenPiece(nil, ref2, o2); err != nil || !bytes.Equal(p, random(9, 100)) || !bytes.Equal(buf[:n], want) {
+				t.Errorf("after %d bytes with room for %d: %v", n, room, err)
+			}
+		}
+	}
+}
+
+func TestOpenUnnamedRefusesWhatDoesNotOpen(t *testing.T) {
+	piece := random(1, 1000)
+	o, ref, _ := seal.SealPiece(nil, piece)
+	if p, err := seal.OpenUnnamed(nil, ref, o); err != nil || !bytes.Equal(p, piece) {
+		t.Fatal(err)
+	}
+	for i := 0; i < len(o); i += 17 {
+		bad := bytes.Clone(o)
+		bad[i] ^= 1
+		if _, err := seal.OpenUnnamed(nil, ref, bad); !errors.Is(err, signet.ErrNotVerified) {
+			t.Errorf("with byte %d changed: %v", i, err)
+		}
+	}
+	other := ref
+	other.Size++
+	if _, err := seal.OpenUnnamed(nil, other, o); !errors.Is(err, signet.ErrNotVerified) {
+		t.Errorf("of another length: %v", err)
+	}
+}

@@ -464,11 +464,13 @@ func (v *volume) object(ctx context.Context, id signet.ObjectID) (b []byte, err 
 
 var pieceBuffers sync.Pool
 
+// getPiece is room for a piece of n bytes, and for sealing it where it lies.
 func getPiece(n int) []byte {
-	if b, ok := pieceBuffers.Get().(*[]byte); ok && cap(*b) >= n {
+	room := n + seal.Room(n)
+	if b, ok := pieceBuffers.Get().(*[]byte); ok && cap(*b) >= room {
 		return (*b)[:n]
 	}
-	return make([]byte, n)
+	return make([]byte, n, room)
 }
 
 func putPiece(b []byte) { pieceBuffers.Put(&b) }
@@ -579,7 +581,7 @@ func (u *uploader) piece(secret *seal.Secret, data []byte, sum [32]byte) (p seal
 		u.mu.Unlock()
 		return p, nil
 	}
-	object, ref, err := seal.SealPiece(getObject(len(data)), data)
+	object, ref, err := seal.SealInPlace(getObject(len(data)), data)
 	if err != nil {
 		return p, err
 	}
