@@ -30,6 +30,18 @@ type NewKey struct {
 	Envelopes []ring.Envelope
 }
 
+// A Grievance is the body of a Complaint: an envelope that its recipient could
+// not open to the key that its generation commits to.
+type Grievance struct {
+	To       ring.Recipient
+	Envelope signet.Hash // of its sealed bytes, see GrievanceOf
+}
+
+// GrievanceOf is what a complaint about an envelope says.
+func GrievanceOf(e *ring.Envelope) Grievance {
+	return Grievance{To: e.Recipient, Envelope: ring.BlobHash(e.Sealed)}
+}
+
 const maxBody = MaxEntry - 64<<10
 
 // Append appends the encoding of f to b.
@@ -83,6 +95,34 @@ func parseNewKey(b []byte) (*NewKey, error) {
 	var err error
 	k.Envelopes, err = ring.ParseEnvelopes(list)
 	return k, err
+}
+
+// Append appends the encoding of g to b.
+func (g *Grievance) Append(b []byte) []byte {
+	w := wire.Writer{B: b}
+	w.U8(uint8(g.To.Kind))
+	w.Raw(g.To.ID[:])
+	w.U32(uint32(g.To.Generation))
+	w.Raw(g.Envelope[:])
+	return w.B
+}
+
+func parseGrievance(b []byte) (g Grievance, err error) {
+	r := wire.NewReader(b)
+	g.To.Kind = ring.RecipientKind(r.U8())
+	r.Raw(g.To.ID[:])
+	g.To.Generation = signet.Generation(r.U32())
+	r.Raw(g.Envelope[:])
+	if err := r.Done(); err != nil {
+		return g, err
+	}
+	switch {
+	case g.To.Kind != ring.ToDevice && g.To.Kind != ring.ToRing:
+		r.Fail("unknown kind of recipient %d", g.To.Kind)
+	case (g.To.Kind == ring.ToDevice) != (g.To.Generation == 0):
+		r.Fail("generation %d of a recipient of kind %d", g.To.Generation, g.To.Kind)
+	}
+	return g, r.Err()
 }
 
 // ClaimOf is the claim of a region's genesis, unverified: for the service,

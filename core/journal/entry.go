@@ -24,6 +24,9 @@ const (
 	Genesis Type = 16
 	Rekey   Type = 19
 	Marker  Type = 22
+
+	Complaint Type = 27 // an envelope of the current generation does not open
+	Envelope  Type = 28 // adds envelopes of the current generation
 )
 
 // Authority reports whether entries of type t form the authority sub-chain.
@@ -42,6 +45,10 @@ func (t Type) String() string {
 		return "rekey"
 	case Marker:
 		return "marker"
+	case Complaint:
+		return "complaint"
+	case Envelope:
+		return "envelope"
 	}
 	return fmt.Sprintf("type %d", uint8(t))
 }
@@ -108,7 +115,7 @@ func parseHeader(b []byte) (h Header, err error) {
 	}
 	h.Type = Type(r.U8())
 	switch h.Type {
-	case Content, Snapshot, Genesis, Rekey, Marker:
+	case Content, Snapshot, Genesis, Rekey, Marker, Complaint, Envelope:
 	default:
 		r.Fail("unknown entry type %d", h.Type)
 	}
@@ -140,7 +147,7 @@ func parseHeader(b []byte) (h Header, err error) {
 		r.Fail("a digest of nothing")
 	case (h.Type == Genesis) != (h.Authority == zero):
 		r.Fail("no authority entry named")
-	case (h.Type == Genesis || h.Type == Rekey) != (h.Body != zero):
+	case (h.Type.Authority() && h.Type != Marker) != (h.Body != zero):
 		r.Fail("body does not fit the type")
 	case h.Generation == 0:
 		r.Fail("generation 0")

@@ -37,8 +37,9 @@ type Directory struct {
 	Tree *chain.Tree
 }
 
-// A Role says what a ring may do in a region. Readers and managers come with
-// sharing.
+// A Role says what a ring may do in a region. A Reader writes nothing but
+// what keys need: complaints and envelopes. No entry grants one yet; readers
+// and managers come with sharing.
 type Role uint8
 
 // Roles, each including those before it.
@@ -48,6 +49,14 @@ const (
 	Manager Role = 3
 )
 
+// role is the least that may write entries of type t.
+func (t Type) role() Role {
+	if t == Complaint || t == Envelope {
+		return Reader
+	}
+	return Writer
+}
+
 // A Generation is one key of a region, as its journal tells it.
 type Generation struct {
 	Number    signet.Generation
@@ -55,7 +64,8 @@ type Generation struct {
 	BackLink  []byte
 	Position  uint64
 	Giver     signet.DeviceID
-	Envelopes []ring.Envelope
+	Envelopes []ring.Envelope // in the order in which they were given
+	First     int             // of Envelopes: how many the generation began with; entries of type Envelope added the others
 }
 
 // An Entry is a verified item of a journal.
@@ -68,14 +78,14 @@ type Entry struct {
 	Whole     bool              // Sealed, Objects and Body came with it
 	Sealed    []byte            // operations
 	Objects   []signet.ObjectID
-	envelopes []ring.Envelope // of a Rekey
+	envelopes []ring.Envelope // of a Rekey or Envelope
 	// BackDated says that the writer had been revoked when the entry was
 	// ordered, as far as the directory at hand tells; it is valid all the same,
 	// because no entry before it told the journal.
 	BackDated bool
 	// Void says why a valid entry has its place and nothing else: a rekey that
-	// is not sealed to the right recipients, so that the old generation stays;
-	// parts that the writer bound and that break the limits. Nil otherwise.
+	// is not sealed to the right recipients, so that the old generation stays; a
+	// complaint or an envelope that changes nothing; parts that the writer bound and that break the limits. Nil otherwise.
 	Void error
 }
 
@@ -97,6 +107,8 @@ type State struct {
 	roles    map[signet.RingID]Role
 	gens     []Generation
 	last     map[signet.DeviceID]own
+	// Envelopes of the current generation that were complained of.
+	complaints map[Grievance]bool
 
 	sub     map[signet.Hash]int // authority entries: index in the sub-chain
 	latest  signet.Hash         // the latest authority entry
@@ -110,7 +122,7 @@ type State struct {
 // NewState begins the replay of a region's journal. dir may grow while the
 // State is in use.
 func NewState(region signet.RegionID, dir Directory) *State {
-	return &State{region: region, dir: dir, roles: map[signet.RingID]Role{}, last: map[signet.DeviceID]own{},
+	return &State{region: region, dir: dir, roles: map[signet.RingID]Role{}, last: map[signet.DeviceID]own{}, complaints: map[Grievance]bool{},
 		sub: map[signet.Hash]int{}, heads: map[signet.Hash]*chain.Checkpoint{}}
 }
 
@@ -287,8 +299,8 @@ func (s *State) Check(head, blob []byte, now int64) (*Entry, error) {
 	}
 	// Nor does it order a key that was given to a revoked device, because its
 	// writer did not know yet.
-	if e.Type == Rekey && s.stale(e.envelopes, s.dir.Size()) {
-		return nil, fmt.Errorf("%s: generation %d is stale before it begins: %w", s.region, e.Generation, signet.ErrStale)
+	if s.stale(e.envelopes, s.dir.Size()) {
+		return nil, fmt.Errorf("%s: generation %d is sealed to whom the newest directory revokes: %w", s.region, e.Generation, signet.ErrStale)
 	}
 	return e, nil
 }

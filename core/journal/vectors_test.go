@@ -22,9 +22,9 @@ import (
 )
 
 // Signatures of ML-DSA are random, so the vectors are written once and kept. A
-// run with -update writes them, on top of the statement vectors; the next run
-// reads what was written.
-var update = flag.Bool("update", false, "write spec/vectors/journal-entry anew")
+// run with -update writes those that are missing, on top of the statement
+// vectors and of those that are there; the next run reads what was written.
+var update = flag.Bool("update", false, "write what is missing of spec/vectors/journal-entry")
 
 const vectorDir = "../../spec/vectors/journal-entry"
 
@@ -115,6 +115,7 @@ func kind(err error) string {
 // A recorder writes what a Journal's entries say.
 type recorder struct {
 	*ringtest.Journal
+	kept              map[string]vectors.Case // written before
 	statements, names []string
 }
 
@@ -137,6 +138,9 @@ func (r *recorder) tell(t *testing.T, names ...string) {
 
 func (r *recorder) write(name, about, expect string, leaf journal.Leaf, rec signet.Record) {
 	r.T.Helper()
+	if _, there := r.kept[name]; there {
+		return
+	}
 	var s strings.Builder
 	fmt.Fprintf(&s, "about: %s\nexpect: %s\nregion: %s\nafter: %s\n", about, expect, r.Journal.ID, strings.Join(r.statements, " "))
 	if len(r.names) > 0 {
@@ -154,9 +158,13 @@ func (r *recorder) write(name, about, expect string, leaf journal.Leaf, rec sign
 	r.Must(os.WriteFile(filepath.Join(vectorDir, name+".txtar"), []byte(s.String()), 0o644))
 }
 
-// ok orders an entry and writes it, with what came of it.
-func (r *recorder) ok(name, about, expect string, rec signet.Record) {
+// ok orders an entry, or the one of that name that was written before, and
+// writes it with what came of it.
+func (r *recorder) ok(name, about, expect string, rec signet.Record) signet.Record {
 	r.T.Helper()
+	if c, there := r.kept[name]; there {
+		rec = signet.Record{Head: c.Files["head"], Blob: c.Files["blob"]}
+	}
 	_, reason, err := r.Force(rec)
 	r.Must(errors.Join(reason, err))
 	last := r.Log[len(r.Log)-1]
@@ -164,6 +172,7 @@ func (r *recorder) ok(name, about, expect string, rec signet.Record) {
 	r.Must(err)
 	r.write(name, about, expect, leaf, last)
 	r.names = append(r.names, name)
+	return rec
 }
 
 // bad writes an entry that has no effect.
@@ -183,20 +192,9 @@ func writeVectors(t *testing.T) {
 	if err := os.MkdirAll(vectorDir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	w := ringtest.New(t)
-	r := &recorder{Journal: &ringtest.Journal{World: w}}
-	r.tell(t, "ok-root", "ok-genesis-owner", "ok-add")
+	r := begin(t)
+	w := r.World
 	owner, _ := w.State.Owner()
-	rec, hash, err := w.Founding(owner, "a").Sign(w.Signer("a"))
-	w.Must(err)
-	r.Journal.ID = signet.RegionID(hash)
-	r.State = journal.NewState(r.Journal.ID, w.Directory())
-	r.ok("ok-genesis", "the first entry", "ok", rec)
-	r.bad("genesis-twice", "the first entry again", "invalid: conflict", rec)
-	first := r.Sign(r.Draft(journal.Content, "a"), "a")
-	r.ok("ok-content", "a content entry by the device that made the region", "ok", first)
-	r.bad("replayed", "the same entry again", "invalid: conflict", first)
-	r.ok("ok-content-b", "one by another device of the ring", "ok", r.Sign(r.Draft(journal.Content, "b"), "b"))
 	writeSpoiled(r)
 	writeHeads(r)
 
@@ -219,6 +217,83 @@ func writeVectors(t *testing.T) {
 	r.ok("ok-marker", "a marker", "ok", r.Sign(r.Draft(journal.Marker, "a"), "a"))
 	r.draft("older-authority", "content that names an older authority entry than its writer's last did", "invalid: not-verified", journal.Content,
 		func(d *journal.Draft) { d.Authority = signet.Hash(r.Journal.ID) })
+	d = r.Complain("a", r.State.Generations()[0].Envelopes[0])
+	d.Generation = 1
+	r.bad("complaint-old-generation", "a complaint under the generation before", "invalid: stale", r.Sign(d, "a"))
+	old1 := ring.Recipient{Kind: ring.ToRing, ID: owner, Generation: 1}
+	d = r.Give("a", ring.Recipient{Kind: ring.ToRing, ID: owner, Generation: 2})
+	d.Generation = 1
+	r.bad("envelope-old-generation", "an envelope of the generation before", "invalid: stale", r.Sign(d, "a"))
+	r.bad("envelope-old-ring-generation", "an envelope to an old generation of the ring", "void", r.Sign(r.Give("a", old1), "a"))
+	writeEnvelopes(begin(t))
+}
+
+// begin is the region with its first entries.
+func begin(t *testing.T) *recorder {
+	w := ringtest.New(t)
+	r := &recorder{Journal: &ringtest.Journal{World: w}, kept: named(t, "journal-entry")}
+	r.tell(t, "ok-root", "ok-genesis-owner", "ok-add")
+	owner, _ := w.State.Owner()
+	rec, hash, err := w.Founding(owner, "a").Sign(w.Signer("a"))
+	w.Must(err)
+	if c, there := r.kept["ok-genesis"]; there {
+		hash, err = journal.HashOf(c.Files["head"])
+		w.Must(err)
+	}
+	r.Journal.ID = signet.RegionID(hash)
+	r.State = journal.NewState(r.Journal.ID, w.Directory())
+	rec = r.ok("ok-genesis", "the first entry", "ok", rec)
+	r.bad("genesis-twice", "the first entry again", "invalid: conflict", rec)
+	first := r.ok("ok-content", "a content entry by the device that made the region", "ok", r.Sign(r.Draft(journal.Content, "a"), "a"))
+	r.bad("replayed", "the same entry again", "invalid: conflict", first)
+	r.ok("ok-content-b", "one by another device of the ring", "ok", r.Sign(r.Draft(journal.Content, "b"), "b"))
+	return r
+}
+
+// writeEnvelopes complains of the genesis's envelope, and gives another.
+func writeEnvelopes(r *recorder) {
+	owner, _ := r.World.State.Owner()
+	to := ring.Recipient{Kind: ring.ToRing, ID: owner, Generation: 1}
+	sealed := r.State.Current().Envelopes[0]
+	complain := func(name, about, expect string, spoil func(d *journal.Draft, e *ring.Envelope)) {
+		e := sealed
+		spoil(nil, &e)
+		d := r.Complain("b", e)
+		spoil(d, &e)
+		r.bad(name, about, expect, r.Sign(d, "b"))
+	}
+	body := func(f func(b []byte) []byte) func(*journal.Draft, *ring.Envelope) {
+		return func(d *journal.Draft, _ *ring.Envelope) {
+			if d != nil {
+				d.Body = f(d.Body)
+			}
+		}
+	}
+	complain("complaint-no-body", "a complaint of nothing", "invalid: malformed", body(func([]byte) []byte { return nil }))
+	complain("complaint-short", "a complaint whose body is a byte short", "invalid: malformed", body(func(b []byte) []byte { return b[:len(b)-1] }))
+	complain("complaint-unknown-kind", "a complaint about an envelope to a recipient of kind 3", "invalid: malformed", body(func(b []byte) []byte { return append([]byte{3}, b[1:]...) }))
+	complain("complaint-other-envelope", "a complaint about an envelope that is not there", "void", func(_ *journal.Draft, e *ring.Envelope) { e.Sealed = []byte("another") })
+	complain("complaint-of-another", "a complaint about an envelope for another device", "void", func(_ *journal.Draft, e *ring.Envelope) {
+		e.Recipient = ring.Recipient{Kind: ring.ToDevice, ID: r.World.ID("a")}
+	})
+	give := func(name, about, expect, by string, to ...ring.Recipient) {
+		r.bad(name, about, expect, r.Sign(r.Give(by, to...), by))
+	}
+	give("envelope-not-needed", "an envelope to a recipient that has one", "void", "b", to)
+	r.ok("ok-complaint", "a device of the recipient complains", "ok", r.Sign(r.Complain("b", sealed), "b"))
+	r.bad("complaint-twice", "another complaint about the same envelope", "void", r.Sign(r.Complain("a", sealed), "a"))
+	give("envelope-none", "an envelope entry with no envelopes", "void", "b")
+	give("envelope-to-stranger", "an envelope to a ring without a role", "void", "b", ring.Recipient{Kind: ring.ToRing, ID: [32]byte{1}, Generation: 1})
+	give("envelope-to-device", "an envelope past a fresh ring", "void", "b", ring.Recipient{Kind: ring.ToDevice, ID: r.World.ID("b")})
+	give("envelope-same-giver", "an envelope by the device whose envelope was complained of", "void", "a", to)
+	give("envelope-twice-in-one", "two envelopes to one recipient in one entry", "invalid: malformed", "b", to, to)
+	d := r.Give("b", to)
+	d.Body = append(d.Body, 0)
+	r.bad("envelope-trailing-byte", "a byte after the envelopes", "invalid: malformed", r.Sign(d, "b"))
+	r.ok("ok-envelope", "another device gives one", "ok", r.Sign(r.Give("b", to), "b"))
+	r.tell(r.T.(*testing.T), "ok-policy", "ok-revoke")
+	to.Generation = 2
+	give("envelope-stale", "an envelope of a generation that a revoked device has", "invalid: stale", "a", to)
 }
 
 func writeSpoiled(r *recorder) {

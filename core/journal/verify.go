@@ -42,6 +42,10 @@ func (s *State) verify(head, blob []byte, now int64) (e *Entry, effect func(), r
 		effect, reason = s.rekey(i, e)
 	case Marker:
 		effect = func() { s.follow(i, at.dir) }
+	case Complaint:
+		effect, reason = s.complaint(i, e)
+	case Envelope:
+		effect, reason = s.envelope(i, e)
 	default:
 		effect = func() {
 			s.last[i.Device] = own{hash: i.hash, seen: at.seenSize, dir: at.dir.Size, authority: at.authority}
@@ -77,8 +81,8 @@ func (s *State) whose(i *item, _ *standing) (reason, err error) {
 		return i.no(signet.ErrConflict, "the region exists"), nil
 	case i.Type != Genesis && (i.Region != s.region || s.founding == nil):
 		return i.no(signet.ErrNotVerified, "of another region"), nil
-	case i.Type != Genesis && s.roles[i.Ring] < Writer:
-		return i.no(signet.ErrNotAllowed, "writer's ring may not write here"), nil
+	case i.Type != Genesis && s.roles[i.Ring] < i.Type.role():
+		return i.no(signet.ErrNotAllowed, "writer's ring may not write this here"), nil
 	case s.dir.Opaque(i.Ring):
 		return nil, fmt.Errorf("%s: %s entry %d: the statements of its writer's ring are withheld: %w",
 			s.region, i.Type, s.Size(), signet.ErrNotVerified)
@@ -162,7 +166,7 @@ func (s *State) may(i *item, at *standing) (reason, err error) {
 	case i.Type == Genesis || i.Type == Rekey: // these make one
 	case i.Generation != s.Current().Number:
 		return i.no(signet.ErrStale, "generation %d is not the current one", i.Generation), nil
-	case !i.Type.Authority() && s.StaleAt(at.dirAt):
+	case (!i.Type.Authority() || i.Type == Envelope) && s.StaleAt(at.dirAt):
 		return i.no(signet.ErrStale, "generation %d", i.Generation), nil
 	}
 	return nil, nil
@@ -220,6 +224,7 @@ func (s *State) rekey(i *item, e *Entry) (effect func(), reason error) {
 	return func() {
 		if e.Void == nil {
 			s.gens = append(s.gens, generation(i, e, k.Number, k.Public, k.BackLink, k.Envelopes))
+			clear(s.complaints)
 		}
 		s.follow(i, e.Dir)
 	}, nil
@@ -229,7 +234,7 @@ func generation(i *item, e *Entry, n signet.Generation, pub key.Encryption, back
 	for j := range list {
 		list[j].Giver = i.Device
 	}
-	return Generation{Number: n, Public: pub, BackLink: back, Position: e.Position, Giver: i.Device, Envelopes: list}
+	return Generation{Number: n, Public: pub, BackLink: back, Position: e.Position, Giver: i.Device, Envelopes: list, First: len(list)}
 }
 
 // behind reports whether an entry names a directory head that is signed by the

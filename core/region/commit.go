@@ -81,26 +81,6 @@ func sealBatch(d *journal.Draft, self *Self, seed *seal.Seed, items []tree.Item)
 // hand tells.
 func (r *Region) Stale() bool { return r.State.StaleAt(r.dir.Size()) }
 
-// Bypassed reports whether the region's key was sealed to devices one by one,
-// because their ring was stale, and the ring is fresh again: then a device that
-// joins the ring has no way to the key, until somebody rekeys to the ring.
-func (r *Region) Bypassed() bool {
-	size := r.dir.Size()
-	for _, e := range r.State.Current().Envelopes {
-		if e.Kind != ring.ToDevice {
-			continue
-		}
-		owner, ok := r.dir.RingOf(signet.DeviceID(e.ID))
-		if !ok {
-			continue
-		}
-		if g, ok := r.dir.GenerationAt(owner, size); ok && !r.dir.StaleAt(owner, g.Number, size) {
-			return true
-		}
-	}
-	return false
-}
-
 // MayWrite reports whether self's ring may write here.
 func (r *Region) MayWrite() bool { return r.State.Role(r.self.Ring) >= journal.Writer }
 

@@ -213,12 +213,10 @@ func (r *Region) seed(g signet.Generation) (*seal.Seed, error) {
 	if err == nil {
 		return r.seeds[g], nil
 	}
-	if !errors.Is(err, ErrNoKey) {
+	if int(g) == len(gens) {
 		return nil, err
 	}
-	if int(g) == len(gens) {
-		return nil, fmt.Errorf("%s, generation %d: %w", r.ID(), g, ErrNoKey)
-	}
+	// A bad envelope of an older generation harms nobody who has a later one.
 	next, err := r.seed(g + 1)
 	if err != nil {
 		return nil, err
@@ -233,32 +231,6 @@ func (r *Region) seed(g signet.Generation) (*seal.Seed, error) {
 
 func (r *Region) back(g signet.Generation) seal.BackContext {
 	return seal.BackContext{Org: r.self.Org, OwnerKind: seal.OfRegion, Owner: r.ID(), Generation: g}
-}
-
-func (r *Region) openEnvelope(g *journal.Generation) error {
-	founding := r.State.Founding()
-	for _, e := range g.Envelopes {
-		var opener seal.Opener
-		switch {
-		case e.Kind == ring.ToDevice && signet.DeviceID(e.ID) == r.self.Device:
-			opener = r.self.Opener
-		case e.Kind == ring.ToRing && signet.RingID(e.ID) == r.self.Ring && r.keys().Seed(e.Generation) != nil:
-			opener = r.keys().Seed(e.Generation).Opener()
-		default:
-			continue
-		}
-		c := regionContext(r.self.Org, r.ID(), g.Number, e.Recipient, g.Giver)
-		if g.Number == 1 {
-			c.Owner = founding.Claim
-		}
-		seed, secret, err := seal.OpenEnvelope(c, opener, e.Sealed, g.Public, founding.SecretCommit)
-		if err != nil {
-			return fmt.Errorf("%s: key of generation %d, given by %s: %w", r.ID(), g.Number, g.Giver, err)
-		}
-		r.seeds[g.Number], r.secret = seed, secret
-		return nil
-	}
-	return ErrNoKey
 }
 
 func regionContext(org signet.OrgID, owner [32]byte, g signet.Generation, to ring.Recipient, giver signet.DeviceID) seal.Context {

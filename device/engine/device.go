@@ -86,6 +86,7 @@ type Alarm struct {
 	Evidence string    `json:"evidence,omitempty"` // a file
 	Since    time.Time `json:"since"`
 	Region   string    `json:"region,omitempty"`
+	Device   string    `json:"device,omitempty"` // whom it is about, where it is one
 }
 
 // Open replays what the store holds, and verifies it again.
@@ -103,10 +104,10 @@ func Open(c Config) (*Device, error) {
 	if err := d.openKeys(); err != nil && !errors.Is(err, region.ErrNoKey) {
 		return nil, err
 	}
-	if err := d.restoreRegions(); err != nil {
+	if err := d.restoreAlarms(); err != nil { // before a region that waits notes why
 		return nil, err
 	}
-	return d, d.restoreAlarms()
+	return d, d.restoreRegions()
 }
 
 func (d *Device) now() int64 { return d.Now().UnixMilli() }

@@ -67,7 +67,7 @@ func (d *Device) first(ctx context.Context, r *openRegion) error {
 		r.listing = t
 		d.signal()
 		d.mu.Unlock()
-	} else if errors.Is(err, signet.ErrNotVerified) {
+	} else if errors.Is(err, signet.ErrNotVerified) && waitsFor(err) == nil {
 		return d.forgetFirst(r, err)
 	}
 	return nil
@@ -111,7 +111,7 @@ func (d *Device) takeHeads(ctx context.Context, r *openRegion, p signet.Page) er
 func (d *Device) forgetFirst(r *openRegion, cause error) error {
 	d.mu.Lock()
 	r.Region = d.blankRegion(signet.RegionID(r.log.ID))
-	r.lag, r.listing = false, nil
+	r.lag, r.listing, r.fetched, r.wait = false, nil, 0, nil
 	d.mu.Unlock()
 	return d.raise(cause, r.ID())
 }
@@ -161,7 +161,7 @@ func (d *Device) openSnapshot(ctx context.Context, r *openRegion) (*tree.Tree, e
 func (d *Device) catchUp(ctx context.Context, r *openRegion) error {
 	for {
 		d.mu.Lock()
-		lag, from := r.lag, r.Replayed()
+		lag, from := r.lag, max(r.Replayed(), r.fetched)
 		d.mu.Unlock()
 		if !lag {
 			return nil
@@ -182,27 +182,31 @@ func (d *Device) catchUp(ctx context.Context, r *openRegion) error {
 // replayPage replays whole records of entries that were verified. With the
 // lock held.
 func (d *Device) replayPage(r *openRegion, p signet.Page) error {
-	from := r.Replayed()
+	from := max(r.Replayed(), r.fetched)
 	if p.From != from || len(p.Records) == 0 {
 		return errAgain
 	}
 	var done []signet.Record
 	for _, rec := range p.Records {
-		if r.Replayed() == r.State.Size() {
+		if r.fetched = from + uint64(len(done)); r.fetched == r.State.Size() {
 			break // newer than the headers: read in the ordinary way
 		}
-		if err := d.replay(r, rec); err != nil {
+		if err := r.Whole(r.fetched, rec); err != nil {
+			return err
+		}
+		if err := d.replayOrWait(r, rec); err != nil {
 			return err
 		}
 		done = append(done, rec)
 	}
-	if r.Replayed() < r.State.Size() {
+	if r.fetched = from + uint64(len(done)); r.fetched < r.State.Size() {
 		return d.storeRecords(r.log, from, done)
 	}
-	r.lag, r.listing = false, nil
+	r.lag, r.listing, r.fetched = false, nil, 0
 	if err := d.storeHeads(r.log, &r.Follower, from, done); err != nil {
 		return err
 	}
+	d.noteWait(r)
 	d.signal()
 	r.wake()
 	return nil

@@ -225,11 +225,21 @@ func (d *Device) Events(id signet.RegionID, each func(e tree.Event, op *tree.Op)
 	}
 	fresh := d.blankRegion(id)
 	d.mu.Unlock()
-	return d.Store.records(r.log, 0, func(_ uint64, rec signet.Record) error {
+	// A key may come after what it opens: first all entries, then what they did.
+	err := d.Store.records(r.log, 0, func(_ uint64, rec signet.Record) error {
 		d.mu.Lock()
 		defer d.mu.Unlock()
-		if _, _, err := fresh.Take(rec); err != nil {
-			return err
+		_, _, err := fresh.Take(rec)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return d.Store.records(r.log, 0, func(pos uint64, rec signet.Record) error {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		if pos >= fresh.State.Size() {
+			return nil // came meanwhile
 		}
 		s, err := fresh.Replay(rec)
 		if err != nil {

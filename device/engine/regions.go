@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"signet"
 	"signet/core/chain"
@@ -27,6 +28,9 @@ type openRegion struct {
 	reading sync.Mutex           // one goroutine at a time reads from the service
 	writing sync.Mutex           // and one writes; taken before reading
 	lag     bool                 // headers are verified, operations not replayed yet: see first
+	fetched uint64               // meanwhile: records before this position are stored
+	wait    error                // why operations that were verified are not replayed: see waits.go
+	mended  time.Time            // when mending its keys failed last
 	listing *tree.Tree           // meanwhile: the tree of a snapshot, for listings
 	hunger  *hunger              // not nil: an entry of ours waits
 	seen    uint64               // entries before this position were acknowledged to the volume
@@ -100,13 +104,16 @@ func (d *Device) restoreRegions() error {
 // replayStored makes r from the store alone.
 func (d *Device) replayStored(r *openRegion) error {
 	r.Region = d.blankRegion(signet.RegionID(r.log.ID))
-	r.pending, r.own = nil, nil
+	r.pending, r.own, r.wait = nil, nil, nil
 	err := d.Store.records(r.log, 0, func(_ uint64, rec signet.Record) error {
 		if _, _, err := r.Take(rec); err != nil {
 			return err
 		}
-		return d.replay(r, rec)
+		return d.replayOrWait(r, rec)
 	})
+	if err == nil {
+		err = d.advance(r, nil) // a later entry may have brought the key
+	}
 	if err != nil {
 		return err
 	}
@@ -257,10 +264,8 @@ func (d *Device) settle(r *openRegion) error {
 	fresh := r.pending
 	r.pending = nil
 	first := r.State.Size() - uint64(len(fresh))
-	for _, rec := range fresh {
-		if err := d.replay(r, rec); err != nil {
-			return d.undoRegion(r, err)
-		}
+	if err := d.advance(r, fresh); err != nil {
+		return d.undoRegion(r, err)
 	}
 	if err := d.storeHeads(r.log, &r.Follower, first, fresh); err != nil {
 		return err
@@ -332,7 +337,7 @@ func (d *Device) commit(ctx context.Context, r *openRegion, items []tree.Item, o
 		var rec signet.Record
 		var hash signet.Hash
 		var err error
-		stale := r.Stale() || r.Bypassed()
+		stale := r.Stale()
 		if stale {
 			rec, err = r.Rekey(d.dirHead.Last)
 		} else {
@@ -391,7 +396,7 @@ func (d *Device) Regions() []RegionInfo {
 	defer d.mu.Unlock()
 	var list []RegionInfo
 	for _, r := range d.regions {
-		if r.Replayed() == 0 && r.listing == nil {
+		if r.Replayed() == 0 && r.listing == nil || errors.Is(r.wait, region.ErrNoKey) {
 			continue
 		}
 		list = append(list, RegionInfo{ID: r.ID(), Name: r.name(), Generation: r.State.Current().Number, Entries: r.State.Size(),
@@ -459,6 +464,9 @@ func (d *Device) raise(err error, id signet.RegionID) error {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if w := waitsFor(err); w != nil { // a member's doing, not the log's: nothing stops for good
+		return err
+	}
 	a := Alarm{Kind: AlarmKind(err), Message: err.Error(), Since: d.Now()}
 	if id != (signet.RegionID{}) {
 		a.Region = id.String()

@@ -64,7 +64,7 @@ func (d *Device) discover(ctx context.Context, read func(signet.RegionID) error)
 		// A region whose key this device does not have yet is no reason to leave
 		// the others out: whoever writes there next seals it to our ring.
 		switch err := read(id); {
-		case err == nil, errors.Is(err, region.ErrNoKey):
+		case err == nil, waitsFor(err) != nil:
 		case errors.Is(err, signet.ErrNotVerified): // an alarm stops its region; the others go on
 			alarms = append(alarms, err)
 		default:
@@ -235,11 +235,13 @@ func (d *Device) halt(id string) {
 	}
 }
 
-// tend does what any device of the ring does for all: rekey a stale ring. That
-// it fails matters to who writes next, who is told.
+// tend does what any device of the ring does for all: rekey a stale ring, and
+// seal regions' keys again. That it fails matters to who writes next, who is
+// told.
 func (d *Device) tend(ctx context.Context) {
 	if on, _ := d.Online(); on {
 		_ = d.FreshenRing(ctx)
+		d.mendAll(ctx)
 	}
 }
 
@@ -272,7 +274,7 @@ func (v *volume) run(ctx context.Context) {
 		if asked > looked {
 			v.scan, looked = true, asked
 		}
-		more, again, err := v.turn(turn)
+		more, again, err := v.step(turn)
 		stopped := turn.Err() != nil
 		cancel()
 		if stopped {
@@ -371,6 +373,7 @@ func (v *volume) judge(err error, more bool, again time.Time) time.Time {
 	soon := v.d.Now().Add(5 * time.Second)
 	v.d.mu.Lock()
 	failed := v.failure()
+	var wait *KeyWait
 	online, why := v.d.online, v.d.lastErr
 	v.d.mu.Unlock()
 	switch {
@@ -403,6 +406,9 @@ func (v *volume) judge(err error, more bool, again time.Time) time.Time {
 		return again
 	case errors.Is(err, errAgain):
 		return v.d.Now().Add(2 * time.Second)
+	case errors.As(err, &wait):
+		v.setState(Stopped, wait.Error(), wait.ErrorHint())
+		return earliest(again, v.d.Now().Add(time.Minute)) // the region pokes before
 	case errors.Is(err, signet.ErrNotVerified):
 		err = v.d.raise(err, v.region.ID())
 		v.setState(AlarmedAt, err.Error(), "")
@@ -502,7 +508,7 @@ func (v *volume) sync(ctx context.Context) (Counters, error) {
 			v.judge(err, false, time.Time{})
 			return v.counters, err
 		}
-		more, again, err := v.turn(ctx)
+		more, again, err := v.step(ctx)
 		if err == nil && more || errors.Is(err, errAgain) && v.patient() {
 			continue
 		}
@@ -548,13 +554,9 @@ func (v *volume) snapshotNow(ctx context.Context) error {
 	v.d.mu.Lock()
 	may := v.region.failed == nil && v.region.MayWrite() && v.region.Replayed() > 0
 	wants := may && v.region.WantsPoint()
-	bypassed := may && v.region.Bypassed()
 	v.d.mu.Unlock()
-	if bypassed {
-		// A point brings the rekey with it that lets newcomers of the ring in.
-		if err := v.d.commit(ctx, v.region, nil, nil); err != nil {
-			return err
-		}
+	if err := v.d.mend(ctx, v.region); errors.Is(err, signet.ErrNotVerified) {
+		return err // else it concerns others, and is tried again
 	}
 	if !wants {
 		return nil

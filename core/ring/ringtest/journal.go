@@ -112,6 +112,27 @@ func (j *Journal) RekeyTo(by string, to []ring.Recipient) *journal.Draft {
 	return d
 }
 
+// Complain is a complaint about an envelope of the current generation.
+func (j *Journal) Complain(by string, about ring.Envelope) *journal.Draft {
+	j.T.Helper()
+	d, g := j.Draft(journal.Complaint, by), journal.GrievanceOf(&about)
+	d.Body = g.Append(nil)
+	return d
+}
+
+// Give adds envelopes of the current generation, right or wrong; no two of a
+// Journal hold the same.
+func (j *Journal) Give(by string, to ...ring.Recipient) *journal.Draft {
+	j.T.Helper()
+	d, list := j.Draft(journal.Envelope, by), sealTo(to)
+	for i := range list {
+		j.count++
+		list[i].Sealed = fmt.Appendf(nil, "sealed again %d", j.count)
+	}
+	d.Body = ring.AppendEnvelopes(nil, list)
+	return d
+}
+
 // Sign signs a draft as the device of a name.
 func (j *Journal) Sign(d *journal.Draft, by string) signet.Record {
 	j.T.Helper()
