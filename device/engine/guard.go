@@ -7,6 +7,7 @@ import (
 
 	"signet"
 	"signet/core/plan"
+	"signet/core/tree"
 )
 
 // guard is what a volume remembers about deletions in great number. It is kept
@@ -34,6 +35,64 @@ type deletion struct {
 
 // guardWindow is for how long deletions add up for the guard.
 const guardWindow = 10 * time.Minute
+
+// A deletion of many files shows bit by bit, so the guard would see the first
+// few alone and let them go. While a watch is on, deletions wait until no more
+// have come for quiet, but never longer than quietMost.
+const (
+	quiet     = 300 * time.Millisecond
+	quietMost = 5 * time.Second
+)
+
+// dying is how many deletions wait, and since when.
+type dying struct {
+	n           int
+	first, last time.Time // the first came, the last came
+}
+
+// hesitate takes deletions that may not be all out of a plan, and says when
+// they are due: never where there are none. What makes room for something new
+// of the same name goes at once.
+func (v *volume) hesitate(p *plan.Plan) (due time.Time) {
+	type name struct {
+		parent signet.NodeID
+		name   string
+	}
+	taken := map[name]bool{}
+	n := 0
+	for _, op := range p.Up {
+		switch op.Kind {
+		case tree.Create, tree.Move:
+			taken[name{op.Parent, op.Name}] = true
+		case tree.Delete:
+			n++
+		}
+	}
+	now := v.d.Now()
+	switch {
+	case n == 0 || v.hints == nil:
+		v.dying = dying{}
+		return time.Time{}
+	case v.dying.n == 0:
+		v.dying = dying{n, now, now}
+	case v.dying.n != n:
+		v.dying.n, v.dying.last = n, now
+	}
+	due = v.dying.last.Add(quiet)
+	if most := v.dying.first.Add(quietMost); most.Before(due) {
+		due = most
+	}
+	if !due.After(now) {
+		v.dying = dying{}
+		return time.Time{}
+	}
+	p.Up = slices.DeleteFunc(p.Up, func(op tree.Op) bool {
+		b := v.index.base[op.Node]
+		return op.Kind == tree.Delete && !taken[name{b.Parent, b.Name}]
+	})
+	p.Guard.Up = 0
+	return due
+}
 
 func guardNote(volume string) string { return "guard:" + volume }
 

@@ -396,6 +396,8 @@ func (v *volume) judge(err error, more bool, again time.Time) time.Time {
 			v.setState(AlarmedAt, v.blockedBy().Error(), "the file stays as it was; all others are kept in step")
 		case st.HeldDeletes > 0:
 			v.setState(Held, fmt.Sprintf("%d deletions wait for an answer", st.HeldDeletes), "signet approve-deletes lets them go; signet restore brings the files back")
+		case v.dying.n > 0: // deletions that may not be all wait for the rest
+			v.setState(Syncing, "", "")
 		case v.stuck > 0: // the plan is not empty, and nothing of it can be done
 			v.setState(Syncing, "", "")
 		case len(v.index.unread) > 0 && !again.IsZero() && again.Before(v.d.Now().Add(settleWait)):

@@ -61,6 +61,7 @@ type volume struct {
 	lastTree  *tree.Tree                 // which tree that is of
 	stored    uint64                     // region.seen as the store has it
 	heldUp    bool                       // the plan of this turn holds deletions back
+	dying     dying                      // deletions that may not be all
 	fresh     bool                       // not described yet
 	scan      bool                       // everything is to be looked at
 	look      map[string]map[string]bool // folders to look at: names, or all of it where nil
@@ -389,6 +390,8 @@ func (v *volume) turn(ctx context.Context) (more bool, again time.Time, err erro
 		return len(v.look) > 0, again, nil
 	}
 	v.setState(Syncing, "", "")
+	waiting := v.hesitate(p)
+	again = earliest(again, waiting)
 	if err := v.up(ctx, p.Up); err != nil {
 		return false, again, err
 	}
@@ -405,6 +408,9 @@ func (v *volume) turn(ctx context.Context) (more bool, again time.Time, err erro
 		return false, again, err
 	}
 	if len(p.Up) == 0 && did == 0 {
+		if !waiting.IsZero() {
+			return len(v.look) > 0, again, nil
+		}
 		// Nothing of the plan could be done: whatever stands in its way is looked
 		// at again, but not in a circle.
 		v.describe(p)

@@ -2,6 +2,7 @@ package owner_test
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"testing"
 	"time"
@@ -176,4 +177,27 @@ func TestRemovedVolumeIsLeftAlone(t *testing.T) {
 	b.settled()
 	a.settled()
 	same(t, a, b)
+}
+
+// Files that go one after the other, each seen by the daemon on its own, are
+// the deletion of all files as much as if they had gone at once.
+func TestFilesThatGoBitByBitAreHeldTogether(t *testing.T) {
+	var files []string
+	for i := range 12 {
+		files = append(files, fmt.Sprintf("f%02d", i))
+	}
+	a, b := pair(t, files...)
+	for _, f := range files {
+		must(t, os.Remove(a.path(f)))
+		seen := "seen-" + f
+		must(t, os.Mkdir(a.path(seen), 0o755))
+		b.eventually("given "+seen, b.has(seen))
+	}
+	held := func() int { return a.Engine.VolumeStatus(a.Engine.Volumes()[0].ID).HeldDeletes }
+	a.eventually("asked about", func() bool { return held() == len(files) })
+	for _, f := range files {
+		if !b.has(f)() {
+			t.Errorf("%s is gone before anybody was asked", f)
+		}
+	}
 }
