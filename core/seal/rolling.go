@@ -23,9 +23,9 @@ const prime = 1<<61 - 1
 // wordSize is the length of a word in bytes, and of how many windows roll.
 const wordSize = 4
 
-// rolling holds the powers of one secret's k.
+// rolling holds the powers of one secret's k, by exponent.
 type rolling struct {
-	k, k2, k3, k4, k8 uint64
+	powers [9]uint64
 }
 
 // mul is a·b modulo prime, not fully reduced: below 2⁶²+16. a may be up to
@@ -50,16 +50,18 @@ func whole(a uint64) uint64 {
 func (s *Secret) rolling() *rolling {
 	s.in().once.Do(func() {
 		k := binary.BigEndian.Uint64(derive(s.in().b[:], nil, key.LabelRolling, nil, 8)) % prime
-		k2 := whole(fold(mul(k, k)))
-		k4 := whole(fold(mul(k2, k2)))
-		s.in().rolled = &rolling{k: k, k2: k2, k3: whole(fold(mul(k2, k))), k4: k4, k8: whole(fold(mul(k4, k4)))}
+		r := &rolling{powers: [9]uint64{0: 1}}
+		for i := 1; i < len(r.powers); i++ {
+			r.powers[i] = whole(fold(mul(r.powers[i-1], k)))
+		}
+		s.in().rolled = r
 	})
 	return s.in().rolled
 }
 
 // power is k to the n.
 func (r *rolling) power(n int) uint64 {
-	p, sq := uint64(1), r.k
+	p, sq := uint64(1), r.powers[1]
 	for ; n > 0; n >>= 1 {
 		if n&1 == 1 {
 			p = whole(fold(mul(p, sq)))
@@ -72,33 +74,41 @@ func (r *rolling) power(n int) uint64 {
 // reduce takes the number hi·2⁶⁴+lo, hi below 2⁵⁹, to what fold gives.
 func reduce(hi, lo uint64) uint64 { return fold(lo&prime + (lo>>61 | hi<<3)) }
 
-// four is the sum of the four words v and w, folded.
-func (r *rolling) four(v, w uint64) uint64 {
-	hi, lo := bits.Mul64(v>>32, r.k3)
-	h2, l2 := bits.Mul64(v&math.MaxUint32, r.k2)
-	h3, l3 := bits.Mul64(w>>32, r.k)
-	lo, c := bits.Add64(lo, l2, 0)
-	hi, _ = bits.Add64(hi, h2, c)
-	lo, c = bits.Add64(lo, l3, 0)
-	hi, _ = bits.Add64(hi, h3, c)
-	lo, c = bits.Add64(lo, w&math.MaxUint32, 0)
-	return reduce(hi+c, lo)
+// eight is h·k⁸ and the sum of the eight words in a to d, folded. All products
+// together are below 2¹²³, so they are reduced once.
+func (r *rolling) eight(h, a, b, c, d uint64) uint64 {
+	hi, lo := bits.Mul64(a>>32, r.powers[7])
+	hi, lo = more(hi, lo, a&math.MaxUint32, r.powers[6])
+	hi, lo = more(hi, lo, b>>32, r.powers[5])
+	hi, lo = more(hi, lo, b&math.MaxUint32, r.powers[4])
+	hi, lo = more(hi, lo, c>>32, r.powers[3])
+	hi, lo = more(hi, lo, c&math.MaxUint32, r.powers[2])
+	hi, lo = more(hi, lo, d>>32, r.powers[1])
+	lo, carry := bits.Add64(lo, d&math.MaxUint32, 0)
+	hi += carry
+	hi, lo = more(hi, lo, h, r.powers[8]) // last, because it waits for the step before
+	return reduce(hi, lo)
 }
 
-// sum is the rolling sum of b, in one go: eight words a step, because each step
-// waits for the one before it.
+// more adds x·y to hi·2⁶⁴+lo.
+func more(hi, lo, x, y uint64) (uint64, uint64) {
+	h, l := bits.Mul64(x, y)
+	l, carry := bits.Add64(lo, l, 0)
+	h, _ = bits.Add64(hi, h, carry)
+	return h, l
+}
+
+// sum is the rolling sum of b, in one go.
 func (r *rolling) sum(b []byte) uint64 {
 	var h uint64
 	for len(b) >= 32 {
-		first := r.four(binary.BigEndian.Uint64(b), binary.BigEndian.Uint64(b[8:]))
-		second := r.four(binary.BigEndian.Uint64(b[16:]), binary.BigEndian.Uint64(b[24:]))
-		h = fold(mul(h, r.k8) + fold(mul(first, r.k4)) + second)
+		h = r.eight(h, binary.BigEndian.Uint64(b), binary.BigEndian.Uint64(b[8:]), binary.BigEndian.Uint64(b[16:]), binary.BigEndian.Uint64(b[24:]))
 		b = b[32:]
 	}
 	for len(b) > 0 {
 		var word [wordSize]byte
 		n := copy(word[:], b)
-		h = fold(mul(h, r.k) + uint64(binary.BigEndian.Uint32(word[:])))
+		h = fold(mul(h, r.powers[1]) + uint64(binary.BigEndian.Uint32(word[:])))
 		b = b[n:]
 	}
 	return whole(h)
@@ -176,7 +186,7 @@ func (x *roller) roll(b []byte, n int) (sum uint64, moved int) {
 func (x *roller) bytes(b []byte, n int) (sum uint64) {
 	leave, enter := binary.BigEndian.Uint64(b), binary.BigEndian.Uint64(b[x.window:])
 	for range n {
-		next := step(x.lanes[0], x.k, leave>>32, x.drop, enter>>32)
+		next := step(x.lanes[0], x.powers[1], leave>>32, x.drop, enter>>32)
 		leave, enter = leave<<8, enter<<8
 		x.lanes = [wordSize]uint64{x.lanes[1], x.lanes[2], x.lanes[3], next}
 	}
@@ -197,7 +207,7 @@ func (x *roller) wanted(sum uint64) bool {
 // words is roll by at most n words, the lanes being ready.
 func (x *roller) words(b []byte, n int) (sum uint64, moved int) {
 	l0, l1, l2, l3 := x.lanes[0], x.lanes[1], x.lanes[2], x.lanes[3]
-	k, drop, maybe := x.k, x.drop, &x.maybe
+	k, drop, maybe := x.powers[1], x.drop, &x.maybe
 	in := b[x.window:]
 	for range n {
 		if maybe[l1>>6%filter]>>(l1&63)&1|maybe[l2>>6%filter]>>(l2&63)&1|maybe[l3>>6%filter]>>(l3&63)&1 != 0 {

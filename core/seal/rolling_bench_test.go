@@ -20,12 +20,3 @@ func BenchmarkRoll(b *testing.B) {
 		}
 	}
 }
-
-func BenchmarkSum(b *testing.B) {
-	data := make([]byte, 1<<20)
-	r := NewSecret().rolling()
-	b.SetBytes(1 << 20)
-	for b.Loop() {
-		r.sum(data)
-	}
-}

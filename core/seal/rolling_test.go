@@ -29,7 +29,7 @@ func TestRollingSumIsTheSpecifiedOne(t *testing.T) {
 			b[i+100] = 0xff // the largest terms
 		}
 		for n := range 60 {
-			if got, want := r.sum(b[:n]), slowSum(r.k, b[:n]); got != want {
+			if got, want := r.sum(b[:n]), slowSum(r.powers[1], b[:n]); got != want {
 				t.Fatalf("%d bytes: %d, want %d", n, got, want)
 			}
 		}
@@ -39,7 +39,7 @@ func TestRollingSumIsTheSpecifiedOne(t *testing.T) {
 			for at := 0; at < total-w; {
 				h, n := x.roll(b[at:total], min(total-w-at, 1+at%37))
 				at += n
-				if want := slowSum(r.k, b[at:at+w]); h != want {
+				if want := slowSum(r.powers[1], b[at:at+w]); h != want {
 					t.Fatalf("rolled to %d of %d: %d, want %d", at, total, h, want)
 				}
 			}
@@ -64,7 +64,7 @@ func TestRollStopsAtEveryWantedSum(t *testing.T) {
 		if at != want {
 			t.Fatalf("stopped at %d, want %d", at, want)
 		}
-		if s := slowSum(r.k, b[at:at+w]); h != s {
+		if s := slowSum(r.powers[1], b[at:at+w]); h != s {
 			t.Fatalf("stopped at %d with %d, want %d", at, h, s)
 		}
 	}
@@ -78,7 +78,7 @@ func TestWindowThatJumpedIsSummedAnew(t *testing.T) {
 	x := r.roller(w, map[uint64]int{prime: 0})
 	x.roll(b, 40)
 	x.jump()
-	if h, n := x.roll(b[500:], 40); n != 40 || h != slowSum(r.k, b[540:540+w]) {
+	if h, n := x.roll(b[500:], 40); n != 40 || h != slowSum(r.powers[1], b[540:540+w]) {
 		t.Fatalf("moved %d, sum %d", n, h)
 	}
 }
