@@ -15,14 +15,19 @@ import (
 
 // syncthing is Syncthing: two nodes, plain text on both, TLS 1.3 between them,
 // no discovery, no relay, normal priority. It makes its files durable by
-// itself. delay is fsWatcherDelayS.
+// itself. delay is fsWatcherDelayS. Where blind is set the two know each other
+// only through a third node, which has the folder encrypted and no password.
 type syncthing struct {
 	bin   string
 	delay string
+	blind bool
 }
 
 func (s syncthing) name() string {
-	if s.delay == "0.01" {
+	switch {
+	case s.blind:
+		return "syncthing-e2ee"
+	case s.delay == "0.01":
 		return "syncthing"
 	}
 	return "syncthing-" + s.delay + "s"
@@ -38,7 +43,7 @@ type node struct {
 type syncthingPair struct {
 	group
 	bin, dir string
-	nodes    [2]*node
+	nodes    []*node // a, b and where there is one the blind node
 	process  map[string]*process
 }
 
@@ -54,10 +59,16 @@ func (s syncthing) open(ctx context.Context, dir string) (_ pair, err error) {
 			p.close()
 		}
 	}()
-	for i, role := range []string{"a", "b"} {
-		if p.nodes[i], err = p.make(ctx, role); err != nil {
+	roles := []string{"a", "b"}
+	if s.blind {
+		roles = append(roles, blindRole)
+	}
+	for _, role := range roles {
+		n, err := p.make(ctx, role)
+		if err != nil {
 			return nil, err
 		}
+		p.nodes = append(p.nodes, n)
 	}
 	for _, n := range p.nodes {
 		if err := os.WriteFile(filepath.Join(n.home, "config.xml"), []byte(p.configure(n, s.delay)), 0o600); err != nil {
@@ -69,17 +80,38 @@ func (s syncthing) open(ctx context.Context, dir string) (_ pair, err error) {
 			return nil, err
 		}
 	}
-	err = until(ctx, 50*time.Millisecond, func() (bool, error) {
-		var c struct {
-			Connections map[string]struct{ Connected bool }
+	for _, n := range p.nodes {
+		err = until(ctx, 50*time.Millisecond, func() (bool, error) {
+			var c struct {
+				Connections map[string]struct{ Connected bool }
+			}
+			err := n.get(ctx, "/rest/system/connections", &c)
+			for _, m := range p.peersOf(n) {
+				if !c.Connections[m.id].Connected {
+					return false, nil
+				}
+			}
+			return err == nil, nil
+		})
+		if err != nil {
+			return nil, err
 		}
-		err := p.nodes[0].get(ctx, "/rest/system/connections", &c)
-		return err == nil && c.Connections[p.nodes[1].id].Connected, nil
-	})
-	if err != nil {
-		return nil, err
 	}
 	return p, p.settle(ctx)
+}
+
+// blindRole is the role of the node that has no password.
+const blindRole = "blind"
+
+// peersOf are the nodes that a node speaks with: where there is a blind one, it
+// is between the others.
+func (p *syncthingPair) peersOf(n *node) (list []*node) {
+	for _, m := range p.nodes {
+		if m != n && (len(p.nodes) == 2 || n.role == blindRole || m.role == blindRole) {
+			list = append(list, m)
+		}
+	}
+	return list
 }
 
 var versionOf = regexp.MustCompile(`<configuration version="(\d+)"`)
@@ -119,11 +151,23 @@ func (p *syncthingPair) make(ctx context.Context, role string) (*node, error) {
 
 func (p *syncthingPair) configure(n *node, delay string) string {
 	var w strings.Builder
+	kind := "sendreceive"
+	if n.role == blindRole {
+		kind = "receiveencrypted"
+	}
 	fmt.Fprintf(&w, `<configuration version="%s">
-<folder id="bench" label="bench" path="%s" type="sendreceive" rescanIntervalS="3600" fsWatcherEnabled="true" fsWatcherDelayS="%s">
-<device id="%s"/><device id="%s"/></folder>
-`, n.config, n.dir, delay, p.nodes[0].id, p.nodes[1].id)
-	for _, m := range p.nodes {
+<folder id="bench" label="bench" path="%s" type="%s" rescanIntervalS="3600" fsWatcherEnabled="true" fsWatcherDelayS="%s">
+<device id="%s"/>
+`, n.config, n.dir, kind, delay, n.id)
+	for _, m := range p.peersOf(n) {
+		password := ""
+		if m.role == blindRole {
+			password = "<encryptionPassword>bench</encryptionPassword>"
+		}
+		fmt.Fprintf(&w, "<device id=%q>%s</device>\n", m.id, password)
+	}
+	w.WriteString("</folder>\n")
+	for _, m := range append(p.peersOf(n), n) {
 		fmt.Fprintf(&w, "<device id=%q name=%q><address>tcp://127.0.0.1:%d</address></device>\n", m.id, m.role, m.port)
 	}
 	fmt.Fprintf(&w, `<gui enabled="true" tls="false"><address>127.0.0.1:%d</address><apikey>bench</apikey></gui>

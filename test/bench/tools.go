@@ -49,8 +49,8 @@ func find(ctx context.Context, names []string, bin string) (f found, err error) 
 			if err != nil {
 				return f, err
 			}
-			p := syncthing{path, "0.01"}
-			if d, ok := strings.CutPrefix(name, "syncthing-"); ok {
+			p := syncthing{path, "0.01", name == "syncthing-e2ee"}
+			if d, ok := strings.CutPrefix(name, "syncthing-"); ok && !p.blind {
 				p.delay = strings.TrimSuffix(d, "s")
 			}
 			f.peers = append(f.peers, p)
