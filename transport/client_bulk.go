@@ -252,7 +252,7 @@ func (c *Client) Get(ctx context.Context, region signet.RegionID, ids []signet.O
 	if len(unique) == 0 {
 		return nil
 	}
-	batch := min(max((len(unique)+c.config.Conns-1)/c.config.Conns, 1), getBatch)
+	const batch = getBatch // a caller that asks for fewer holds one connection, and leaves the others
 	var mu sync.Mutex
 	one := func(id signet.ObjectID, object []byte) error {
 		mu.Lock()

@@ -61,6 +61,7 @@ type Config struct {
 // A Device is this device at work: its directory, its regions, its volumes.
 type Device struct {
 	Config
+	lanes lane // of large files
 
 	mu          sync.Mutex // guards all below, and the regions themselves
 	dir         journal.Directory
@@ -91,7 +92,7 @@ type Alarm struct {
 
 // Open replays what the store holds, and verifies it again.
 func Open(c Config) (*Device, error) {
-	d := &Device{Config: c, regions: map[signet.RegionID]*openRegion{}, volumes: map[string]*volume{},
+	d := &Device{Config: c, lanes: make(lane, lanes), regions: map[signet.RegionID]*openRegion{}, volumes: map[string]*volume{},
 		changed: make(chan struct{})}
 	d.dir = journal.Directory{State: ring.NewState(c.Self.Org), Tree: &chain.Tree{}}
 	d.dirHead.Log = signet.Directory(c.Self.Org)

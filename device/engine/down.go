@@ -32,10 +32,24 @@ func (v *volume) down(ctx context.Context, actions []plan.Action) (did int, err 
 		return ok && (a.Verb == plan.Fetch || a.Verb == plan.Replace)
 	})
 	var failed, full error
-	var carried []plan.Action
+	var carried, large []plan.Action
+	for i := range actions {
+		if heavyFetch(&actions[i]) {
+			large = append(large, actions[i])
+		}
+	}
+	away := v.fetchBeside(large)
+	smallestFirst(actions)
 	for len(actions) > 0 && failed == nil && (len(carried) == 0 || v.d.Now().Before(until)) {
 		var n int
-		if a := actions[0]; a.Verb == plan.Fetch || a.Verb == plan.Replace {
+		if a := actions[0]; heavyFetch(&a) {
+			n = 1
+			ok, aerr := v.landBeside(a)
+			if ok {
+				carried = append(carried, a)
+			}
+			failed = aerr
+		} else if a.Verb == plan.Fetch || a.Verb == plan.Replace {
 			n = fetchRun(actions)
 			var done []plan.Action
 			done, failed = v.fetch(ctx, actions[:n])
@@ -63,9 +77,22 @@ func (v *volume) down(ctx context.Context, actions []plan.Action) (did int, err 
 		failed = serr
 	}
 	if failed == nil {
-		failed = full
+		failed = cmp.Or(full, away)
 	}
 	return len(carried), failed
+}
+
+// smallestFirst orders what is fetched in a row by size: documents are there
+// before films. Actions of other kinds keep their places.
+func smallestFirst(actions []plan.Action) {
+	for len(actions) > 0 {
+		n := 0
+		for n < len(actions) && (actions[n].Verb == plan.Fetch || actions[n].Verb == plan.Replace) {
+			n++
+		}
+		slices.SortStableFunc(actions[:n], func(a, b plan.Action) int { return cmp.Compare(a.Remote.Size, b.Remote.Size) })
+		actions = actions[min(n+1, len(actions)):]
+	}
 }
 
 // agreeOn notes that the disk has what was carried out: the journal may go on
@@ -87,7 +114,7 @@ const fetchMost = 512
 func fetchRun(actions []plan.Action) int {
 	n, size := 0, int64(0)
 	for _, a := range actions {
-		if a.Verb != plan.Fetch && a.Verb != plan.Replace || n >= fetchMost || n > 0 && size+a.Remote.Size > 64<<20 {
+		if a.Verb != plan.Fetch && a.Verb != plan.Replace || heavyFetch(&a) || n >= fetchMost || n > 0 && size+a.Remote.Size > 64<<20 {
 			break
 		}
 		n++
@@ -202,8 +229,24 @@ func (v *volume) actFault(a plan.Action, err error) error {
 type fetched struct {
 	action plan.Action
 	path   string
+	old    string // where an older version is, which may have pieces of it; "": none
 	staged Staged
 	err    error
+}
+
+// toFetch prepares to fetch what an action wants; not ok where its place is not
+// there yet.
+func (v *volume) toFetch(a plan.Action) (f *fetched, ok bool) {
+	f = &fetched{action: a}
+	if a.Verb == plan.Fetch {
+		f.path, ok = v.index.place(a.Parent, a.Name)
+		return f, ok
+	}
+	f.path, ok = v.index.path(a.Node)
+	if it := v.index.items[a.Node]; it != nil && it.stat.Size >= 256<<10 {
+		f.old = f.path
+	}
+	return f, ok
 }
 
 // fetch brings the content of files, and links, to the disk. It returns the
@@ -212,32 +255,19 @@ func (v *volume) fetch(ctx context.Context, actions []plan.Action) (done []plan.
 	actions, full := v.room(actions)
 	list := make([]*fetched, 0, len(actions))
 	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(4)
+	g.SetLimit(connections)
 	for _, a := range actions {
-		f := &fetched{action: a}
-		var ok bool
-		if a.Verb == plan.Fetch {
-			f.path, ok = v.index.place(a.Parent, a.Name)
-		} else {
-			f.path, ok = v.index.path(a.Node)
+		if f, ok := v.toFetch(a); ok {
+			list = append(list, f)
 		}
-		if !ok {
-			continue
-		}
-		list = append(list, f)
 	}
 	small, large := v.split(list)
+	slots := make(lane, connections)
 	for _, group := range small {
 		g.Go(func() error { return v.fetchSmall(gctx, group) })
 	}
 	for _, f := range large {
-		g.Go(func() error {
-			err := v.fetchLarge(gctx, f)
-			if errors.Is(err, signet.ErrNotVerified) || errors.Is(err, signet.ErrNotFound) {
-				f.err, err = err, nil // its own trouble
-			}
-			return err
-		})
+		g.Go(func() error { return v.fetchLarge(gctx, v.disk, f, slots) })
 	}
 	err = g.Wait()
 	defer func() {
@@ -285,7 +315,7 @@ func (v *volume) room(actions []plan.Action) (fit []plan.Action, full error) {
 		bySize[i] = i
 	}
 	slices.SortStableFunc(bySize, func(a, b int) int { return cmp.Compare(actions[a].Remote.Size, actions[b].Remote.Size) })
-	need, lacks := uint64(0), map[int]bool{}
+	need, lacks := v.coming(), map[int]bool{}
 	for _, i := range bySize {
 		r := actions[i].Remote
 		more := uint64(max(r.Size-v.disk.StagedSize(stagedName(r)), 0))
@@ -302,6 +332,17 @@ func (v *volume) room(actions []plan.Action) (fit []plan.Action, full error) {
 		}
 	}
 	return fit, full
+}
+
+// coming is how many bytes the files that travel beside the loop still need.
+func (v *volume) coming() (n uint64) {
+	v.beside.keep(v.beside.down, func(h *haul) bool {
+		if r := h.action.Remote; !h.ended {
+			n += uint64(max(r.Size-v.disk.StagedSize(stagedName(r)), 0))
+		}
+		return true
+	})
+	return n
 }
 
 // ErrNoRoom says that a disk is too full to go on downloading.

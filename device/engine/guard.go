@@ -59,16 +59,27 @@ func (v *volume) hesitate(p *plan.Plan) (due time.Time) {
 		name   string
 	}
 	taken := map[name]bool{}
-	n := 0
 	for _, op := range p.Up {
-		switch op.Kind {
-		case tree.Create, tree.Move:
+		if op.Kind == tree.Create || op.Kind == tree.Move {
 			taken[name{op.Parent, op.Name}] = true
-		case tree.Delete:
-			n++
 		}
 	}
-	now := v.d.Now()
+	now, n, rest := v.d.Now(), 0, 0
+	waits := func(op tree.Op) bool {
+		if op.Kind != tree.Delete {
+			return false
+		}
+		b := v.index.base[op.Node]
+		if !taken[name{b.Parent, b.Name}] {
+			n++
+			return true
+		}
+		if b.Type != tree.Dir {
+			rest++
+		}
+		return false
+	}
+	up := slices.DeleteFunc(slices.Clone(p.Up), waits)
 	switch {
 	case n == 0 || v.hints == nil:
 		v.dying = dying{}
@@ -86,11 +97,7 @@ func (v *volume) hesitate(p *plan.Plan) (due time.Time) {
 		v.dying = dying{}
 		return time.Time{}
 	}
-	p.Up = slices.DeleteFunc(p.Up, func(op tree.Op) bool {
-		b := v.index.base[op.Node]
-		return op.Kind == tree.Delete && !taken[name{b.Parent, b.Name}]
-	})
-	p.Guard.Up = 0
+	p.Up, p.Guard.Up = up, rest
 	return due
 }
 

@@ -36,17 +36,20 @@ type hashed struct {
 }
 
 // hash reads the files whose content is not known, the smallest first, with
-// two readers. It returns when something still unsettled is to be tried again
-// (zero: nothing is).
+// two readers, and those that are heavy beside the loop. It returns when
+// something still unsettled is to be tried again (zero: nothing is).
 func (v *volume) hash(ctx context.Context, until time.Time) (again time.Time, err error) {
 	now := v.d.Now()
-	var todo []*item
+	var todo, large []*item
 	for _, it := range v.index.unread {
-		if it.busy.After(now) {
+		switch {
+		case it.busy.After(now):
 			again = earliest(again, it.busy)
-			continue
+		case it.stat.Size >= heavySize:
+			large = append(large, it)
+		default:
+			todo = append(todo, it)
 		}
-		todo = append(todo, it)
 	}
 	slices.SortFunc(todo, func(a, b *item) int {
 		if a.stat.Size != b.stat.Size {
@@ -55,15 +58,14 @@ func (v *volume) hash(ctx context.Context, until time.Time) (again time.Time, er
 		return a.id.Compare(b.id)
 	})
 	// The index is not changed before the readers are through: they read it.
-	v.early = map[[32]byte]sealedFile{}
-	e := v.newEarly(ctx, todo)
-	done := v.readAll(ctx, todo, until, e)
-	if e != nil {
-		e.end(done)
-	}
-	for _, r := range done {
+	done := v.readAll(ctx, todo, until)
+	few := len(done) < len(todo)
+	for _, r := range append(done, v.readBeside(large)...) {
 		if ctx.Err() != nil {
 			return again, ctx.Err()
+		}
+		if r.sealed != nil {
+			v.sealed[r.sha] = *r.sealed
 		}
 		v.hashed(r, now)
 		if !r.it.busy.IsZero() {
@@ -71,13 +73,13 @@ func (v *volume) hash(ctx context.Context, until time.Time) (again time.Time, er
 		}
 		v.index.refresh(r.it)
 	}
-	if len(done) < len(todo) {
+	if few {
 		again = now
 	}
 	return again, nil
 }
 
-func (v *volume) readAll(ctx context.Context, todo []*item, until time.Time, e *early) (done []hashed) {
+func (v *volume) readAll(ctx context.Context, todo []*item, until time.Time) (done []hashed) {
 	results := make(chan hashed)
 	work := make(chan *item)
 	var wg sync.WaitGroup
@@ -85,10 +87,8 @@ func (v *volume) readAll(ctx context.Context, todo []*item, until time.Time, e *
 		wg.Go(func() {
 			for it := range work {
 				r := hashed{it: it, began: v.d.Now(), err: errNotListed}
-				if p, ok := v.index.path(it.id); ok && e != nil {
-					r = e.read(ctx, p, it, r.began)
-				} else if ok {
-					r.sha, r.stat, r.busy, r.err = v.hashFile(ctx, p, r.began)
+				if p, ok := v.index.path(it.id); ok {
+					r.sha, r.stat, r.busy, r.err = v.hashFile(ctx, v.disk, p, r.began)
 				}
 				results <- r
 			}
@@ -142,14 +142,14 @@ func earliest(a, b time.Time) time.Time {
 
 // hashFile reads a file once. busy: a program has it open for writing and
 // changed it a moment ago.
-func (v *volume) hashFile(ctx context.Context, path string, now time.Time) (sha [32]byte, st tree.Stat, busy bool, err error) {
-	f, err := v.disk.Read(path)
+func (v *volume) hashFile(ctx context.Context, disk Volume, path string, now time.Time) (sha [32]byte, st tree.Stat, busy bool, err error) {
+	f, err := disk.Read(path)
 	if err != nil {
 		return sha, st, false, err
 	}
 	defer f.Close()
 	st = f.Stat()
-	if now.Sub(time.Unix(0, max(st.MTime, st.CTime))) < settleWait && f.Writing() {
+	if beingWritten(f, now) {
 		return sha, st, true, nil
 	}
 	if st.Size >= seal.LongFile {

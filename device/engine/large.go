@@ -12,7 +12,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"signet"
-	"signet/core/plan"
 	"signet/core/seal"
 	"signet/core/tree"
 )
@@ -21,7 +20,18 @@ import (
 // in a staged file of a name that the content decides; its pieces are checked,
 // and those that are whole are kept. So are pieces that the file on the disk
 // already has.
-func (v *volume) fetchLarge(ctx context.Context, f *fetched) (err error) {
+//
+// What is wrong with the file's objects is the file's own trouble (f.err); what
+// is returned is everybody's.
+func (v *volume) fetchLarge(ctx context.Context, disk Volume, f *fetched, slots lane) error {
+	err := v.assembleLarge(ctx, disk, f, slots)
+	if errors.Is(err, signet.ErrNotVerified) || errors.Is(err, signet.ErrNotFound) {
+		f.err, err = err, nil
+	}
+	return err
+}
+
+func (v *volume) assembleLarge(ctx context.Context, disk Volume, f *fetched, slots lane) (err error) {
 	remote := f.action.Remote
 	m, err := v.manifest(ctx, remote.Data)
 	if err != nil {
@@ -30,7 +40,7 @@ func (v *volume) fetchLarge(ctx context.Context, f *fetched) (err error) {
 	v.d.mu.Lock()
 	secret, own := v.region.Secret(), v.region.State.Sole(v.d.Self.Ring)
 	v.d.mu.Unlock()
-	s, err := v.disk.Stage(stagedName(remote))
+	s, err := disk.Stage(stagedName(remote))
 	if err != nil {
 		return err
 	}
@@ -40,7 +50,7 @@ func (v *volume) fetchLarge(ctx context.Context, f *fetched) (err error) {
 			s.Suspend()
 		}
 	}()
-	p := &assembly{v: v, secret: secret, m: m, f: f, staged: s, own: own}
+	p := &assembly{v: v, disk: disk, slots: slots, secret: secret, m: m, f: f, staged: s, own: own}
 	err = p.assemble(ctx)
 	if errors.Is(err, errOther) && p.guessed {
 		// Two pieces with one sum: now every piece is looked at by its id.
@@ -62,6 +72,8 @@ func (v *volume) fetchLarge(ctx context.Context, f *fetched) (err error) {
 // counts is the file hash, whose parts are hashed as they are filled.
 type assembly struct {
 	v       *volume
+	disk    Volume
+	slots   lane
 	secret  *seal.Secret
 	m       *seal.Manifest
 	f       *fetched
@@ -210,15 +222,14 @@ func (p *assembly) is(piece *seal.Piece, b []byte) bool {
 // at all, or as far as its end, for an insertion moves what is behind it. The
 // new manifest says what to look for, so the old one is not needed.
 func (p *assembly) old() (Reading, []int64) {
-	it, ok := p.v.index.items[p.f.action.Node]
-	if !ok || p.f.action.Verb != plan.Replace || it.stat.Size < 256<<10 {
+	if p.f.old == "" {
 		return nil, nil
 	}
-	r, err := p.v.disk.Read(p.f.path)
+	r, err := p.disk.Read(p.f.old)
 	if err != nil {
 		return nil, nil
 	}
-	if shift := it.stat.Size - p.f.action.Remote.Size; shift != 0 {
+	if shift := r.Stat().Size - p.f.action.Remote.Size; shift != 0 {
 		return r, []int64{0, shift}
 	}
 	return r, []int64{0}
@@ -240,12 +251,18 @@ func (p *assembly) get(ctx context.Context, todo []int) error {
 		open = seal.OpenUnnamed
 	}
 	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(4)
+	g.SetLimit(cap(p.slots))
 	per := max(1, groupSize/max(1, int(p.m.Pieces[0].Size)))
 	var mu sync.Mutex
 	var rows []sealedRow
 	for group := range slices.Chunk(ids, per) {
 		g.Go(func() error {
+			select {
+			case p.slots <- struct{}{}:
+				defer func() { <-p.slots }()
+			case <-ctx.Done():
+				return ctx.Err()
+			}
 			var plain []byte
 			return p.v.d.Service.Get(ctx, p.v.region.ID(), group, func(id signet.ObjectID, object []byte) (err error) {
 				n := int64(len(object))

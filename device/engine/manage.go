@@ -57,7 +57,7 @@ func (d *Device) loadVolumes() error {
 		}
 		reg.seen = uint64(r.seen)
 		v := &volume{d: d, id: r.id, dir: r.path, region: reg, added: time.UnixMilli(r.added), index: x, scan: true, fresh: true,
-			paused: r.paused, poke: make(chan struct{}, 1)}
+			paused: r.paused, poke: make(chan struct{}, 1), sealed: map[[32]byte]sealedFile{}}
 		json.Unmarshal(r.counters, &v.total)
 		// What it was when somebody last looked, until somebody looks again.
 		if last, err := d.Store.Note(statusNote(r.id)); err == nil && last != nil {

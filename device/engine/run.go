@@ -247,6 +247,7 @@ func (d *Device) tend(ctx context.Context) {
 
 // run is a volume's loop under a daemon.
 func (v *volume) run(ctx context.Context) {
+	v.beside = newBesides(ctx, v.wake)
 	defer v.close()
 	w := &watcher{}
 	defer w.stop()
@@ -257,6 +258,7 @@ func (v *volume) run(ctx context.Context) {
 		paused, asked := v.begin(cancel)
 		if paused {
 			cancel()
+			v.beside.stop()
 			v.setState(Paused, "", "")
 			v.answer(asked)
 			v.sleep(ctx, time.Time{})
@@ -396,6 +398,8 @@ func (v *volume) judge(err error, more bool, again time.Time) time.Time {
 			v.setState(AlarmedAt, v.blockedBy().Error(), "the file stays as it was; all others are kept in step")
 		case st.HeldDeletes > 0:
 			v.setState(Held, fmt.Sprintf("%d deletions wait for an answer", st.HeldDeletes), "signet approve-deletes lets them go; signet restore brings the files back")
+		case v.beside.pending():
+			v.setState(Syncing, "", "")
 		case v.dying.n > 0: // deletions that may not be all wait for the rest
 			v.setState(Syncing, "", "")
 		case v.stuck > 0: // the plan is not empty, and nothing of it can be done
@@ -484,10 +488,7 @@ func (v *volume) linger(ctx context.Context) {
 }
 
 func (v *volume) close() {
-	if v.disk != nil {
-		v.disk.Close()
-		v.disk = nil
-	}
+	v.closeDisk()
 	v.saveCounters()
 }
 
@@ -503,7 +504,7 @@ func (v *volume) sync(ctx context.Context) (Counters, error) {
 	v.mu.Lock()
 	v.counters = Counters{}
 	v.mu.Unlock()
-	v.scan = true
+	v.scan, v.beside = true, newBesides(ctx, v.wake)
 	defer v.close()
 	for {
 		if err := v.d.SyncRegion(ctx, v.region.ID()); err != nil {
@@ -526,8 +527,8 @@ func (v *volume) sync(ctx context.Context) (Counters, error) {
 			v.judge(err, false, time.Time{})
 			return v.counters, err
 		}
-		// Something is still being written: wait for it, as long as the caller does.
-		if len(v.index.unread) > 0 && !again.IsZero() && again.Before(v.d.Now().Add(2*settleWait)) {
+		// Something is on its way, or still being written: wait for it, as long as the caller does.
+		if v.beside.pending() || len(v.index.unread) > 0 && !again.IsZero() && again.Before(v.d.Now().Add(2*settleWait)) {
 			v.sleep(ctx, again)
 			if ctx.Err() != nil {
 				return v.counters, ctx.Err()

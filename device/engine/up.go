@@ -22,21 +22,25 @@ import (
 
 // up commits local changes. What needs no content goes first, then files as
 // their content is sealed and stored, then attributes and deletes. It stops
-// after a slice of time: the next plan says what is left.
-func (v *volume) up(ctx context.Context, ops []tree.Op) error {
+// after a slice of time: the next plan says what is left. did is how many
+// operations were committed.
+func (v *volume) up(ctx context.Context, ops []tree.Op) (did int, err error) {
 	var first, last []tree.Item
-	var files []upFile
+	var files, large []upFile
 	deletes := 0
 	for _, op := range ops {
 		switch {
 		case op.Type == tree.File && (op.Kind == tree.Create || op.Kind == tree.Edit):
 			path, ok := v.index.path(op.Node)
 			if !ok {
-				return errAgain
+				return 0, errAgain
 			}
 			file := upFile{op: op, path: path}
 			if s, ok := v.sealedEarly(op); ok {
 				file.sealed = &s
+			} else if op.Size >= heavySize {
+				large = append(large, file)
+				continue
 			}
 			files = append(files, file)
 			continue
@@ -47,7 +51,7 @@ func (v *volume) up(ctx context.Context, ops []tree.Op) error {
 		}
 		it, err := tree.NewItem(op)
 		if err != nil {
-			return err
+			return 0, err
 		}
 		if op.Kind == tree.Attr || op.Kind == tree.Delete {
 			last = append(last, it)
@@ -55,27 +59,26 @@ func (v *volume) up(ctx context.Context, ops []tree.Op) error {
 			first = append(first, it)
 		}
 	}
-	if len(files) == 0 {
-		err := v.commitAll(ctx, append(first, last...))
-		if err == nil {
-			v.deleted(deletes)
+	for _, s := range v.sealBeside(large) {
+		files = append(files, upFile{op: s.op, sealed: &s})
+	}
+	if len(files) > 0 {
+		// A full batch of folders and moves need not wait for content.
+		n := len(first) - len(first)%journal.MaxOperations
+		if err := v.commitAll(ctx, first[:n]); err != nil {
+			return 0, err
 		}
-		return err
+		sent, err := v.upFiles(ctx, first[n:], files)
+		if err != nil {
+			return 0, err
+		}
+		did, first = n+sent, nil
 	}
-	// A full batch of folders and moves need not wait for content.
-	n := len(first) - len(first)%journal.MaxOperations
-	if err := v.commitAll(ctx, first[:n]); err != nil {
-		return err
-	}
-	finished, err := v.upFiles(ctx, first[n:], files)
-	if err != nil || !finished {
-		return err
-	}
-	if err := v.commitAll(ctx, last); err != nil {
-		return err
+	if err := v.commitAll(ctx, append(first, last...)); err != nil {
+		return did, err
 	}
 	v.deleted(deletes)
-	return nil
+	return did + len(first) + len(last), nil
 }
 
 func (v *volume) commitAll(ctx context.Context, items []tree.Item) error {
@@ -121,6 +124,7 @@ func (v *volume) commit(ctx context.Context, items []tree.Item, objects []signet
 func (v *volume) lacking(err error) error {
 	var missing interface{ MissingObjects() []signet.ObjectID }
 	if errors.As(err, &missing) && len(missing.MissingObjects()) > 0 {
+		clear(v.sealed)
 		if ferr := v.d.Store.forgetSealed(v.region.ID(), missing.MissingObjects()); ferr != nil {
 			return errors.Join(err, ferr)
 		}
@@ -149,12 +153,13 @@ type sealedFile struct {
 }
 
 // upFiles seals and stores files, the smallest first, and commits them in
-// batches; lead goes into the first. One of its workers takes the largest, so
-// that small files that keep coming do not starve it.
-func (v *volume) upFiles(ctx context.Context, lead []tree.Item, files []upFile) (finished bool, err error) {
+// batches, of which none waits long for a file; lead goes into the first. One of
+// its workers takes the largest, so that small files that keep coming do not
+// starve it. did is how many operations were committed.
+func (v *volume) upFiles(ctx context.Context, lead []tree.Item, files []upFile) (did int, err error) {
 	slices.SortStableFunc(files, func(a, b upFile) int { return cmp.Compare(a.op.Size, b.op.Size) })
 	until := v.d.Now().Add(slice)
-	u := v.newUploader(ctx)
+	u := v.newUploader(ctx, make(lane, connections))
 	defer u.stop()
 
 	var mu sync.Mutex
@@ -186,15 +191,14 @@ func (v *volume) upFiles(ctx context.Context, lead []tree.Item, files []upFile) 
 					results <- *f.sealed
 					continue
 				}
-				results <- v.sealFile(ctx, u, f)
+				results <- v.sealFile(ctx, v.disk, u, f)
 			}
 		})
 	}
 	go func() { wg.Wait(); close(results) }()
 
 	items, objects := lead, []signet.ObjectID(nil)
-	size, count, skipped := 0, 0, 0
-	since := v.d.Now()
+	size, count := 0, 0
 	flush := func() error {
 		if len(items) == 0 && len(objects) == 0 {
 			return nil
@@ -207,40 +211,51 @@ func (v *volume) upFiles(ctx context.Context, lead []tree.Item, files []upFile) 
 		}
 		n := int64(count)
 		v.count(func(c *Counters) { c.FilesUp += n })
-		items, objects, size, count, since = nil, nil, 0, 0, v.d.Now()
+		did += len(items)
+		items, objects, size, count = nil, nil, 0, 0
 		return nil
 	}
-	for r := range results {
-		if err != nil {
-			mu.Lock()
-			next = end // the others end with what they have in hand
-			mu.Unlock()
-			continue
-		}
+	add := func(r sealedFile) error {
 		if r.err != nil {
-			err = v.sealFault(ctx, r)
-			skipped++
-			continue
+			return v.sealFault(ctx, r)
 		}
-		it, ierr := tree.NewItem(r.op)
-		if ierr != nil {
-			err = ierr
-			continue
+		it, err := tree.NewItem(r.op)
+		if err != nil {
+			return err
 		}
-		if len(items) >= journal.MaxOperations || len(objects)+len(r.objects) > journal.MaxObjects ||
-			size+it.Size() > journal.MaxEntry/2 || v.d.Now().Sub(since) > 2*time.Second {
-			if err = flush(); err != nil {
-				continue
+		if len(items) >= journal.MaxOperations || len(objects)+len(r.objects) > journal.MaxObjects || size+it.Size() > journal.MaxEntry/2 {
+			if err := flush(); err != nil {
+				return err
 			}
 		}
 		items, size, count = append(items, it), size+it.Size(), count+1
 		objects = append(objects, r.objects...)
+		return nil
+	}
+	due := time.NewTicker(2 * time.Second)
+	defer due.Stop()
+	for open := true; open; {
+		select {
+		case r, ok := <-results:
+			if open = ok; ok && err == nil {
+				err = add(r)
+			}
+		case <-due.C:
+			if err == nil {
+				err = flush()
+			}
+		}
+		if err != nil {
+			mu.Lock()
+			next = end // the others end with what they have in hand
+			mu.Unlock()
+		}
 	}
 	if err == nil {
 		err = flush()
 	}
 	v.measure(v.d.Now().Sub(began), v.sent()-sent)
-	return err == nil && next >= end && skipped == 0, err
+	return did, err
 }
 
 func (v *volume) sent() int64 {
@@ -289,10 +304,10 @@ func (v *volume) sealFault(ctx context.Context, r sealedFile) error {
 // sealFile cuts and seals a file's content against the version that the region
 // has, and hands what is new to the uploader. An operation without a hash gets
 // that of what was read.
-func (v *volume) sealFile(ctx context.Context, u *uploader, file upFile) sealedFile {
+func (v *volume) sealFile(ctx context.Context, disk Volume, u *uploader, file upFile) sealedFile {
 	op := file.op
 	out := sealedFile{op: op}
-	f, err := v.disk.Read(file.path)
+	f, err := disk.Read(file.path)
 	if err != nil {
 		out.err = err
 		return out
@@ -509,7 +524,7 @@ type uploader struct {
 	v      *volume
 	ctx    context.Context
 	cancel context.CancelFunc
-	slots  chan struct{} // one for each connection
+	slots  lane // one for each request at once
 
 	mu   sync.Mutex
 	idle sync.Cond // sending fell to 0
@@ -531,9 +546,12 @@ type sealedRow struct {
 // groupSize is how many bytes go into one request.
 const groupSize = 4 << 20
 
-func (v *volume) newUploader(ctx context.Context) *uploader {
+// connections is how many requests are worth making at once.
+const connections = 4
+
+func (v *volume) newUploader(ctx context.Context, slots lane) *uploader {
 	ctx, cancel := context.WithCancel(ctx)
-	u := &uploader{v: v, ctx: ctx, cancel: cancel, slots: make(chan struct{}, 4)}
+	u := &uploader{v: v, ctx: ctx, cancel: cancel, slots: slots}
 	u.idle.L = &u.mu
 	return u
 }
@@ -617,7 +635,14 @@ func (u *uploader) send(group [][]byte, rows []sealedRow) error {
 		u.sent(err)
 		return err
 	}
-	u.slots <- struct{}{}
+	select {
+	case u.slots <- struct{}{}:
+	case <-u.ctx.Done():
+		u.sent(u.ctx.Err())
+		u.mu.Lock()
+		defer u.mu.Unlock()
+		return u.failed // what went wrong first
+	}
 	go func() {
 		err := u.ctx.Err()
 		if err == nil {

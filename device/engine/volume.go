@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"path"
 	"slices"
 	"strings"
@@ -67,7 +68,8 @@ type volume struct {
 	look      map[string]map[string]bool // folders to look at: names, or all of it where nil
 	arrived   map[string]bool            // names among them that a rename made: if folders, all of them
 	hints     <-chan Event               // of the watch; nil where there is none
-	early     map[[32]byte]sealedFile    // by hash: what was sealed while it was hashed, in this turn
+	sealed    map[[32]byte]sealedFile    // by hash: what was sealed while it was hashed, and not committed yet
+	beside    *besides                   // large files on their way
 	racy      time.Time                  // when files hashed too soon after a change are to be hashed again
 
 	mu       sync.Mutex
@@ -81,6 +83,8 @@ type volume struct {
 	// interrupt ends the turn that is going on.
 	interrupt context.CancelFunc
 	total     Counters // since the volume was added, with what counters had when stored
+	pace      pace
+	described int64 // total.BytesUp when status.SafeBytes was counted
 }
 
 // A VolumeStatus is what status shows of a volume.
@@ -138,9 +142,40 @@ func (v *volume) setState(s State, reason, hint string) {
 
 func (v *volume) count(f func(*Counters)) {
 	v.mu.Lock()
+	before := v.total.BytesUp + v.total.BytesDown
 	f(&v.counters)
 	f(&v.total)
+	if n := v.total.BytesUp + v.total.BytesDown - before; n > 0 {
+		v.pace.add(n, v.d.Now())
+	}
 	v.mu.Unlock()
+}
+
+// A pace is how many bytes a second were moved lately.
+type pace struct {
+	began, at time.Time
+	sum       float64 // of bytes, each counting less the longer ago it was
+}
+
+// lately is after how long a byte counts for a third.
+const lately = 10 * time.Second
+
+func (p *pace) add(n int64, now time.Time) {
+	if now.Sub(p.at) > 6*lately {
+		*p = pace{began: now}
+	}
+	p.sum = p.sum*math.Exp(-float64(now.Sub(p.at))/float64(lately)) + float64(n)
+	p.at = now
+}
+
+// rate is in bytes per second; 0 where nothing moves, or it is too early to say.
+func (p *pace) rate(now time.Time) float64 {
+	age := now.Sub(p.began)
+	if p.sum == 0 || age < time.Second {
+		return 0
+	}
+	weight := lately.Seconds() * (1 - math.Exp(-float64(age)/float64(lately)))
+	return p.sum * math.Exp(-float64(now.Sub(p.at))/float64(lately)) / weight
 }
 
 // open opens the folder, unless it is open, and checks that it is the one that
@@ -151,9 +186,8 @@ func (v *volume) open() error {
 		if err == nil {
 			return nil
 		}
-		v.disk.Close()
-		v.disk, v.hints = nil, nil
-		v.scan = true
+		v.closeDisk()
+		v.hints, v.scan = nil, true
 	}
 	disk, err := v.d.OpenVolume(v.dir)
 	if err != nil {
@@ -165,6 +199,16 @@ func (v *volume) open() error {
 	}
 	v.disk, v.scan = disk, true
 	return nil
+}
+
+// closeDisk closes the folder, and ends first what works at it.
+func (v *volume) closeDisk() {
+	if v.disk == nil {
+		return
+	}
+	v.beside.stop()
+	v.disk.Close()
+	v.disk = nil
 }
 
 // ErrOtherVolume says that a folder's marker names another volume.
@@ -348,6 +392,7 @@ func (v *volume) turn(ctx context.Context) (more bool, again time.Time, err erro
 	err = v.failure()
 	v.d.mu.Unlock()
 	if err != nil {
+		v.beside.stop()
 		return false, time.Time{}, err
 	}
 	if err := v.open(); err != nil {
@@ -357,6 +402,7 @@ func (v *volume) turn(ctx context.Context) (more bool, again time.Time, err erro
 		v.setState(Verifying, "", "")
 		return false, time.Time{}, nil // the region pokes when it is replayed
 	}
+	v.beside.look()
 	v.bringBack()
 	rescue := v.rescue()
 	// What became of our own entries comes before what the disk shows now: they
@@ -384,15 +430,17 @@ func (v *volume) turn(ctx context.Context) (more bool, again time.Time, err erro
 		return false, again, err
 	}
 	v.unblock(p)
+	v.prune(p)
 	v.describe(p)
 	if p.Empty() {
-		v.stuck = 0
+		v.stuck, v.dying = 0, dying{}
 		return len(v.look) > 0, again, nil
 	}
 	v.setState(Syncing, "", "")
 	waiting := v.hesitate(p)
 	again = earliest(again, waiting)
-	if err := v.up(ctx, p.Up); err != nil {
+	sent, err := v.up(ctx, p.Up)
+	if err != nil {
 		return false, again, err
 	}
 	v.d.fed(v.region) // nothing waits any more
@@ -407,8 +455,8 @@ func (v *volume) turn(ctx context.Context) (more bool, again time.Time, err erro
 	if err != nil {
 		return false, again, err
 	}
-	if len(p.Up) == 0 && did == 0 {
-		if !waiting.IsZero() {
+	if sent == 0 && did == 0 {
+		if !waiting.IsZero() || v.beside.pending() {
 			return len(v.look) > 0, again, nil
 		}
 		// Nothing of the plan could be done: whatever stands in its way is looked
@@ -491,6 +539,7 @@ func (v *volume) describe(p *plan.Plan) {
 		v.fresh = false
 		s.Region, s.Generation = name, gen
 		s.Files, s.Bytes, s.SafeFiles, s.SafeBytes = sum.files, sum.bytes, sum.known, sum.knownBytes
+		v.described = v.total.BytesUp
 		s.Problems, s.Conflicts = problems, conflicts
 	})
 }
@@ -528,6 +577,11 @@ func (v *volume) Status() VolumeStatus {
 	s.Path, s.RegionID = v.dir, v.region.ID().String()
 	s.Unwitnessed = true // witnesses come later
 	s.Counters = v.total
+	s.ETASeconds = 0
+	left := s.Bytes - s.SafeBytes - (v.total.BytesUp - v.described) // what was sent since is not safe, but need not be sent again
+	if rate := v.pace.rate(v.d.Now()); s.State == Syncing && left > 0 && rate > 0 {
+		s.ETASeconds = int64(math.Ceil(float64(left) / rate))
+	}
 	s.Problems = slices.Clone(s.Problems)
 	if s.Problems == nil {
 		s.Problems = []Problem{}
