@@ -32,7 +32,11 @@ func (s *Service) Enrol(ctx context.Context, r signet.Record, sent int64) (signe
 		log = s.directory.ID
 	}
 	s.mu.RUnlock()
-	return s.offer(ctx, &offer{log: log, record: r, sent: sent, enrol: true})
+	receipt, err := s.offer(ctx, &offer{log: log, record: r, sent: sent, enrol: true})
+	if errors.Is(err, ring.ErrExpired) {
+		err = transport.Errorf(transport.KindExpired, "the invitation ran out")
+	}
+	return receipt, err
 }
 
 // checkRoot refuses a root statement that is not by whoever redeems the newest
@@ -68,6 +72,10 @@ type Inviter struct {
 
 // InvitationTime is how long an invitation by the built-in connector is good.
 const InvitationTime = 7 * 24 * time.Hour
+
+// afterlife is how long an invitation that ran out is kept, so that who comes
+// too late is told so by what its issuer signed.
+const afterlife = 90 * 24 * time.Hour
 
 // An Invited is a new invitation.
 type Invited struct {
@@ -145,7 +153,7 @@ func (v *Inviter) member(db *meta.DB, i *ring.Invite) error {
 		return err
 	}
 	return db.Update(func(tx *meta.Tx) error {
-		return tx.Invite(inv.Claim, inv.Bytes(), inv.Expiry, now.UnixMilli())
+		return tx.Invite(inv.Claim, inv.Bytes(), inv.Expiry, now.Add(-afterlife).UnixMilli())
 	})
 }
 

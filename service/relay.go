@@ -2,7 +2,6 @@ package service
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -93,15 +92,12 @@ func (s *Service) RelayPut(_ context.Context, place [32]byte, slot uint8, text [
 	return nil
 }
 
-// RelayGet implements transport.Backend. At slot 0 of the place that an
-// invitation's claim names lies the invitation: who has its URL asks there for
-// what the URL is too short to hold.
+// RelayGet implements transport.Backend. Who has an invitation's URL asks in
+// its slot for what the URL is too short to hold; one that is not there now
+// never comes, so nobody waits for it.
 func (s *Service) RelayGet(ctx context.Context, place [32]byte, slot uint8) ([]byte, error) {
-	if slot == 0 {
-		b, err := s.db.Invitation(place)
-		if err == nil || !errors.Is(err, signet.ErrNotFound) {
-			return b, err
-		}
+	if slot == transport.InvitationSlot {
+		return s.db.Invitation(place)
 	}
 	r := &s.relay
 	r.mu.Lock()

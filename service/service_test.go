@@ -556,6 +556,18 @@ func (b *bench) member() *device {
 	return d
 }
 
+func TestInvitationThatRanOutIsNamed(t *testing.T) {
+	b := newBench(t)
+	b.found()
+	once, _ := key.Generate()
+	inv := &ring.Invitation{Org: b.org(), Claim: ring.ClaimOf(once.Public()), Role: ring.RoleMember, Expiry: b.millis() - 1, Issuer: b.owner.id()}
+	must(t, inv.Sign(b.owner.key))
+	genesis := newDevice(b).genesis(b.org(), ring.Claim{Kind: ring.ClaimInvitation, Admit: inv, Public: once.Public()}, once)
+	_, err := b.Enrol(t.Context(), genesis, b.millis())
+	wantIs(t, err, signet.ErrNotAllowed)
+	wantIs(t, err, &transport.Error{Kind: transport.KindExpired})
+}
+
 func TestDirectoryWithholdsOtherRings(t *testing.T) {
 	b := newBench(t)
 	owner := b.found()
@@ -711,7 +723,7 @@ func TestConnectorInvitesOnlyWhileTheRootAllowsIt(t *testing.T) {
 	must(t, err)
 	once, err := key.FromSeed(i.Secret)
 	must(t, err)
-	raw, err := b.RelayGet(t.Context(), ring.ClaimOf(once.Public()), 0)
+	raw, err := b.RelayGet(t.Context(), ring.ClaimOf(once.Public()), transport.InvitationSlot)
 	must(t, err)
 	inv, err := ring.ParseInvitation(raw)
 	must(t, err)

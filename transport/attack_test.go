@@ -410,6 +410,7 @@ func TestRequestsThatBreakTheProtocolAreRefused(t *testing.T) {
 		{"nonce under TLS", public, "/v1/nonce", 0, "", "", 400, "bad_request"},
 		{"relay message too long", public, "/v1/relay/put", 64<<10 + 65, "", "", 413, "too_large"},
 		{"enrolment too long", public, "/v1/enrol", 1<<20 + 1, "", "", 413, "too_large"},
+		{"relay slot of invitations", public, "/v1/relay/put", 36, "", region + "\x07\x00\x00\x00", 400, "bad_request"},
 		{"relay slot out of range", public, "/v1/relay/get", 33, "", region + "\x08", 400, "bad_request"},
 		{"append too long", private, "/v1/append", 10 << 20, "", "", 413, "too_large"},
 		{"put too long", private, "/v1/put", 17 << 20, "", "", 413, "too_large"},

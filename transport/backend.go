@@ -37,9 +37,12 @@ type Backend interface {
 	// RelayPut leaves a message of at most MaxRelay bytes at a place where
 	// two devices meet while linking. Slots are 0 to MaxSlot; a slot that is
 	// taken by other bytes is ErrConflict. Messages live for minutes.
+	// InvitationSlot takes none.
 	RelayPut(ctx context.Context, place [32]byte, slot uint8, message []byte) error
 	// RelayGet returns the message at a place and slot, waiting until there
-	// is one; when ctx ends before, it returns the context's error.
+	// is one; when ctx ends before, it returns the context's error. In
+	// InvitationSlot lies the invitation whose claim is the place, or nothing
+	// for ever: ErrNotFound, without waiting.
 	RelayGet(ctx context.Context, place [32]byte, slot uint8) ([]byte, error)
 }
 
@@ -76,6 +79,7 @@ const (
 	MaxObject       = 8 << 20   // a stored object
 	MaxRelay        = 64 << 10  // a relayed message
 	MaxSlot         = 7         // the largest slot number of a relay place
+	InvitationSlot  = MaxSlot   // the slot that nobody writes: the service's invitations
 	MaxSealedRecord = 16 << 10  // a sealed record
 	MaxRecords      = 4096      // sealed records of one owner, number
 	MaxIDs          = 4096      // object ids in one Have or Get request, number

@@ -185,6 +185,9 @@ const maxReceipt = 8 + 1 + MaxLeaf + 2 + MaxCheckpoint + 1 + 32*MaxProof
 // RelayPut leaves a message of at most MaxRelay bytes for whoever knows the
 // place, in a slot from 0 to MaxSlot.
 func (c *Client) RelayPut(ctx context.Context, place [32]byte, slot uint8, message []byte) error {
+	if slot == InvitationSlot {
+		return Errorf(KindBadRequest, "relay slot %d is for invitations", slot)
+	}
 	if len(message) > MaxRelay {
 		return Errorf(KindTooLarge, "relay message of %d bytes, at most %d allowed", len(message), MaxRelay)
 	}
@@ -197,16 +200,8 @@ func (c *Client) RelayPut(ctx context.Context, place [32]byte, slot uint8, messa
 
 // RelayGet waits for the message at a place and slot until ctx ends.
 func (c *Client) RelayGet(ctx context.Context, place [32]byte, slot uint8) ([]byte, error) {
-	var w wire.Writer
-	w.Raw(place[:])
-	w.U8(slot)
 	for {
-		var there bool
-		var message []byte
-		err := c.call(ctx, c.public, pathRelayGet, w.B, MaxRelay+64, func(r *wire.Reader) {
-			there = takeFlag(r)
-			message = r.Vec24(MaxRelay)
-		})
+		there, message, err := c.relayGet(ctx, place, slot)
 		if err != nil || there {
 			return message, err
 		}
@@ -214,6 +209,27 @@ func (c *Client) RelayGet(ctx context.Context, place [32]byte, slot uint8) ([]by
 			return nil, fmt.Errorf("relay: %w", err)
 		}
 	}
+}
+
+// Invitation asks once for the invitation that a link's key claims, which the
+// link is too short to hold; KindNotFound where the service has none.
+func (c *Client) Invitation(ctx context.Context, claim [32]byte) ([]byte, error) {
+	there, message, err := c.relayGet(ctx, claim, InvitationSlot)
+	if err == nil && !there {
+		err = Errorf(KindNotFound, "%s: no such invitation", op(pathRelayGet))
+	}
+	return message, err
+}
+
+func (c *Client) relayGet(ctx context.Context, place [32]byte, slot uint8) (there bool, message []byte, err error) {
+	var w wire.Writer
+	w.Raw(place[:])
+	w.U8(slot)
+	err = c.call(ctx, c.public, pathRelayGet, w.B, MaxRelay+64, func(r *wire.Reader) {
+		there = takeFlag(r)
+		message = r.Vec24(MaxRelay)
+	})
+	return there, message, err
 }
 
 // call sends a small request and reads its whole answer with parse; nil parse:

@@ -22,6 +22,7 @@ const (
 	KindNotFound    Kind = "not_found"       // signet.ErrNotFound
 	KindConflict    Kind = "conflict"        // signet.ErrConflict
 	KindNotAllowed  Kind = "not_allowed"     // signet.ErrNotAllowed: role, policy, quota
+	KindExpired     Kind = "expired"         // signet.ErrNotAllowed: the invitation ran out
 	KindNotEnrolled Kind = "not_enrolled"    // signet.ErrNotAllowed: the device is unknown or revoked
 	KindStale       Kind = "stale"           // signet.ErrStale
 	KindClock       Kind = "clock"           // the device's clock and the service's differ too much; both are named
@@ -51,6 +52,7 @@ var kinds = map[Kind]struct {
 	KindNotFound:    {signet.ErrNotFound, http.StatusNotFound},
 	KindConflict:    {signet.ErrConflict, http.StatusConflict},
 	KindNotAllowed:  {signet.ErrNotAllowed, http.StatusForbidden},
+	KindExpired:     {signet.ErrNotAllowed, http.StatusForbidden},
 	KindNotEnrolled: {signet.ErrNotAllowed, http.StatusUnauthorized},
 	KindStale:       {signet.ErrStale, http.StatusConflict},
 	KindClock:       {nil, http.StatusConflict},

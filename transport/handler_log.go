@@ -144,6 +144,9 @@ func (c *call) relayPut() error {
 	}
 	place, slot := takePlace(r)
 	message := r.Vec24(MaxRelay)
+	if slot == InvitationSlot {
+		r.Fail("slot %d", slot)
+	}
 	if err := r.Done(); err != nil {
 		return malformed(err)
 	}

@@ -245,6 +245,18 @@ func TestRelayGetAsksAgainAndEndsWithItsContext(t *testing.T) {
 	}
 }
 
+func TestInvitationsSlotAnswersAtOnceAndTakesNothing(t *testing.T) {
+	f := serve(t, transport.Limits{}, false)
+	c := dial(t, transport.Config{URL: f.url, Pin: f.pin})
+	if _, err := c.Invitation(within(t), [32]byte{7}); !errors.Is(err, signet.ErrNotFound) {
+		t.Errorf("no such invitation: %v", err)
+	}
+	err := c.RelayPut(within(t), [32]byte{7}, transport.InvitationSlot, []byte("x"))
+	if kindOf(err) != transport.KindBadRequest {
+		t.Errorf("put into the invitations' slot: %v", err)
+	}
+}
+
 func TestUnknownDeviceIsNotEnrolled(t *testing.T) {
 	f := serve(t, transport.Limits{}, false)
 	for name, change := range map[string]func(*transport.Config){

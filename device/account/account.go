@@ -65,6 +65,8 @@ func (p *problem) ErrorKind() string { return p.kind }
 func (p *problem) ErrorHint() string { return p.hint }
 func (p *problem) Unwrap() error     { return p.class }
 
+const askAgain = "ask for a new invitation: signet-server invite NAME"
+
 // What can go wrong beside the service and the formats.
 var (
 	ErrNotEnrolled error = &problem{"not_enrolled", "this device is not enrolled",
@@ -77,6 +79,12 @@ var (
 		"use a home for each", nil}
 	ErrUsed error = &problem{"invitation_used", "the invitation was redeemed already",
 		"ask for a new one; if you did not redeem it, say so: someone else has", signet.ErrNotAllowed}
+	ErrExpired error = &problem{"expired", "the invitation has expired",
+		askAgain, signet.ErrNotAllowed}
+	ErrUnknown error = &problem{"invitation_unknown", "the service does not have this invitation",
+		"it ran out long ago, or the service's data was put back or made anew; " + askAgain, signet.ErrNotAllowed}
+	errRefused error = &problem{"not_allowed", "the service does not take the invitation",
+		askAgain, signet.ErrNotAllowed}
 	ErrNewer   error = &problem{"newer_format", "written by a newer Signet", "update Signet on this device", nil}
 	ErrDamaged error = &problem{"account_file", "the account file is damaged",
 		"put back an undamaged copy of the file", nil}

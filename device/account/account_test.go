@@ -153,11 +153,81 @@ func TestMemberIsAdmittedByTheConnectorThatTheOwnerAllowed(t *testing.T) {
 		t.Errorf("%+v", bob.Account)
 	}
 	o := options(t, "thief")
-	if _, err := account.Redeem(t.Context(), o, invite); !errors.Is(err, signet.ErrNotAllowed) {
+	if _, err := account.Redeem(t.Context(), o, invite); !errors.Is(err, account.ErrUsed) {
 		t.Errorf("redeemed twice: %v", err)
 	}
 	if orgs, _ := o.Home.Organisations(); len(orgs) > 0 {
 		t.Errorf("a refused home keeps %v", orgs)
+	}
+}
+
+// members makes an organisation whose connector may invite.
+func (w *world) members() {
+	w.t.Helper()
+	j := w.owner(options(w.t, "owner"))
+	if err := j.AllowConnector(w.t.Context(), must[*ring.Device](w.t)(j.Connector(w.t.Context()))); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// invitedAt makes an invitation at another time than now.
+func (w *world) invitedAt(at time.Time) *ring.Invite {
+	w.t.Helper()
+	w.inviter.Clock = func() time.Time { return at }
+	i := w.invite()
+	w.inviter.Clock = time.Now
+	return i
+}
+
+func TestInvitationThatRanOutIsSaidToBeEvenAfterTheNextOne(t *testing.T) {
+	w := newWorld(t)
+	w.members()
+	late := w.invitedAt(time.Now().Add(-service.InvitationTime - 24*time.Hour))
+	w.invite() // forgets what is long gone
+	o := options(t, "late")
+	if _, err := account.Redeem(t.Context(), o, late); !errors.Is(err, account.ErrExpired) || !errors.Is(err, signet.ErrNotAllowed) {
+		t.Errorf("a day late: %v", err)
+	}
+	// A clock that was behind finds out from the service.
+	behind := true
+	o.Now = func() time.Time {
+		if behind {
+			behind = false
+			return time.Now().Add(-48 * time.Hour)
+		}
+		return time.Now()
+	}
+	if _, err := account.Redeem(t.Context(), o, late); !errors.Is(err, account.ErrExpired) {
+		t.Errorf("a day late by the service's clock: %v", err)
+	}
+	if orgs, _ := o.Home.Organisations(); len(orgs) > 0 {
+		t.Errorf("a refused home keeps %v", orgs)
+	}
+}
+
+func TestInvitationThatTheServiceDoesNotHaveIsRefusedAtOnce(t *testing.T) {
+	w := newWorld(t)
+	w.members()
+	i := w.invite()
+	i.Secret[0] ^= 1 // as if the service's data were older than the link
+	if _, err := account.Redeem(t.Context(), options(t, "bob"), i); !errors.Is(err, account.ErrUnknown) || !errors.Is(err, signet.ErrNotAllowed) {
+		t.Error(err)
+	}
+	long := w.invitedAt(time.Now().Add(-service.InvitationTime - 100*24*time.Hour))
+	w.invite()
+	if _, err := account.Redeem(t.Context(), options(t, "ben"), long); !errors.Is(err, account.ErrUnknown) {
+		t.Errorf("forgotten: %v", err)
+	}
+}
+
+func TestInvitationBySomebodyWhoMayNotInviteIsNotSaidToBeUsed(t *testing.T) {
+	w := newWorld(t)
+	w.members()
+	w.inviter.Connector, _ = key.Generate()
+	w.inviter.Device = &ring.Device{Class: ring.Connector, Where: ring.InFile, Sign: w.inviter.Connector.Public()}
+	_, err := account.Redeem(t.Context(), options(t, "bob"), w.invite())
+	if !errors.Is(err, signet.ErrNotAllowed) || errors.Is(err, account.ErrUsed) {
+		t.Error(err)
 	}
 }
 

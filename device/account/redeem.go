@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"signet"
 	"signet/core/chain"
@@ -97,9 +98,9 @@ func (a *Account) prepare(ctx context.Context, o Options, i *ring.Invite, keys *
 	claim := ring.ClaimOf(once.Public())
 	// The link is too short for the invitation itself; it lies where the
 	// link's key says.
-	raw, err := client.RelayGet(ctx, claim, 0)
+	raw, err := client.Invitation(ctx, claim)
 	if errors.Is(err, signet.ErrNotFound) {
-		return fmt.Errorf("invitation: %w", ErrUsed)
+		return fmt.Errorf("login: %w", ErrUnknown)
 	} else if err != nil {
 		return err
 	}
@@ -108,7 +109,7 @@ func (a *Account) prepare(ctx context.Context, o Options, i *ring.Invite, keys *
 		return fmt.Errorf("invitation: not the one of the link: %w", signet.ErrNotVerified)
 	}
 	if now := o.Now().UnixMilli(); invitation.Expiry <= now {
-		return fmt.Errorf("invitation: %w", ring.ErrExpired)
+		return fmt.Errorf("login: it was good until %s: %w", time.UnixMilli(invitation.Expiry).UTC().Format(time.RFC3339), ErrExpired)
 	}
 	rec, ringID, err := founder.Genesis(i.Org, invitation, once)
 	if err != nil {
@@ -186,10 +187,16 @@ func complete(ctx context.Context, o Options, a *Account, keys *keystore.Keys) (
 // refused is a refusal in words for who redeems: of two that race one wins.
 func refused(err error) error {
 	var e *transport.Error
-	if errors.As(err, &e) && e.Hint != "" {
+	why := errRefused
+	switch {
+	case errors.As(err, &e) && e.Hint != "":
 		return err
+	case e != nil && e.Kind == transport.KindExpired:
+		why = ErrExpired
+	case errors.Is(err, signet.ErrConflict):
+		why = ErrUsed
 	}
-	return fmt.Errorf("%v: %w", err, ErrUsed)
+	return fmt.Errorf("%v: %w", err, why)
 }
 
 // join reads and verifies the directory as the enrolled device.

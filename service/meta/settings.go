@@ -46,10 +46,10 @@ func (db *DB) Claimed(kind ClaimKind, hash signet.Hash) (holder [32]byte, err er
 	return holder, err
 }
 
-// Invite keeps an invitation for whoever holds its key, until expiry (ms), and
-// forgets those that ran out before now.
-func (tx *Tx) Invite(claim [32]byte, invitation []byte, expiry, now int64) error {
-	if _, err := tx.exec("DELETE FROM invitations WHERE expiry < ?", now); err != nil {
+// Invite keeps an invitation, which runs out at expiry, for whoever holds its
+// key, and forgets those that ran out before a time. Times are in ms.
+func (tx *Tx) Invite(claim [32]byte, invitation []byte, expiry, forget int64) error {
+	if _, err := tx.exec("DELETE FROM invitations WHERE expiry < ?", forget); err != nil {
 		return fmt.Errorf("forget invitations: %w", err)
 	}
 	if _, err := tx.exec("INSERT INTO invitations VALUES (?, ?, ?)", claim[:], invitation, expiry); err != nil {

@@ -87,6 +87,7 @@ func TestStories(t *testing.T) {
 			"link":    linkCmd,
 			"write":   writeCmd,
 			"winner":  winnerCmd,
+			"invited": invitedCmd,
 		},
 	})
 }

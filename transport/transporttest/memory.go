@@ -156,6 +156,9 @@ func (m *Memory) RelayPut(_ context.Context, place [32]byte, slot uint8, message
 
 // RelayGet implements transport.Backend.
 func (m *Memory) RelayGet(ctx context.Context, place [32]byte, slot uint8) (message []byte, err error) {
+	if slot == transport.InvitationSlot {
+		return nil, fmt.Errorf("no such invitation: %w", signet.ErrNotFound)
+	}
 	err = m.await(ctx, func() (ok bool) {
 		message, ok = m.relay[relayKey{place, slot}]
 		return ok
