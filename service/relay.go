@@ -32,7 +32,6 @@ type message struct {
 
 // Bounds of the relay. Linking needs a few messages of some kilobytes.
 const (
-	relayTime  = 15 * time.Minute
 	relayBytes = 64 << 20
 	relaySpots = 65536
 )
@@ -65,7 +64,7 @@ func (r *relay) at(k spot, now time.Time) (*message, error) {
 	if r.messages == nil {
 		r.messages = map[spot]*message{}
 	}
-	m := &message{arrived: make(chan struct{}), expires: now.Add(relayTime)}
+	m := &message{arrived: make(chan struct{}), expires: now.Add(transport.RelayTime)}
 	r.messages[k] = m
 	return m, nil
 }
@@ -86,7 +85,7 @@ func (s *Service) RelayPut(_ context.Context, place [32]byte, slot uint8, text [
 		}
 		return fmt.Errorf("another message is there: %w", signet.ErrConflict)
 	}
-	m.text, m.expires = append([]byte{}, text...), now.Add(relayTime)
+	m.text, m.expires = append([]byte{}, text...), now.Add(transport.RelayTime)
 	r.bytes += len(text)
 	close(m.arrived)
 	return nil

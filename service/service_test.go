@@ -667,7 +667,7 @@ func TestRelayKeepsAMessageForWhoComesLater(t *testing.T) {
 	}
 	must(t, b.RelayPut(t.Context(), place, 0, []byte("hello")))
 	wantIs(t, b.RelayPut(t.Context(), place, 0, []byte("other")), signet.ErrConflict)
-	b.clock.advance(relayTime + time.Second)
+	b.clock.advance(transport.RelayTime + time.Second)
 	must(t, b.RelayPut(t.Context(), place, 0, []byte("other")))
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()

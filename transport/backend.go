@@ -2,6 +2,7 @@ package transport
 
 import (
 	"context"
+	"time"
 
 	"signet"
 )
@@ -68,6 +69,9 @@ type Session interface {
 	// Close ends the session and frees what it holds.
 	Close()
 }
+
+// RelayTime is how long a relayed message lies.
+const RelayTime = 15 * time.Minute
 
 // Sizes that both ends enforce, in bytes unless said otherwise.
 const (

@@ -437,13 +437,72 @@ func TestInvitationsThatRanOutOrThatNobodyAnswersAreSaid(t *testing.T) {
 	if _, err := account.LinkByURL(t.Context(), options(t, "x"), i, no); !errors.Is(err, enrol.ErrExpired) {
 		t.Errorf("expired: %v", err)
 	}
-	i.Expires = time.Now().Add(time.Second)
+	i.Expires = time.Now().Add(100 * time.Millisecond)
+	if _, err := account.LinkByURL(t.Context(), options(t, "x"), i, no); !errors.Is(err, enrol.ErrExpired) {
+		t.Errorf("expired while nobody was there: %v", err)
+	}
+	defer account.Hurry(100*time.Millisecond, time.Minute)()
+	i.Expires = time.Now().Add(time.Minute)
 	if _, err := account.LinkByURL(t.Context(), options(t, "x"), i, no); !errors.Is(err, enrol.ErrNobody) {
 		t.Errorf("nobody there: %v", err)
 	}
 	g := must[*account.Giving](t)(account.Give(t.Context(), owner.Account, owner.Keys, owner.Directory, owner.Client, time.Now().Add(time.Second)))
 	if _, err := g.Add(t.Context(), nil); !errors.Is(err, enrol.ErrExpired) {
 		t.Errorf("nobody came: %v", err)
+	}
+}
+
+func TestNewcomerWhoseGiverWasKilledIsToldSo(t *testing.T) {
+	w := newWorld(t)
+	owner := w.owner(options(t, "owner"))
+	const soon = 500 * time.Millisecond
+	for name, c := range map[string]struct {
+		heard          bool // it was killed after it had answered
+		answer         time.Duration
+		link, words    time.Duration
+		timeout        time.Duration
+		byLink, byWord error
+	}{
+		"before it answers": {answer: soon, link: time.Minute, words: time.Minute, timeout: time.Minute,
+			byLink: enrol.ErrNobody, byWord: enrol.ErrNobody},
+		"at the code": {heard: true, answer: time.Minute, link: 2 * time.Second, words: soon, timeout: time.Minute,
+			byLink: enrol.ErrExpired, byWord: enrol.ErrExpired},
+		"and the newcomer's person gives it less time": {heard: true, answer: time.Minute, link: time.Minute, words: time.Minute, timeout: soon,
+			byLink: context.DeadlineExceeded, byWord: context.DeadlineExceeded},
+	} {
+		t.Run(name, func(t *testing.T) {
+			defer account.Hurry(c.answer, c.words)()
+			for _, byWords := range []bool{false, true} {
+				until := time.Now().Add(time.Minute)
+				if !byWords {
+					until = time.Now().Add(c.link)
+				}
+				g := must[*account.Giving](t)(account.Give(t.Context(), owner.Account, owner.Keys, owner.Directory, owner.Client, until))
+				heard := make(chan error, 1)
+				if c.heard {
+					go func() { heard <- g.Hear(t.Context()) }()
+				} else {
+					heard <- nil
+				}
+				ctx, cancel := context.WithTimeout(t.Context(), c.timeout)
+				o, want := options(t, "x"), c.byLink
+				yes := func(context.Context, string, enrol.Code) (bool, error) { return true, <-heard }
+				var err error
+				if byWords {
+					want = c.byWord
+					_, err = account.LinkByWords(ctx, o, owner.Account.Service, g.Invitation.Secret, yes)
+				} else {
+					_, err = account.LinkByURL(ctx, o, g.Invitation, yes)
+				}
+				cancel()
+				if !errors.Is(err, want) || errors.Is(err, enrol.ErrExpired) != (want == enrol.ErrExpired) {
+					t.Errorf("by words %v: %v", byWords, err)
+				}
+				if orgs, _ := o.Home.Organisations(); len(orgs) > 0 {
+					t.Error("something stays in the home")
+				}
+			}
+		})
 	}
 }
 

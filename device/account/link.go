@@ -18,7 +18,11 @@ import (
 )
 
 // patience is how long a newcomer waits for a giver that should be there.
-const patience = 20 * time.Second
+var patience = 20 * time.Second
+
+// wordsTime is how long a newcomer that has words, which carry no date, goes on
+// with them: as long as the giver's messages lie on the service.
+var wordsTime = transport.RelayTime
 
 // relay is the service as the linking channel sees it.
 type relay struct{ c *transport.Client }
@@ -46,16 +50,14 @@ func LinkByURL(ctx context.Context, o Options, i enrol.DeviceInvitation, confirm
 		return nil, err
 	}
 	defer client.Close()
-	ctx, cancel := context.WithDeadline(ctx, i.Expires)
-	defer cancel()
-	n, intro, err := meet(ctx, client, i.Secret)
+	n, intro, err := meet(ctx, client, i.Secret, i.Expires)
 	if err != nil {
 		return nil, err
 	}
 	if err := intro.Matches(i); err != nil {
 		return nil, err
 	}
-	return link(ctx, o, n, a, intro, confirm)
+	return link(ctx, o, n, a, intro, i.Expires, confirm)
 }
 
 // LinkByWords enrols this device by the words of `device add` and the
@@ -67,24 +69,48 @@ func LinkByWords(ctx context.Context, o Options, service string, s enrol.Secret,
 		return nil, err
 	}
 	defer client.Close()
-	n, intro, err := meet(ctx, client, s)
+	expires := time.Now().Add(wordsTime)
+	n, intro, err := meet(ctx, client, s, expires)
 	if err != nil {
 		return nil, err
 	}
 	if intro.Certificate != (signet.Hash{}) && client.Fingerprint() != nil && !bytes.Equal(client.Fingerprint(), intro.Certificate[:]) {
 		return nil, fmt.Errorf("link: this is not the service that the other device knows: %w", enrol.ErrChannel)
 	}
-	return link(ctx, o, n, &Account{Service: service, Certificate: intro.Certificate}, intro, confirm)
+	return link(ctx, o, n, &Account{Service: service, Certificate: intro.Certificate}, intro, expires, confirm)
 }
 
-func meet(ctx context.Context, c *transport.Client, s enrol.Secret) (*enrol.Newcomer, enrol.Introduction, error) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+func meet(ctx context.Context, c *transport.Client, s enrol.Secret, expires time.Time) (*enrol.Newcomer, enrol.Introduction, error) {
+	ctx, cancel := until(ctx, expires)
 	defer cancel()
-	return enrol.Meet(ctx, relay{c}, s)
+	waiting, stop := context.WithTimeout(ctx, patience)
+	defer stop()
+	n, intro, err := enrol.Meet(waiting, relay{c}, s)
+	if err != nil && ctx.Err() != nil {
+		err = late(ctx, fmt.Errorf("link: wait: %w", ctx.Err()))
+	}
+	return n, intro, err
+}
+
+// errLate is why a context ended when an invitation did.
+var errLate = errors.New("the invitation ended")
+
+// until is ctx until an invitation expires.
+func until(ctx context.Context, expires time.Time) (context.Context, context.CancelFunc) {
+	return context.WithDeadlineCause(ctx, expires, errLate)
+}
+
+// late gives what ended with the invitation its name. Another deadline, such
+// as that of --timeout, keeps its own.
+func late(ctx context.Context, err error) error {
+	if errors.Is(err, context.DeadlineExceeded) && context.Cause(ctx) == errLate {
+		return fmt.Errorf("link: nobody answered in time: %w", enrol.ErrExpired)
+	}
+	return err
 }
 
 // link goes on where the introduction has verified.
-func link(ctx context.Context, o Options, n *enrol.Newcomer, a *Account, intro enrol.Introduction, confirm Confirm) (*Joined, error) {
+func link(ctx context.Context, o Options, n *enrol.Newcomer, a *Account, intro enrol.Introduction, expires time.Time, confirm Confirm) (*Joined, error) {
 	if _, err := Load(o.Home, intro.Org); err == nil {
 		return nil, ErrEnrolled
 	} else if !errors.Is(err, ErrNotEnrolled) {
@@ -107,8 +133,10 @@ func link(ctx context.Context, o Options, n *enrol.Newcomer, a *Account, intro e
 		return nil, err
 	}
 	a.Device = self.ID()
-	welcome, err := ask(ctx, o, n, a, keys, self, confirm)
-	if err != nil {
+	talking, cancel := until(ctx, expires)
+	defer cancel()
+	welcome, err := ask(talking, o, n, a, keys, self, confirm)
+	if err = late(talking, err); err != nil {
 		keys.Discard()
 		// What was made for this attempt goes with it. Where the giver added
 		// the device in the meantime, its person sees it in the list.
@@ -124,14 +152,25 @@ func ask(ctx context.Context, o Options, n *enrol.Newcomer, a *Account, keys *ke
 	if err != nil {
 		return nil, err
 	}
-	code, err := n.Ask(ctx, o.Name, Platform(), self.Append(nil), reverse)
-	if err != nil {
+	// The giver answers by itself: its person is asked later. An introduction
+	// without an answer is all that is left of one that was ended.
+	answering, stop := context.WithTimeout(ctx, patience)
+	defer stop()
+	code, err := n.Ask(answering, o.Name, Platform(), self.Append(nil), reverse)
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		return nil, fmt.Errorf("link: %w", enrol.ErrNobody)
+	} else if err != nil {
 		return nil, err
 	}
 	same, err := confirm(ctx, "", code)
-	if err != nil || !same {
+	if err == nil {
+		err = differs(same)
+	}
+	if err != nil {
 		// The giver should not wait in vain; that it does is no harm.
-		return nil, errors.Join(err, differs(same), n.Refuse(context.WithoutCancel(ctx)))
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+		defer cancel()
+		return nil, errors.Join(err, n.Refuse(ctx))
 	}
 	// Durable before the ring may have it.
 	if err := create(o, a, keys); err != nil {
@@ -200,11 +239,11 @@ func Give(ctx context.Context, a *Account, keys *keystore.Keys, dir Directory, c
 // Add waits for the newcomer, has the codes compared on both sides, adds it to
 // the ring and welcomes it.
 func (g *Giving) Add(ctx context.Context, confirm func(ctx context.Context, q enrol.Request) (bool, error)) (signet.DeviceID, error) {
-	ctx, cancel := context.WithDeadline(ctx, g.Invitation.Expires)
+	ctx, cancel := until(ctx, g.Invitation.Expires)
 	defer cancel()
 	q, err := g.giver.Await(ctx)
 	if err != nil {
-		return signet.DeviceID{}, expired(ctx, err)
+		return signet.DeviceID{}, late(ctx, err)
 	}
 	newcomer, err := ring.ParseDevice(q.Record)
 	if err != nil {
@@ -217,11 +256,14 @@ func (g *Giving) Add(ctx context.Context, confirm func(ctx context.Context, q en
 		return signet.DeviceID{}, errors.Join(fmt.Errorf("link: %w", err), g.refuse(ctx))
 	}
 	same, err := confirm(ctx, q)
-	if err != nil || !same {
-		return signet.DeviceID{}, errors.Join(err, differs(same), g.refuse(ctx))
+	if err == nil {
+		err = differs(same)
+	}
+	if err != nil {
+		return signet.DeviceID{}, errors.Join(late(ctx, err), g.refuse(ctx))
 	}
 	if err := g.giver.Confirmed(ctx); err != nil {
-		return signet.DeviceID{}, expired(ctx, err)
+		return signet.DeviceID{}, late(ctx, err)
 	}
 	if err := addDevice(ctx, &g.self, g.dir, newcomer, q.Reverse); err != nil {
 		return signet.DeviceID{}, errors.Join(err, g.refuse(ctx))
@@ -233,13 +275,6 @@ func (g *Giving) refuse(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 	defer cancel()
 	return g.giver.Refuse(ctx)
-}
-
-func expired(ctx context.Context, err error) error {
-	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		return fmt.Errorf("link: nobody came in time: %w", enrol.ErrExpired)
-	}
-	return err
 }
 
 // addDevice seals the ring's key to a device and says so in the directory. A
