@@ -29,6 +29,7 @@ import (
 type world struct {
 	t       *testing.T
 	inviter *service.Inviter
+	spoiler *spoiler
 	stop    func()
 }
 
@@ -56,13 +57,14 @@ func newWorld(t *testing.T) *world {
 	if err := s.SetAddress("https://"+l.Addr().String(), pin[:]); err != nil {
 		t.Fatal(err)
 	}
+	lies := &spoiler{Backend: s}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() {
 		done <- transport.Serve(ctx, l, &tls.Config{Certificates: []tls.Certificate{cert}},
-			transport.NewHandler(s, transport.Limits{Drain: time.Second, PublicRate: 1e6}, slog.New(slog.DiscardHandler)))
+			transport.NewHandler(lies, transport.Limits{Drain: time.Second, PublicRate: 1e6}, slog.New(slog.DiscardHandler)))
 	}()
-	w := &world{t: t, inviter: &service.Inviter{Data: dir, LogKey: logKey.Public(), Connector: connector, Device: record, Clock: time.Now}}
+	w := &world{t: t, spoiler: lies, inviter: &service.Inviter{Data: dir, LogKey: logKey.Public(), Connector: connector, Device: record, Clock: time.Now}}
 	stopped := false
 	w.stop = func() {
 		if !stopped {

@@ -46,17 +46,17 @@ func newFresh(self region.Self, log signet.Log, logKeys signet.Hash, now func() 
 
 func (f *fresh) SyncDirectory(ctx context.Context) error {
 	for {
-		p, err := f.log.Read(ctx, f.head.Log, f.tree.Size(), signet.Whole)
+		from := f.tree.Size()
+		p, err := f.log.Read(ctx, f.head.Log, from, signet.Whole)
 		if err != nil {
 			return err
 		}
-		for i, r := range p.Records {
-			if p.From+uint64(i) < f.tree.Size() {
-				continue
-			}
-			if err := f.take(r); err != nil {
+		rest := p.Records
+		if from == 0 && len(rest) > 0 { // it has the key of the checkpoint
+			if err := f.take(rest[0]); err != nil {
 				return err
 			}
+			rest = rest[1:]
 		}
 		if f.state.LogKey() == nil {
 			return fmt.Errorf("directory: empty: %w", signet.ErrNotVerified)
@@ -64,6 +64,15 @@ func (f *fresh) SyncDirectory(ctx context.Context) error {
 		c, err := chain.Open(p.Checkpoint, f.head.Log, f.state.LogKey())
 		if err != nil {
 			return err
+		}
+		if c.Size < f.tree.Size() {
+			return fmt.Errorf("directory: %d leaves, %d of them signed: %w", f.tree.Size(), c.Size, signet.ErrNotVerified)
+		}
+		// What is shown beyond what is signed would be here alone.
+		for _, r := range rest[:min(uint64(len(rest)), c.Size-f.tree.Size())] {
+			if err := f.take(r); err != nil {
+				return err
+			}
 		}
 		if c.Size > f.tree.Size() && len(p.Records) > 0 {
 			continue // the page did not bring all that it covers

@@ -66,7 +66,7 @@ type Device struct {
 	mu          sync.Mutex // guards all below, and the regions themselves
 	dir         journal.Directory
 	dirHead     chain.Follower
-	dirPending  []signet.Record // taken, not covered by a checkpoint yet
+	dirPending  []signet.Record // shown after dir, and not covered by a checkpoint yet
 	keys        *region.Keys
 	regions     map[signet.RegionID]*openRegion
 	volumes     map[string]*volume
@@ -146,11 +146,13 @@ func (d *Device) takeStatement(r signet.Record) error {
 		return notVerified(err)
 	}
 	if first && chain.KeysHash(d.dir.LogKey()) != d.LogKeys {
-		return fmt.Errorf("the root states other log keys than the invitation: %w", signet.ErrNotVerified)
+		return errOtherKeys
 	}
 	d.dir.Tree.Append(r.Leaf)
 	return nil
 }
+
+var errOtherKeys = fmt.Errorf("the root states other log keys than the invitation: %w", signet.ErrNotVerified)
 
 // notVerified makes an alarm of an error for a record that the service should
 // not have taken: whatever the reason, it gave us an invalid one.
@@ -214,16 +216,18 @@ func (d *Device) restoreHead(f *chain.Follower, t *chain.Tree) error {
 func (d *Device) SyncDirectory(ctx context.Context) error {
 	for {
 		d.mu.Lock()
-		from, last := d.dir.Tree.Size(), d.dirHead.Last
+		from, last := d.dir.Tree.Size()+uint64(len(d.dirPending)), d.dirHead.Last
 		d.mu.Unlock()
 		p, err := d.Service.Read(ctx, d.dirHead.Log, from, signet.Whole)
 		if err != nil {
 			return err
 		}
 		d.mu.Lock()
-		more, err := false, d.notBehind(last, p)
+		more, err := false, d.notBehind(last, from, p)
 		if err == nil {
 			more, err = d.takeDirectory(p)
+		} else {
+			d.dirPending = nil
 		}
 		d.mu.Unlock()
 		if err != nil || !more {
@@ -233,41 +237,43 @@ func (d *Device) SyncDirectory(ctx context.Context) error {
 }
 
 // takeDirectory takes a page of the directory; more says that the page's
-// checkpoint covers leaves that it did not bring. Nothing is stored before a
-// checkpoint covers it. With the lock held.
+// checkpoint covers leaves that it did not bring. Nothing counts and nothing is
+// stored before a checkpoint covers it: what the service shows beyond what it
+// signs it could show to this device alone. With the lock held.
 func (d *Device) takeDirectory(p signet.Page) (more bool, err error) {
 	size := d.dir.Tree.Size()
-	if p.From > size {
+	next := size + uint64(len(d.dirPending))
+	if p.From > next {
 		return true, nil
 	}
-	for i, r := range p.Records {
-		if p.From+uint64(i) < size {
-			continue
+	if known := next - p.From; known < uint64(len(p.Records)) {
+		d.dirPending = append(d.dirPending, p.Records[known:]...)
+	}
+	c, err := d.openPending(p.Checkpoint)
+	if err != nil {
+		d.dirPending = nil
+		return false, err
+	}
+	var covered []signet.Record
+	if c.Size > size {
+		if c.Size-size > uint64(len(d.dirPending)) {
+			return true, nil
 		}
+		covered = d.dirPending[:c.Size-size]
+	}
+	d.dirPending = nil // what is left is asked for again when it is signed
+	for _, r := range covered {
 		if err := d.takeStatement(r); err != nil {
 			return false, d.undoDirectory(err)
 		}
-		d.dirPending = append(d.dirPending, r)
-	}
-	if d.dir.LogKey() == nil {
-		return false, fmt.Errorf("directory: empty: %w", signet.ErrNotVerified)
-	}
-	c, err := chain.Open(p.Checkpoint, d.dirHead.Log, d.dir.LogKey())
-	if err != nil {
-		return false, d.undoDirectory(err)
-	}
-	if c.Size > d.dir.Tree.Size() {
-		return true, nil
 	}
 	if err := d.acceptHead(&d.dirHead, c, d.dir.Tree); err != nil {
 		return false, d.undoDirectory(err)
 	}
-	fresh := d.dirPending
-	d.dirPending = nil
-	if err := d.storeHeads(d.dirHead.Log, &d.dirHead, d.dir.Tree.Size()-uint64(len(fresh)), fresh); err != nil {
+	if err := d.storeHeads(d.dirHead.Log, &d.dirHead, size, covered); err != nil {
 		return false, err
 	}
-	if len(fresh) == 0 {
+	if len(covered) == 0 {
 		return false, nil
 	}
 	if err := d.openKeys(); err != nil && !errors.Is(err, region.ErrNoKey) {
@@ -278,6 +284,25 @@ func (d *Device) takeDirectory(p signet.Page) (more bool, err error) {
 		r.wake()
 	}
 	return false, nil
+}
+
+// openPending opens a checkpoint of the directory. The key stands in the first
+// leaf, which may be among those that are not taken yet.
+func (d *Device) openPending(raw []byte) (*chain.Checkpoint, error) {
+	by := d.dir.LogKey()
+	if by == nil {
+		if len(d.dirPending) == 0 {
+			return nil, fmt.Errorf("directory: empty: %w", signet.ErrNotVerified)
+		}
+		root, err := ring.Parse(d.dirPending[0].Head)
+		if err != nil {
+			return nil, fmt.Errorf("directory leaf 0: %w", notVerified(err))
+		}
+		if by = root.LogKey; by == nil || chain.KeysHash(by) != d.LogKeys {
+			return nil, errOtherKeys
+		}
+	}
+	return chain.Open(raw, d.dirHead.Log, by)
 }
 
 // acceptHead moves a follower. An older answer that a newer one overtook is no
@@ -299,7 +324,6 @@ func (d *Device) acceptHead(f *chain.Follower, c *chain.Checkpoint, t *chain.Tre
 // undoDirectory is for a page that did not verify: what was taken of it was
 // not stored, and the state in memory is replayed from what was.
 func (d *Device) undoDirectory(cause error) error {
-	d.dirPending = nil
 	s, t := ring.NewState(d.Self.Org), &chain.Tree{}
 	d.dir.State, d.dir.Tree = s, t
 	if err := d.Store.records(d.dirHead.Log, 0, func(_ uint64, r signet.Record) error { return d.takeStatement(r) }); err != nil {

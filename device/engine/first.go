@@ -33,7 +33,7 @@ func (d *Device) first(ctx context.Context, r *openRegion) error {
 	for from := uint64(0); ; parts = signet.WithHead {
 		p, err := d.Service.Read(ctx, r.log, from, parts)
 		if err != nil {
-			return err
+			return d.forgetFirst(r, err) // no head covers the headers so far
 		}
 		c, err := chain.Open(p.Checkpoint, r.log, d.logKey())
 		if err != nil {
@@ -43,6 +43,11 @@ func (d *Device) first(ctx context.Context, r *openRegion) error {
 			_, err := d.takeJournal(ctx, r, p) // a short one is replayed at once
 			return err
 		}
+		if c.Size < from {
+			return d.forgetFirst(r, &Withheld{Log: r.log, Size: c.Size})
+		}
+		// What is shown beyond what is signed would be here alone.
+		p.Records = p.Records[:min(uint64(len(p.Records)), c.Size-from)]
 		if err := d.takeHeads(ctx, r, p); err != nil {
 			return d.forgetFirst(r, err)
 		}

@@ -165,7 +165,10 @@ func (d *Device) SyncRegion(ctx context.Context, id signet.RegionID) error {
 			return err
 		}
 		d.mu.Lock()
-		err = d.notBehind(last, p)
+		err = d.notBehind(last, from, p)
+		if err != nil && len(r.pending) > 0 {
+			err = d.undoRegion(r, err)
+		}
 		d.mu.Unlock()
 		if err != nil {
 			return d.raise(err, id)
@@ -210,9 +213,16 @@ func (d *Device) takeRegion(r *openRegion, p signet.Page) (more bool, err error)
 	if p.From > size {
 		return true, nil
 	}
+	c, err := chain.Open(p.Checkpoint, r.log, d.dir.LogKey())
+	if err != nil {
+		return false, d.undoRegion(r, err)
+	}
 	for i, rec := range p.Records {
 		if p.From+uint64(i) < size {
 			continue
+		}
+		if p.From+uint64(i) >= c.Size {
+			break // shown, and not signed: it would be here alone
 		}
 		if _, _, err := r.Take(rec); err != nil {
 			if errors.Is(err, journal.ErrNeedDirectory) {
@@ -222,27 +232,20 @@ func (d *Device) takeRegion(r *openRegion, p signet.Page) (more bool, err error)
 		}
 		r.pending = append(r.pending, rec)
 	}
-	c, err := chain.Open(p.Checkpoint, r.log, d.dir.LogKey())
-	if err != nil {
+	if c.Size > r.State.Size() || c.Size < r.State.Size() && len(r.pending) > 0 {
+		return true, nil // covers more than there is, or not all that is pending: ask again
+	}
+	if err := d.acceptHead(&r.Follower, c, &r.State.Tree); err != nil {
 		return false, d.undoRegion(r, err)
-	}
-	if c.Size > r.State.Size() {
-		return true, nil
-	}
-	if c.Size < r.State.Size()-uint64(len(r.pending)) || c.Size == r.State.Size() || len(r.pending) == 0 {
-		if err := d.acceptHead(&r.Follower, c, &r.State.Tree); err != nil {
-			return false, d.undoRegion(r, err)
-		}
-	} else {
-		return true, nil // covers only part of what is pending: ask again
 	}
 	return false, d.settle(r)
 }
 
-// notBehind is for the answer to a question that was asked after last was
-// accepted: it cannot be smaller, and it brings at least one leaf if its
-// checkpoint covers one. Without the latter a service could keep us asking.
-func (d *Device) notBehind(last *chain.Checkpoint, p signet.Page) error {
+// notBehind is for the answer to a question for what follows from, which was
+// asked after last was accepted. It cannot be smaller than that, nor than what
+// the service signed to have before from, and it brings at least one leaf if its
+// checkpoint covers one. Without the latter two a service could keep us asking.
+func (d *Device) notBehind(last *chain.Checkpoint, from uint64, p signet.Page) error {
 	if d.dir.LogKey() == nil {
 		return nil // the first leaf of the directory will tell
 	}
@@ -255,6 +258,8 @@ func (d *Device) notBehind(last *chain.Checkpoint, p signet.Page) error {
 		return &chain.Rollback{Last: last, Shown: c, Evidence: e}
 	case len(p.Records) == 0 && c.Size > p.From:
 		return &Withheld{Log: p.Log, Size: p.From}
+	case c.Size < from:
+		return &Withheld{Log: p.Log, Size: c.Size}
 	}
 	return nil
 }
