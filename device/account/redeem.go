@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"signet"
@@ -136,15 +137,23 @@ func (a *Account) prepareOwner(i *ring.Invite, info transport.Info, logKey *key.
 }
 
 // create puts account and keys on the disk before anybody hears of them. The
-// keys come last: an account that waits and has none has sent nothing.
+// keys come last: an account that waits and has none has sent nothing. Where it
+// fails nothing is left of either, in the keyring neither; a key file that was
+// there before, which these keys do not belong to, stays.
 func create(o Options, a *Account, keys *keystore.Keys) error {
-	if err := o.Home.MakeOrganisation(a.Org); err != nil {
-		return err
+	err := o.Home.MakeOrganisation(a.Org)
+	if err == nil {
+		err = a.save(o.Home)
 	}
-	if err := a.save(o.Home); err != nil {
-		return err
+	if err == nil {
+		err = keystore.Create(o.Home.KeyFile(a.Org), a.Org, keys, o.Use)
 	}
-	return keystore.Create(o.Home.KeyFile(a.Org), a.Org, keys, o.Use)
+	if err != nil {
+		keys.Discard()
+		os.Remove(o.Home.AccountFile(a.Org))
+		os.Remove(o.Home.Organisation(a.Org)) // if it is empty
+	}
+	return err
 }
 
 // complete sends what the service has not acknowledged, then reads the directory

@@ -220,6 +220,7 @@ func Create(path string, o signet.OrgID, k *Keys, use Use) error {
 		err = durable.WriteFile(path, b, 0o600)
 	}
 	if err != nil {
+		os.Remove(path) // written, and not known to be durable
 		k.Discard()
 		return fmt.Errorf("key file: %w", err)
 	}
