@@ -48,6 +48,9 @@ func Check(ctx context.Context, dir string, pub *key.Public, repair bool, report
 	defer db.Close()
 	store := blob.OpenReader(dir)
 	defer store.Close()
+	if err := store.Known(); err != nil {
+		return Checked{}, err
+	}
 	c := &checker{ctx: ctx, db: db, store: store, pub: pub, dir: ring.NewState(signet.OrgID{}), tree: &chain.Tree{}, named: map[meta.LogNum]map[signet.ObjectID]bool{}}
 	c.report = func(p Problem) {
 		c.Problems++

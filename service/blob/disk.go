@@ -327,6 +327,23 @@ func (d *Disk) Get(p Place, dst []byte) ([]byte, error) {
 	return dst, nil
 }
 
+// Known fails with ErrNewer where a pack is of a format that this program does
+// not know: nothing can be said of its objects.
+func (d *Disk) Known() error {
+	packs, err := d.list()
+	for _, p := range packs {
+		f, e := os.Open(path(d.dir, p))
+		if e != nil {
+			continue
+		}
+		if e := readFormat(f); errors.Is(e, ErrNewer) {
+			err = e
+		}
+		f.Close()
+	}
+	return err
+}
+
 // Scan calls each for every record of every pack, with bad set where its bytes
 // do not hash to its name. It changes nothing; check --repair rebuilds the
 // index from it.

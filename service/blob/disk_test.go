@@ -2,9 +2,9 @@ package blob_test
 
 import (
 	"crypto/rand"
+	"errors"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"testing"
 
@@ -112,7 +112,7 @@ func TestOpenRefusesNewerFormat(t *testing.T) {
 	b, _ := os.ReadFile(name)
 	b[len("signet pack ")] = '2'
 	os.WriteFile(name, b, 0o600)
-	if _, err := blob.Open(dir, nil, nil); err == nil || !strings.Contains(err.Error(), "newer") {
+	if _, err := blob.Open(dir, nil, nil); !errors.Is(err, blob.ErrNewer) {
 		t.Errorf("got %v, want a refusal of the newer format", err)
 	}
 }

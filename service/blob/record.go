@@ -4,9 +4,11 @@ import (
 	"bufio"
 	"crypto/sha256"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"signet"
 )
@@ -31,6 +33,9 @@ func putHeader(dst []byte, region signet.RegionID, id signet.ObjectID, length in
 	binary.BigEndian.PutUint32(dst[68:], uint32(length))
 }
 
+// ErrNewer says that a pack was written by a newer program.
+var ErrNewer = errors.New("written by a newer signet-server")
+
 // readFormat refuses a file that is no pack, or one of a newer format.
 func readFormat(f *os.File) error {
 	var b [headerSize]byte
@@ -41,7 +46,7 @@ func readFormat(f *os.File) error {
 	case string(b[:]) == packMagic:
 		return nil
 	case string(b[:len(packPrefix)]) == packPrefix:
-		return fmt.Errorf("%s: written by a newer signet-server: format %q", f.Name(), b[len(packPrefix):])
+		return fmt.Errorf("%s: %w: format %q", f.Name(), ErrNewer, strings.TrimRight(string(b[len(packPrefix):]), "\n\x00"))
 	}
 	return fmt.Errorf("%s: not a pack", f.Name())
 }

@@ -106,7 +106,7 @@ func (a *app) checkCommand() *cobra.Command {
 		}
 		if err == nil && n.Problems > n.Mended {
 			err = &failure{err: fmt.Errorf("%d problems", n.Problems-n.Mended), kind: "damaged", code: exitFailed,
-				hint: "restore a backup; devices bring back what it lacks"}
+				hint: hintBackup}
 		}
 		return err
 	})

@@ -23,6 +23,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"signet"
+	"signet/service/blob"
 	"signet/service/meta"
 )
 
@@ -126,6 +127,36 @@ func usage(format string, args ...any) error {
 
 func hinted(err error, hint string) error { return &failure{err: err, hint: hint} }
 
+// errNewer says that a key file was written by a newer program.
+var errNewer = errors.New("written by a newer signet-server")
+
+// newer reports whether a program that is newer than this one wrote the data.
+func newer(err error) bool {
+	return errors.Is(err, meta.ErrNewer) || errors.Is(err, blob.ErrNewer) || errors.Is(err, errNewer)
+}
+
+const (
+	hintNewer  = "update signet-server on this machine"
+	hintBackup = "restore a backup; devices bring back what it lacks"
+)
+
+// classes is what errors become that do not say it themselves. The first that
+// fits holds.
+var classes = []struct {
+	sentinel error
+	kind     string
+	code     int
+	hint     string
+}{
+	{meta.ErrNewer, "newer_format", exitFailed, hintNewer},
+	{blob.ErrNewer, "newer_format", exitFailed, hintNewer},
+	{errNewer, "newer_format", exitFailed, hintNewer},
+	{signet.ErrNotVerified, "not_verified", exitNotVerified, ""},
+	{meta.ErrDamaged, "damaged", exitFailed, hintBackup}, // nothing of it is signed
+	{signet.ErrNotAllowed, "not_allowed", exitNotAllowed, ""},
+	{signet.ErrUnavailable, "unavailable", exitUnavailable, ""},
+}
+
 // exit reports err, if any, and returns the exit code. It is the only place
 // that makes one.
 func (a *app) exit(err error) int {
@@ -136,19 +167,20 @@ func (a *app) exit(err error) int {
 	if !errors.As(err, &f) {
 		f = &failure{}
 	}
-	code, kind := f.code, f.kind
-	var k interface{ ErrorKind() string }
-	switch {
-	case code != 0:
-	case errors.Is(err, signet.ErrNotVerified), errors.Is(err, meta.ErrDamaged):
-		code, kind = exitNotVerified, "not_verified"
-	case errors.Is(err, signet.ErrNotAllowed):
-		code, kind = exitNotAllowed, "not_allowed"
-	case errors.Is(err, signet.ErrUnavailable):
-		code, kind = exitUnavailable, "unavailable"
-	default:
+	code, kind, hint := f.code, f.kind, f.hint
+	if code == 0 {
 		code = exitFailed
+		for _, c := range classes {
+			if errors.Is(err, c.sentinel) {
+				code, kind = c.code, c.kind
+				if hint == "" {
+					hint = c.hint
+				}
+				break
+			}
+		}
 	}
+	var k interface{ ErrorKind() string }
 	if kind == "" && errors.As(err, &k) {
 		kind = k.ErrorKind()
 	}
@@ -163,13 +195,13 @@ func (a *app) exit(err error) int {
 				Hint    string `json:"hint,omitempty"`
 			} `json:"error"`
 		}
-		out.Error.Kind, out.Error.Message, out.Error.Hint = kind, err.Error(), f.hint
+		out.Error.Kind, out.Error.Message, out.Error.Hint = kind, err.Error(), hint
 		json.NewEncoder(a.stderr).Encode(out)
 		return code
 	}
 	fmt.Fprintf(a.stderr, "error: %v\n", err)
-	if f.hint != "" {
-		fmt.Fprintf(a.stderr, "hint: %s\n", f.hint)
+	if hint != "" {
+		fmt.Fprintf(a.stderr, "hint: %s\n", hint)
 	}
 	return code
 }

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"database/sql"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http/httptest"
 	"os"
@@ -15,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"signet"
 	"signet/core/chain"
 	"signet/core/key"
 	"signet/core/ring"
@@ -164,11 +166,7 @@ func TestCheckExits1WhereSomethingIsWrong(t *testing.T) {
 	dir := t.TempDir()
 	p := start(t, "serve", "--data", dir, "--listen", "127.0.0.1:0")
 	p.end(t, syscall.SIGTERM)
-	db, err := sql.Open("sqlite", filepath.Join(dir, "signet.db"))
-	must(t, err)
-	_, err = db.Exec("INSERT INTO logs (kind, id, size, time, tip, full) VALUES (1, zeroblob(32), 1, 0, x'', x'')")
-	must(t, err)
-	must(t, db.Close())
+	execute(t, dir, "INSERT INTO logs (kind, id, size, time, tip, full) VALUES (1, zeroblob(32), 1, 0, x'', x'')")
 	code, out, stderr := do(t, nil, "check", "--data", dir)
 	if code != 1 || !strings.Contains(out, "problem: directory/org_") || !strings.Contains(stderr, "error: 1 problems") {
 		t.Errorf("exit %d, %q, %q", code, out, stderr)
@@ -249,6 +247,52 @@ func TestMistakesOfUsageExit2WithAHint(t *testing.T) {
 	if code, _, stderr := do(t, nil, "status", "--data", dir); code != 1 || !strings.Contains(stderr, "no service's data") {
 		t.Errorf("status of nothing: %d, %q", code, stderr)
 	}
+}
+
+func TestDataOfANewerProgramAreSaidToBe(t *testing.T) {
+	for name, spoil := range map[string]func(t *testing.T, dir string){
+		"database": func(t *testing.T, dir string) { execute(t, dir, "PRAGMA user_version = 99") },
+		"log key": func(t *testing.T, dir string) {
+			must(t, os.WriteFile(filepath.Join(dir, fileLogKey), []byte("signet-server key 2\n"), 0o600))
+		},
+		"pack": func(t *testing.T, dir string) {
+			must(t, os.MkdirAll(filepath.Join(dir, "packs", "00"), 0o700))
+			must(t, os.WriteFile(filepath.Join(dir, "packs", "00", "00000001.pack"), []byte("signet pack 2\n\x00\x00"), 0o600))
+		},
+	} {
+		dir := t.TempDir()
+		start(t, "serve", "--data", dir, "--listen", "127.0.0.1:0").end(t, syscall.SIGTERM)
+		spoil(t, dir)
+		for _, args := range [][]string{{"serve", "--data", dir, "--listen", "127.0.0.1:0"}, {"check", "--data", dir}, {"check", "--repair", "--data", dir}} {
+			code, _, stderr := do(t, nil, append(args, "--json")...)
+			if code != 1 || !strings.Contains(stderr, `"kind":"newer_format"`) || !strings.Contains(stderr, `"hint":"update signet-server`) {
+				t.Errorf("%s: %q: exit %d, %s", name, args, code, stderr)
+			}
+		}
+	}
+}
+
+func TestDatabaseThatLacksARecordIsDamagedAndNoAlarm(t *testing.T) {
+	dir := t.TempDir()
+	start(t, "serve", "--data", dir, "--listen", "127.0.0.1:0").end(t, syscall.SIGTERM)
+	execute(t, dir, "INSERT INTO logs (kind, id, size, time, tip, full) VALUES (1, zeroblob(32), 1, 0, x'', x'')")
+	code, _, stderr := do(t, nil, "serve", "--data", dir, "--listen", "127.0.0.1:0", "--json")
+	if code != 1 || !strings.Contains(stderr, `"kind":"damaged"`) || !strings.Contains(stderr, `"hint":"signet-server check`) {
+		t.Errorf("serve: exit %d, %s", code, stderr)
+	}
+	if code := (&app{stderr: io.Discard}).exit(fmt.Errorf("read: %w", signet.ErrNotVerified)); code != 3 {
+		t.Errorf("what does not verify: exit %d", code)
+	}
+}
+
+// execute changes the database behind the program's back.
+func execute(t *testing.T, dir, statement string) {
+	t.Helper()
+	db, err := sql.Open("sqlite", filepath.Join(dir, "signet.db"))
+	must(t, err)
+	_, err = db.Exec(statement)
+	must(t, err)
+	must(t, db.Close())
 }
 
 func TestKeyFilesAreOwnersAlone(t *testing.T) {

@@ -98,7 +98,7 @@ func signingKey(path string, make bool) (*key.Private, error) {
 	text, ok := strings.CutPrefix(string(b), keyFormat)
 	if !ok {
 		if strings.HasPrefix(string(b), "signet-server key ") {
-			return nil, fmt.Errorf("%s: written by a newer signet-server", path)
+			return nil, fmt.Errorf("%s: %w", path, errNewer)
 		}
 		return nil, fmt.Errorf("%s: not a key file", path)
 	}

@@ -116,7 +116,9 @@ func (a *app) serve(ctx context.Context, s settings, ready func() error) error {
 
 func openService(s settings, logKey *key.Private, connector *ring.Device) (*service.Service, error) {
 	svc, err := service.Open(service.Config{Data: s.Data, Key: logKey, Version: version(), Connector: connector, MaxUploads: s.MaxUploads})
-	if err != nil {
+	if err != nil && newer(err) {
+		return nil, err // check cannot read them either
+	} else if err != nil {
 		return nil, hinted(err, "signet-server check --data "+s.Data+" says what is wrong with the data")
 	}
 	return svc, nil
