@@ -476,6 +476,34 @@ func TestOldTLSIsRefused(t *testing.T) {
 	}
 }
 
+func TestPeerWithoutPostQuantumKeyAgreementIsRefused(t *testing.T) {
+	f := serve(t, transport.Limits{}, false)
+	for _, only := range []tls.CurveID{tls.X25519, tls.CurveP256} {
+		c, err := tls.Dial("tcp", strings.TrimPrefix(f.url, "https://"), &tls.Config{InsecureSkipVerify: true, CurvePreferences: []tls.CurveID{only}})
+		if err == nil {
+			c.Close()
+			t.Errorf("the service agrees on a key by %s", only)
+		}
+		// The same the other way round: not even the pinned certificate helps.
+		addr := listen(t, func(c net.Conn) {
+			s := tls.Server(c, &tls.Config{Certificates: []tls.Certificate{f.cert}, CurvePreferences: []tls.CurveID{only}})
+			if s.Handshake() == nil {
+				t.Errorf("a device agrees on a key by %s", only)
+			}
+			c.Close()
+		})
+		config := f.config()
+		config.URL = "https://" + addr
+		everything(t, dial(t, config), func(err error) {
+			unavailable(t, err, transport.KindCertificate)
+			var e *transport.Error
+			if errors.As(err, &e) && (!strings.Contains(e.Message, "post-quantum") || e.Hint == "") {
+				t.Errorf("%s: %v, hint %q", only, err, e.Hint)
+			}
+		})
+	}
+}
+
 func TestPlainHTTPIsForLoopbackOnly(t *testing.T) {
 	for _, url := range []string{"http://192.0.2.1:80", "http://signet.example", "http://localhost.example", "ftp://127.0.0.1", "https://", "https://h/path", "https://u@h", "127.0.0.1:80"} {
 		if _, err := transport.NewClient(transport.Config{URL: url}); err == nil {

@@ -12,6 +12,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strings"
 	"time"
 
 	"signet/core/key"
@@ -73,12 +74,17 @@ func (c *Client) secure(ctx context.Context, raw net.Conn) (net.Conn, *binding, 
 	return conn, b, nil
 }
 
+// keyAgreement is the only one of either end: a peer that knows none but
+// classical ones could be recorded now and read later, so there is no fallback.
+var keyAgreement = []tls.CurveID{tls.X25519MLKEM768}
+
 func (c *Client) tlsConfig() *tls.Config {
 	config := &tls.Config{
-		MinVersion: tls.VersionTLS13,
-		NextProtos: []string{"http/1.1"},
-		ServerName: c.base.Hostname(),
-		RootCAs:    c.config.Roots,
+		MinVersion:       tls.VersionTLS13,
+		CurvePreferences: keyAgreement,
+		NextProtos:       []string{"http/1.1"},
+		ServerName:       c.base.Hostname(),
+		RootCAs:          c.config.Roots,
 	}
 	if c.config.Pin != nil || c.config.Unknown {
 		// The certificate is compared with the pin instead: who made the
@@ -122,11 +128,24 @@ func handshakeError(err error) *Error {
 	}
 	e := &Error{Kind: KindCertificate, Message: "connect: the peer is not the service", cause: err,
 		Hint: "something may stand in between and open the connection; or the service has a new certificate"}
+	if noKeyAgreement(err) {
+		e.Message = "connect: the peer does not know the post-quantum key agreement (X25519MLKEM768) of a Signet service"
+		e.Hint = "something older may stand in between and open the connection, such as a proxy; or this is not the address of a Signet service"
+	}
 	var invalid x509.CertificateInvalidError
 	if errors.As(err, &invalid) && invalid.Reason == x509.Expired {
 		e.Message, e.Hint = "connect: the service's certificate is not valid now", "check this machine's clock, then the service's certificate"
 	}
 	return e
+}
+
+// noKeyAgreement reports that the two ends have no key agreement in common. The
+// library has no types for that: the peer says so by an alert, or picks one
+// that it was not offered.
+func noKeyAgreement(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && op.Op == "remote error" && strings.HasSuffix(op.Err.Error(), "handshake failure") ||
+		strings.Contains(err.Error(), "unsupported group") || strings.Contains(err.Error(), "unsupported curve")
 }
 
 // isCut reports an operating system's word that the connection is gone. TLS

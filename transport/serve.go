@@ -26,7 +26,7 @@ import (
 // Serve answers connections of ln with h until ctx ends; then it takes no new
 // ones, ends waiting streams with a word to come back, lets running requests
 // finish for at most Limits.Drain, and returns nil. config needs certificates
-// only: versions, protocols and session tickets are set here. Without config
+// only: versions, key agreement, protocols and session tickets are set here. Without config
 // it serves plain HTTP, and only on a loopback address.
 func Serve(ctx context.Context, ln net.Listener, config *tls.Config, h *Handler) error {
 	if config == nil && !isLoopback(ln.Addr()) {
@@ -122,6 +122,7 @@ func (s *server) tlsConfig(c *tls.Config) (*tls.Config, error) {
 	}
 	own := c.Clone()
 	own.MinVersion = tls.VersionTLS13
+	own.CurvePreferences = keyAgreement
 	own.NextProtos = []string{"http/1.1"}
 	// A resumed session shows no certificate.
 	own.SessionTicketsDisabled = true
