@@ -69,7 +69,7 @@ func (s *story) start(ts *testscript.TestScript, name string, args ...string) *c
 // environment is what a script's programs see of it.
 func environment(ts *testscript.TestScript) []string {
 	env := os.Environ()
-	for _, k := range []string{"HOME", "XDG_STATE_HOME", "XDG_RUNTIME_DIR", "SIGNET_KEYRING", "SIGNET_HOME", "SCRIPT_UID", "LC_ALL", "TZ", "TMPDIR"} {
+	for _, k := range []string{"HOME", "XDG_STATE_HOME", "XDG_RUNTIME_DIR", "SIGNET_KEYRING", "SIGNET_HOME", "SCRIPT_UID", "LC_ALL", "TZ", "TMPDIR", "SSL_CERT_FILE"} {
 		env = append(env, k+"="+ts.Getenv(k))
 	}
 	return env

@@ -88,6 +88,7 @@ func TestStories(t *testing.T) {
 			"write":   writeCmd,
 			"winner":  winnerCmd,
 			"invited": invitedCmd,
+			"certify": certifyCmd,
 		},
 	})
 }
