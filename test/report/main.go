@@ -2,9 +2,10 @@
 // earlier one failed, and prints what each room took, how many tests it ran
 // and what failed. Its last line is "N passed, N failed".
 //
-// It fails where anything failed, and where a test was skipped: a test that
-// does not run here protects nothing. It does not install what the tests need
-// (scripts/deps does).
+// It fails where anything failed, where a test was skipped (a test that does
+// not run here protects nothing), and where it took too long: all of it 25
+// minutes, or 45 on a machine that had nothing compiled yet; the short tests 90
+// seconds. It does not install what the tests need (scripts/deps does).
 package main
 
 import (
@@ -28,6 +29,36 @@ type stage struct {
 	commands [][]string // each must exit 0
 	quiet    bool       // output of commands is a failure too
 	run      func() (room, error)
+	limit    limit
+}
+
+// A limit is how long something may take: usually, and where the standard
+// library and all else has to be compiled first. None if 0.
+type limit struct{ usual, cold time.Duration }
+
+var whole = limit{25 * time.Minute, 45 * time.Minute}
+
+// of is the limit that holds.
+func (l limit) of(cold bool) time.Duration {
+	if cold {
+		return l.cold
+	}
+	return l.usual
+}
+
+// keep is a failure where it took longer.
+func (l limit) keep(cold bool, what string, took time.Duration) (late []room) {
+	if most := l.of(cold); most > 0 && took > most {
+		late = append(late, room{name: what + " within " + most.String(), took: took, failed: 1})
+	}
+	return late
+}
+
+// isCold reports whether nothing is compiled for the race detector yet, which
+// is most of what make test compiles.
+func isCold() bool {
+	out, err := exec.Command("go", "list", "-race", "-f", "{{.Stale}}", "net/http").Output()
+	return err == nil && strings.TrimSpace(string(out)) == "true"
 }
 
 // A room is what a stage ran in one package, or one command.
@@ -49,6 +80,7 @@ func stages(goroot string) []stage {
 		{name: "vet", commands: [][]string{{"go", "vet", "./..."}}},
 		{name: "race", env: []string{"SIGNET_TEST_ALL=1"}, tests: []string{"-race", "-timeout=20m", "./..."}},
 		{name: "fips", env: []string{"GODEBUG=fips140=only", "SIGNET_TEST_ALL=1"}, tests: []string{"-short", "-timeout=10m", "./core/...", "./device/...", "./service/..."}},
+		{name: "short", tests: []string{"-short", "-timeout=10m", "./..."}, limit: limit{90 * time.Second, 5 * time.Minute}},
 		{name: "wasm", env: wasm, tests: []string{"-short", "-timeout=10m", node, "./core/..."}},
 		{name: "cross", commands: cross()},
 		{name: "sizes", run: sizes},
@@ -92,7 +124,7 @@ func main() {
 		fmt.Fprintln(os.Stderr, "error: go env:", err)
 		os.Exit(1)
 	}
-	start := time.Now()
+	start, cold := time.Now(), isCold()
 	var table []string
 	var total room
 	for _, s := range stages(strings.TrimSpace(string(goroot))) {
@@ -102,6 +134,7 @@ func main() {
 		fmt.Printf("== %s\n", s.name)
 		began := time.Now()
 		rooms := s.do()
+		rooms = append(rooms, s.limit.keep(cold, "all", time.Since(began))...)
 		var sum room
 		for _, r := range rooms {
 			table = append(table, r.line(s.name))
@@ -114,8 +147,20 @@ func main() {
 		table = append(table, sum.line(s.name), "")
 		total.add(sum)
 	}
+	took := time.Since(start).Round(time.Second)
+	inAll := fmt.Sprintf("%s in all", took)
+	if *only == "" {
+		inAll += fmt.Sprintf(", of at most %s", whole.of(cold))
+		for _, r := range whole.keep(cold, "all", took) {
+			table = append(table, r.line("time"), "")
+			total.add(r)
+		}
+	}
+	if cold {
+		inAll += ", compiled from nothing"
+	}
 	fmt.Printf("\n%s", strings.Join(table, "\n"))
-	fmt.Printf("\n%d skipped; %s in all\n", total.skipped, time.Since(start).Round(time.Second))
+	fmt.Printf("\n%d skipped; %s\n", total.skipped, inAll)
 	fmt.Printf("%d passed, %d failed\n", total.passed, total.failed)
 	if total.failed > 0 || total.skipped > 0 || total.passed == 0 {
 		os.Exit(1)

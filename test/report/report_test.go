@@ -3,6 +3,7 @@ package main
 import (
 	"strings"
 	"testing"
+	"time"
 )
 
 const events = `{"Action":"start","Package":"signet/a"}
@@ -52,6 +53,40 @@ func TestACommandThatSaysSomethingFailsAQuietStage(t *testing.T) {
 		if r := (stage{quiet: c.quiet}).command(c.args); r.failed != c.failed {
 			t.Errorf("%v: %d failures", c.args, r.failed)
 		}
+	}
+}
+
+func TestWhatTakesTooLongFails(t *testing.T) {
+	l := limit{25 * time.Minute, 45 * time.Minute}
+	for _, c := range []struct {
+		limit  limit
+		cold   bool
+		took   time.Duration
+		failed int
+	}{
+		{l, false, 25 * time.Minute, 0},
+		{l, false, 25*time.Minute + time.Second, 1},
+		{l, true, 45 * time.Minute, 0},
+		{l, true, 45*time.Minute + time.Second, 1},
+		{limit{}, false, time.Hour, 0},
+	} {
+		if got := sum(c.limit.keep(c.cold, "all", c.took)); got.failed != c.failed {
+			t.Errorf("%v, cold %v: %v took %d failures", c.limit, c.cold, c.took, got.failed)
+		}
+	}
+	limited := map[string]time.Duration{}
+	for _, s := range stages("") {
+		limited[s.name] = s.limit.usual
+	}
+	if limited["short"] != 90*time.Second || whole != l {
+		t.Errorf("short tests may take %v, all of it %v", limited["short"], whole)
+	}
+}
+
+func TestAnEmptyCacheIsCold(t *testing.T) {
+	t.Setenv("GOCACHE", t.TempDir())
+	if !isCold() {
+		t.Error("nothing is compiled, and it is not cold")
 	}
 }
 
