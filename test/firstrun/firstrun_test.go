@@ -127,11 +127,85 @@ func fact(t *testing.T, out, pattern string) []string {
 	return m
 }
 
+// alone makes a command run where there is no network but the machine's own
+// loopback, and where every folder that programs write to by custom (home,
+// temporary, runtime) is one empty folder, which it returns. Only the Go tool
+// keeps the home that it has: its caches are not part of the promise.
+func alone(t *testing.T, cmd *exec.Cmd) (canary string) {
+	t.Helper()
+	canary, tools := t.TempDir(), t.TempDir()
+	tool, err := exec.LookPath("go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var env, own []string
+	for _, e := range cmd.Env {
+		switch name, value, _ := strings.Cut(e, "="); {
+		case name == "PATH":
+			env = append(env, "PATH="+tools+":"+value)
+		case name == "HOME" || name == "TMPDIR" || strings.HasPrefix(name, "XDG_"):
+			own = append(own, name+"='"+strings.ReplaceAll(value, "'", `'\''`)+"'")
+		default:
+			env = append(env, e)
+		}
+	}
+	script := fmt.Sprintf("#!/bin/sh\nunset HOME TMPDIR XDG_RUNTIME_DIR\n%s exec '%s' \"$@\"\n", strings.Join(own, " "), tool)
+	if err := os.WriteFile(filepath.Join(tools, "go"), []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	cmd.Env = append(env, "HOME="+canary, "TMPDIR="+canary, "XDG_RUNTIME_DIR="+canary)
+	args := []string{"unshare", "--net"}
+	if os.Getuid() != 0 {
+		args = append(args, "--map-root-user")
+	}
+	args = append(args, "sh", "-c", `ip link set lo up && [ "$(ip -o link | wc -l)" = 1 ] && exec "$@"`, "sh")
+	cmd.Args = append(args, cmd.Args...)
+	if cmd.Path, err = exec.LookPath("unshare"); err != nil {
+		t.Fatalf("%v: scripts/deps installs it", err)
+	}
+	return canary
+}
+
+// modified is when a name in a folder came or went last.
+func modified(t *testing.T, dir string) time.Time {
+	t.Helper()
+	info, err := os.Stat(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info.ModTime()
+}
+
+// outside is what a folder has but for .run/ and what make build makes.
+func outside(t *testing.T, dir string) listing {
+	t.Helper()
+	all, err := list(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name := range all {
+		if top, _, _ := strings.Cut(name, "/"); top == ".run" || top == "bin" {
+			delete(all, name)
+		}
+	}
+	return all
+}
+
 func TestRunShowsSevenStepsAndEndsByItself(t *testing.T) {
+	cmd := makeCommand(t, "run", "ONCE=1")
+	canary, before := alone(t, cmd), outside(t, cmd.Dir)
+	made := modified(t, canary)
 	began := time.Now()
-	out, code := runMake(t, "run", "ONCE=1")
-	if code != 0 {
-		t.Fatalf("exit code %d:\n%s", code, out)
+	text, err := cmd.CombinedOutput()
+	out := string(text)
+	if err != nil {
+		t.Fatalf("%v:\n%s", err, out)
+	}
+	if d := differences(before, outside(t, cmd.Dir)); len(d) > 0 {
+		t.Errorf("written to beside .run/: %q", d)
+	}
+	if left, err := os.ReadDir(canary); err != nil || len(left) > 0 || !modified(t, canary).Equal(made) {
+		t.Errorf("written to the home, temporary or runtime folder; what is left: %v, %v", left, err)
 	}
 	t.Logf("built and run in %v", time.Since(began).Round(time.Millisecond))
 	for i, title := range []string{"A service that", "The first device", "A second device", "With both daemons", "What the service has", "One byte", "A folder of your own"} {
