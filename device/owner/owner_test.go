@@ -342,9 +342,17 @@ func TestFolderIsJoinedByContent(t *testing.T) {
 func TestNewcomerListsFromASnapshotBeforeItReplays(t *testing.T) {
 	w := newWorld(t)
 	a := w.device("a")
-	const files = 4200 // above region.SnapshotEvery
+	const folders = 40
+	files := 10_000 - folders
+	if testing.Short() {
+		files = region.SnapshotEvery + 100
+	}
 	for i := range files {
-		a.write(fmt.Sprintf("d%d/f%d", i%40, i), fmt.Sprint("content ", i))
+		content := "" // what is in them is not the point
+		if i%10 == 0 {
+			content = fmt.Sprint("content ", i)
+		}
+		a.write(fmt.Sprintf("d%d/f%d", i%folders, i), content)
 	}
 	a.add("Many")
 	a.sync()
@@ -363,8 +371,8 @@ func TestNewcomerListsFromASnapshotBeforeItReplays(t *testing.T) {
 	}
 	n := 0
 	must(t, b.Engine.WithListing(id, func(l *tree.Tree) error { n = l.Len(); return nil }))
-	if n != files+40 {
-		t.Errorf("the listing has %d nodes", n)
+	if n != files+folders {
+		t.Errorf("the listing has %d nodes, want %d", n, files+folders)
 	}
 	a.sync()
 	b.add("Many")
