@@ -55,22 +55,42 @@ func rob(t *testing.T, d *device, id signet.RegionID) *thief {
 	return x
 }
 
-// refs are the references to all objects that a region's tree names as a
-// device has it, of files of one piece.
+// refs are the references to all objects of all files in a region's tree as a
+// device has it: pieces, and the manifest pages that name them.
 func (d *device) refs(t *testing.T, id signet.RegionID) (list []seal.Ref) {
 	t.Helper()
+	var all []*seal.Content
 	err := d.Engine.WithRegion(id, func(r *region.Region) error {
-		return pieces(r.Tree, signet.RootNode, &list)
+		return contents(r.Tree, signet.RootNode, &all)
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
+	s := d.w.raw(d)
+	defer s.Close()
+	get := func(o signet.ObjectID) (object []byte, err error) {
+		err = s.Get(t.Context(), id, []signet.ObjectID{o}, func(_ signet.ObjectID, b []byte) error {
+			object = bytes.Clone(b)
+			return nil
+		})
+		return object, err
+	}
+	for _, c := range all {
+		m, err := c.Open(get)
+		if err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, m.Pages...)
+		for _, p := range m.Pieces {
+			list = append(list, p.Ref)
+		}
+	}
 	return list
 }
 
-func pieces(t *tree.Tree, under signet.NodeID, list *[]seal.Ref) error {
+func contents(t *tree.Tree, under signet.NodeID, list *[]*seal.Content) error {
 	for _, n := range t.Children(under) {
-		if err := pieces(t, n.ID, list); err != nil {
+		if err := contents(t, n.ID, list); err != nil {
 			return err
 		}
 		if len(n.Data) == 0 {
@@ -80,9 +100,7 @@ func pieces(t *tree.Tree, under signet.NodeID, list *[]seal.Ref) error {
 		if err != nil {
 			return err
 		}
-		if c.Piece != nil {
-			*list = append(*list, *c.Piece)
-		}
+		*list = append(*list, c)
 	}
 	return nil
 }
@@ -254,6 +272,8 @@ func TestRevokedDevicesKeysOpenNothingSealedAfterwards(t *testing.T) {
 	c.add("Documents")
 	c.sync()
 	c.write("by c.txt", "by c")
+	large := randomBytes(1 << 20) // a manifest page and eight pieces
+	c.write("large.bin", string(large))
 	c.sync()
 	a.sync()
 	b.sync()
@@ -261,17 +281,26 @@ func TestRevokedDevicesKeysOpenNothingSealedAfterwards(t *testing.T) {
 	if len(x.seeds) < 2 || len(x.pieces) < 3 {
 		t.Fatalf("%d seeds, %d keys of objects: that is not all", len(x.seeds), len(x.pieces))
 	}
-	// The thief's tools open what there was.
-	if opened := x.try(w, id, 0, 0, a.refs(t, id)); len(opened) < 10 {
+	// The thief's tools open what there was: all of it, pages and pieces too.
+	known := a.refs(t, id)
+	opened := x.try(w, id, 0, 0, known)
+	if len(opened) < len(known)+7 || len(known) < 12 {
 		t.Fatalf("the tools open only %q", opened)
 	}
-	known := a.refs(t, id)
+	for _, ref := range known {
+		if !slices.Contains(opened, fmt.Sprintf("object %s", ref.Object)) {
+			t.Errorf("the tools do not open object %s of %d bytes", ref.Object, ref.Size)
+		}
+	}
 	s := w.raw(a)
 	defer s.Close()
 	before := w.replay(s, id)
 	a.revoke(c)
 	a.write("after.txt", "after the removal")
-	a.write("letter.txt", "dear all, but one") // an edit of what c had
+	a.write("letter.txt", "dear all, but one") // edits of what c had
+	copy(large[300_000:], "a change in the midst of it")
+	a.write("large.bin", string(large))
+	a.write("large after.bin", string(randomBytes(1<<20)))
 	a.sync()
 	b.sync()
 	if err := os.Rename(filepath.Join(b.dir, "folder"), filepath.Join(b.dir, "secret name")); err != nil {
@@ -284,7 +313,7 @@ func TestRevokedDevicesKeysOpenNothingSealedAfterwards(t *testing.T) {
 	renameDevice(t, a, a, "a, renamed after")
 
 	fresh := newer(a.refs(t, id), known)
-	if len(fresh) < 3 {
+	if len(fresh) < 3+2+9 { // small ones, an edit's page and piece, a new file's page and pieces
 		t.Fatalf("only %d new objects", len(fresh))
 	}
 	// All that was stored since, and the keys that all that would give.
