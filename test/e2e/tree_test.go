@@ -22,7 +22,7 @@ func netListen() (net.Listener, error) { return net.Listen("tcp", "127.0.0.1:0")
 type entry struct {
 	mode   fs.FileMode
 	size   int64
-	mtime  int64 // of files
+	mtime  int64 // of files: those of folders and links do not sync (spec/operations.md)
 	sha    [32]byte
 	target string
 }
