@@ -24,25 +24,9 @@ func (d *Device) SHA256(ctx context.Context, id signet.RegionID, node signet.Nod
 	if err == nil && len(b) == len(sum) {
 		return [32]byte(b), true, nil
 	}
-	var dir, path string
-	d.mu.Lock()
-	for _, v := range d.volumes {
-		if v.region.ID() == id {
-			dir, path = v.dir, v.region.Tree.Path(node)
-		}
-	}
-	d.mu.Unlock()
-	if dir == "" {
-		return sum, false, err
-	}
-	disk, err := d.OpenVolume(dir)
-	if err != nil {
-		return sum, false, nil // status says what is wrong with it
-	}
-	defer disk.Close()
-	f, err := disk.Read(path)
-	if err != nil {
-		return sum, false, nil // not here under that name, or not to be read
+	f := d.copyOf(id, node)
+	if f == nil {
+		return sum, false, nil // status says what is wrong with a folder
 	}
 	defer f.Close()
 	if f.Stat().Size != size {
@@ -59,4 +43,36 @@ func (d *Device) SHA256(ctx context.Context, id signet.RegionID, node signet.Nod
 	}
 	whole.Sum(sum[:0])
 	return sum, true, d.Store.SetNote(key, sum[:])
+}
+
+// copyOf opens the file that a node is on this device's disk; nil where there
+// is none that can be read.
+func (d *Device) copyOf(id signet.RegionID, node signet.NodeID) Reading {
+	d.mu.Lock()
+	var v *volume
+	var path string
+	for _, x := range d.volumes {
+		if x.region.ID() == id {
+			v, path = x, x.region.Tree.Path(node)
+		}
+	}
+	d.mu.Unlock()
+	if v == nil {
+		return nil
+	}
+	v.diskMu.RLock()
+	defer v.diskMu.RUnlock()
+	disk := v.disk // of its loop: while that runs nobody else may open the folder
+	if disk == nil {
+		var err error
+		if disk, err = v.d.OpenVolume(v.dir); err != nil {
+			return nil
+		}
+		defer disk.Close()
+	}
+	f, err := disk.Read(path)
+	if err != nil {
+		return nil
+	}
+	return f
 }

@@ -51,8 +51,9 @@ type volume struct {
 	stop   context.CancelFunc // ends its loop; with ended under the device's lock
 	ended  chan struct{}      // closed when its loop ended; nil before it began
 
-	disk  Volume
-	index *index
+	disk   Volume
+	diskMu sync.RWMutex // held by the loop to set disk, and by others to use it
+	index  *index
 
 	blocked   map[signet.NodeID]blocked
 	displaced []displaced                // files that we replaced a moment ago
@@ -197,8 +198,15 @@ func (v *volume) open() error {
 		disk.Close()
 		return fmt.Errorf("%s: %w", v.dir, ErrOtherVolume)
 	}
-	v.disk, v.scan = disk, true
+	v.setDisk(disk)
+	v.scan = true
 	return nil
+}
+
+func (v *volume) setDisk(disk Volume) {
+	v.diskMu.Lock()
+	v.disk = disk
+	v.diskMu.Unlock()
 }
 
 // closeDisk closes the folder, and ends first what works at it.
@@ -207,8 +215,9 @@ func (v *volume) closeDisk() {
 		return
 	}
 	v.beside.stop()
-	v.disk.Close()
-	v.disk = nil
+	disk := v.disk
+	v.setDisk(nil)
+	disk.Close()
 }
 
 // ErrOtherVolume says that a folder's marker names another volume.
