@@ -1,10 +1,12 @@
 package e2e
 
 import (
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -215,4 +217,39 @@ func killedUpload(t *testing.T, size int64, kills int) {
 	quiet(t, one, two)
 	w.stop()
 	w.check()
+}
+
+// A long file's hash in the journal is not its SHA-256. Listings have that all
+// the same where the file is here, whether a daemon is at work or not.
+func TestListingsHaveTheSHA256OfALongFile(t *testing.T) {
+	t.Parallel()
+	one := newWorld(t).device("one")
+	one.add()
+	name := filepath.Join(one.dir, "large.bin")
+	listed := func(t *testing.T, args ...string) {
+		t.Helper()
+		sum, err := hashFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := fmt.Sprintf(`"sha256":"%x"`, sum)
+		if out := one.run(append([]string{"--json"}, args...)...).stdout; !strings.Contains(out, want) {
+			t.Errorf("signet --json %s does not say %s:\n%s", strings.Join(args, " "), want, out)
+		}
+	}
+	for i, command := range [][]string{{"tree", "Docs:"}, {"history", "Docs:large.bin"}} {
+		t.Run(command[0]+" without a daemon", func(t *testing.T) {
+			writeRandom(t, name, 64<<20+3, uint64(2*i))
+			one.sync()
+			listed(t, command...)
+		})
+		t.Run(command[0]+" with one", func(t *testing.T) {
+			writeRandom(t, name, 64<<20+3, uint64(2*i+1)) // what was listed once is remembered
+			one.up()
+			one.ready()
+			one.run("wait")
+			listed(t, command...)
+			one.down()
+		})
+	}
 }
