@@ -21,37 +21,6 @@ import (
 	"signet/device/engine"
 )
 
-// rekeyWith is a rekey by a device that seals a seed, and commits to one.
-func (w *world) rekeyWith(t *testing.T, d *device, id signet.RegionID, inside, commit *seal.Seed) signet.Record {
-	t.Helper()
-	s := w.raw(d)
-	defer s.Close()
-	r := w.replay(s, id)
-	var secret *seal.Secret
-	if err := d.Engine.WithRegion(id, func(r *region.Region) error { secret = r.Secret(); return nil }); err != nil {
-		t.Fatal(err)
-	}
-	x := r.draft(d, journal.Rekey)
-	x.Generation++
-	k := journal.NewKey{Number: x.Generation, Public: commit.Public(), BackLink: []byte("nothing")}
-	for _, to := range r.state.Recipients(r.dirHead.Size) {
-		c := seal.Context{Org: d.Account.Org, OwnerKind: seal.OfRegion, Owner: id, Generation: x.Generation,
-			RecipientKind: seal.RecipientKind(to.Kind), Recipient: to.ID, RecipientGeneration: to.Generation, Giver: d.Self.Device}
-		gens := r.dir.Generations(d.Account.Ring)
-		sealed, err := seal.SealEnvelope(c, gens[len(gens)-1].Public, inside, secret)
-		if err != nil {
-			t.Fatal(err)
-		}
-		k.Envelopes = append(k.Envelopes, ring.Envelope{Recipient: to, Sealed: sealed})
-	}
-	x.Body = k.Append(nil)
-	rec, _, err := x.Sign(d.Self.Signer)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return rec
-}
-
 func newSeed(t *testing.T) *seal.Seed {
 	t.Helper()
 	s, err := seal.NewSeed(nil)
@@ -66,7 +35,7 @@ func TestServiceCannotOverwriteRegionKey(t *testing.T) {
 	known := newSeed(t) // to the service
 
 	t.Run("forged rekey", func(t *testing.T) {
-		rec := w.rekeyWith(t, a, id, known, known)
+		rec := w.rekeyWith(t, a, id, known, always(known))
 		g := newGhost(t)
 		f := w.forgery(signet.Journal(id))
 		w.liar.forge(f)
@@ -131,24 +100,6 @@ func resign(t *testing.T, rec signet.Record, by key.Signer) signet.Record {
 		t.Fatal(err)
 	}
 	return signet.Record{Head: joinHead(header, sig, seen, dir), Blob: rec.Blob}
-}
-
-func TestMemberThatGivesAnotherKeyThanItCommitsToIsNamed(t *testing.T) {
-	w, a, b, id := pair(t)
-	rec := w.rekeyWith(t, a, id, newSeed(t), newSeed(t))
-	s := w.raw(a)
-	defer s.Close()
-	if _, err := s.Append(t.Context(), signet.Journal(id), rec, time.Now().UnixMilli()); err != nil {
-		t.Fatal(err) // who has no key cannot know
-	}
-	b.write("mine.txt", "mine")
-	_, err := b.try()
-	if !errors.Is(err, seal.ErrKeyCommitment) || !strings.Contains(err.Error(), a.Self.Device.String()) {
-		t.Errorf("who gave the key is not named: %v", err)
-	}
-	if !errors.Is(err, signet.ErrNotVerified) {
-		t.Errorf("no alarm: %v", err)
-	}
 }
 
 // seals makes a snapshot of the region as a device has it, and stores its

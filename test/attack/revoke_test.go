@@ -142,10 +142,10 @@ func (d *device) regionSeeds(t *testing.T, id signet.RegionID) map[signet.Genera
 
 // generation tries every key on every envelope of a region's generation.
 func (x *thief) generation(s *journal.State, g journal.Generation) (found []*seal.Seed) {
-	for _, e := range g.Envelopes {
+	for i, e := range g.Envelopes {
 		c := seal.Context{Org: x.self.Org, OwnerKind: seal.OfRegion, Owner: s.Region(), Generation: g.Number,
-			RecipientKind: seal.RecipientKind(e.Kind), Recipient: e.ID, RecipientGeneration: e.Generation, Giver: g.Giver}
-		if g.Number == 1 {
+			RecipientKind: seal.RecipientKind(e.Kind), Recipient: e.ID, RecipientGeneration: e.Generation, Giver: e.Giver}
+		if g.Number == 1 && i < g.First {
 			c.Owner = s.Founding().Claim
 		}
 		for _, o := range x.openers {
