@@ -37,6 +37,13 @@ type Grievance struct {
 	Envelope signet.Hash // of its sealed bytes, see GrievanceOf
 }
 
+// A Right is the body of a Grant: the role that a ring is to have, whatever it
+// had before.
+type Right struct {
+	Ring signet.RingID
+	Role Role
+}
+
 // GrievanceOf is what a complaint about an envelope says.
 func GrievanceOf(e *ring.Envelope) Grievance {
 	return Grievance{To: e.Recipient, Envelope: ring.BlobHash(e.Sealed)}
@@ -123,6 +130,28 @@ func parseGrievance(b []byte) (g Grievance, err error) {
 		r.Fail("generation %d of a recipient of kind %d", g.To.Generation, g.To.Kind)
 	}
 	return g, r.Err()
+}
+
+// Append appends the encoding of g to b.
+func (g *Right) Append(b []byte) []byte {
+	w := wire.Writer{B: b}
+	w.Raw(g.Ring[:])
+	w.U8(uint8(g.Role))
+	w.U8(0) // history: all; others are reserved
+	return w.B
+}
+
+func parseRight(b []byte) (g Right, err error) {
+	r := wire.NewReader(b)
+	r.Raw(g.Ring[:])
+	g.Role = Role(r.U8())
+	if r.Err() == nil && (g.Role < Reader || g.Role > Manager) {
+		r.Fail("unknown role %d", g.Role)
+	}
+	if p := r.U8(); r.Err() == nil && p != 0 {
+		r.Fail("unknown history policy %d", p)
+	}
+	return g, r.Done()
 }
 
 // ClaimOf is the claim of a region's genesis, unverified: for the service,

@@ -15,13 +15,14 @@ import (
 // names the one before it.
 type Type uint8
 
-// Types of entries. The numbers of grant, ungrant, policy, owner, condemn,
-// spare, collect and horizon are reserved (spec/journal.md).
+// Types of entries. The numbers of ungrant, policy, owner, condemn, spare,
+// collect and horizon are reserved (spec/journal.md).
 const (
 	Content  Type = 1 // operations; with none it is a point, or pins objects
 	Snapshot Type = 2 // names sealed pages of the tree at a digest point
 
 	Genesis Type = 16
+	Grant   Type = 17 // gives a ring a role
 	Rekey   Type = 19
 	Marker  Type = 22
 
@@ -41,6 +42,8 @@ func (t Type) String() string {
 		return "snapshot"
 	case Genesis:
 		return "genesis"
+	case Grant:
+		return "grant"
 	case Rekey:
 		return "rekey"
 	case Marker:
@@ -115,7 +118,7 @@ func parseHeader(b []byte) (h Header, err error) {
 	}
 	h.Type = Type(r.U8())
 	switch h.Type {
-	case Content, Snapshot, Genesis, Rekey, Marker, Complaint, Envelope:
+	case Content, Snapshot, Genesis, Grant, Rekey, Marker, Complaint, Envelope:
 	default:
 		r.Fail("unknown entry type %d", h.Type)
 	}

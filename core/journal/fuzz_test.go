@@ -7,6 +7,7 @@ import (
 	"signet"
 	"signet/core/journal"
 	"signet/core/key"
+	"signet/core/ring"
 	"signet/core/ring/ringtest"
 	"signet/spec/vectors"
 )
@@ -75,12 +76,20 @@ func FuzzEntryBlob(f *testing.F) {
 func FuzzEntryBody(f *testing.F) {
 	f.Add((&journal.Founding{Public: key.Encryption{1}}).Append(nil))
 	f.Add((&journal.NewKey{Number: 2, BackLink: []byte("back")}).Append(nil))
+	f.Add((&journal.Grievance{To: ring.Recipient{Kind: ring.ToRing, Generation: 1}}).Append(nil))
+	f.Add((&journal.Right{Role: journal.Reader}).Append(nil))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if x, err := journal.ParseFounding(b); err == nil && !bytes.Equal(x.Append(nil), b) {
 			t.Fatal("a founding is read and written differently")
 		}
 		if x, err := journal.ParseNewKey(b); err == nil && !bytes.Equal(x.Append(nil), b) {
 			t.Fatal("a rekey is read and written differently")
+		}
+		if x, err := journal.ParseGrievance(b); err == nil && !bytes.Equal(x.Append(nil), b) {
+			t.Fatal("a complaint is read and written differently")
+		}
+		if x, err := journal.ParseRight(b); err == nil && !bytes.Equal(x.Append(nil), b) {
+			t.Fatal("a grant is read and written differently")
 		}
 	})
 }

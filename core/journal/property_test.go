@@ -12,8 +12,8 @@ import (
 	"signet/core/ring/ringtest"
 )
 
-// Two devices sign pipelines, some entries of them spoiled, and authority
-// entries; the service gets them in any order of the two and orders whatever
+// Devices of two rings sign pipelines, some entries of them spoiled, and
+// authority entries, grants to the second ring among them; the service gets them in any order of the two and orders whatever
 // it gets. The honest service and every replica, whole or of headers alone,
 // come to the same verdict on each, and a replica that has the directory of
 // later comes to the same as one that had it then.
@@ -21,6 +21,7 @@ func TestVerdictsAreThoseOfTheServiceInAnyOrder(t *testing.T) {
 	w := ringtest.New(t)
 	r := w.Found("a")
 	w.Draw(r, "a+b a+c")
+	m := w.Member("a", "m")
 	early := w.Checkpoint()
 	base := w.Region(r, "a")
 	genesis := base.Log[0]
@@ -31,8 +32,8 @@ func TestVerdictsAreThoseOfTheServiceInAnyOrder(t *testing.T) {
 			rt.Fatal(err)
 		}
 		var lines [][]signet.Record
-		for _, by := range []string{"a", "b", "c"} {
-			lines = append(lines, drawLine(rt, j, by, early))
+		for _, by := range []string{"a", "b", "c", "m"} {
+			lines = append(lines, drawLine(rt, j, m, by, early))
 		}
 		for slices.ContainsFunc(lines, func(l []signet.Record) bool { return len(l) > 0 }) {
 			i := rapid.IntRange(0, len(lines)-1).Draw(rt, "who")
@@ -60,10 +61,10 @@ func TestVerdictsAreThoseOfTheServiceInAnyOrder(t *testing.T) {
 		}
 		for _, s := range []*journal.State{whole.State, headers.State} {
 			if s.Tree.Root() != j.State.Tree.Root() || s.Latest() != j.State.Latest() || s.Invalid() != j.State.Invalid() ||
-				s.DirectorySize() != j.State.DirectorySize() || s.Current().Number != j.State.Current().Number {
+				s.DirectorySize() != j.State.DirectorySize() || s.Role(m) != j.State.Role(m) || s.Role(r) != j.State.Role(r) || s.Current().Number != j.State.Current().Number {
 				rt.Fatal("states differ")
 			}
-			for _, d := range []string{"a", "b", "c"} {
+			for _, d := range []string{"a", "b", "c", "m"} {
 				if s.Own(w.ID(d)) != j.State.Own(w.ID(d)) {
 					rt.Fatalf("the chain of %s differs", d)
 				}
@@ -73,18 +74,20 @@ func TestVerdictsAreThoseOfTheServiceInAnyOrder(t *testing.T) {
 }
 
 // drawLine is what one device signs without hearing of the others.
-func drawLine(rt *rapid.T, j *ringtest.Journal, by string, early *chain.Checkpoint) []signet.Record {
+func drawLine(rt *rapid.T, j *ringtest.Journal, other signet.RingID, by string, early *chain.Checkpoint) []signet.Record {
 	var list []signet.Record
 	var own signet.Hash
 	authority, gen := j.State.Latest(), j.State.Current().Number
 	knows := by != "c" && rapid.Bool().Draw(rt, by+" knows of the revocation")
 	for range rapid.IntRange(0, 5).Draw(rt, by+" length") {
 		var d *journal.Draft
-		switch kind := rapid.IntRange(0, 5).Draw(rt, by+" kind"); kind {
+		switch kind := rapid.IntRange(0, 6).Draw(rt, by+" kind"); kind {
 		case 0:
 			d = j.Draft(journal.Marker, by)
 		case 1:
 			d = j.Rekey(by)
+		case 6:
+			d = j.Grant(by, other, journal.Role(rapid.IntRange(1, 3).Draw(rt, by+" role")))
 		default:
 			d = j.Draft(journal.Content, by)
 			d.Own, d.Generation = own, gen

@@ -38,8 +38,7 @@ type Directory struct {
 }
 
 // A Role says what a ring may do in a region. A Reader writes nothing but
-// what keys need: complaints and envelopes. No entry grants one yet; readers
-// and managers come with sharing.
+// what keys need: complaints and envelopes. A Manager also grants roles.
 type Role uint8
 
 // Roles, each including those before it.
@@ -51,8 +50,11 @@ const (
 
 // role is the least that may write entries of type t.
 func (t Type) role() Role {
-	if t == Complaint || t == Envelope {
+	switch t {
+	case Complaint, Envelope:
 		return Reader
+	case Grant:
+		return Manager
 	}
 	return Writer
 }
@@ -85,7 +87,8 @@ type Entry struct {
 	BackDated bool
 	// Void says why a valid entry has its place and nothing else: a rekey that
 	// is not sealed to the right recipients, so that the old generation stays; a
-	// complaint or an envelope that changes nothing; parts that the writer bound and that break the limits. Nil otherwise.
+	// complaint, an envelope or a grant that changes nothing or must not; parts
+	// that the writer bound and that break the limits. Nil otherwise.
 	Void error
 }
 
@@ -104,6 +107,7 @@ type State struct {
 	dir    Directory
 
 	founding *Founding
+	owner    signet.RingID // made the region
 	roles    map[signet.RingID]Role
 	gens     []Generation
 	last     map[signet.DeviceID]own
@@ -141,6 +145,9 @@ func (s *State) Invalid() uint64 { return s.invalid }
 // Founding is the genesis's body; nil before it.
 func (s *State) Founding() *Founding { return s.founding }
 
+// Owner is the ring that made the region; zero before the genesis.
+func (s *State) Owner() signet.RingID { return s.owner }
+
 // Latest is the latest authority entry, which the next one names.
 func (s *State) Latest() signet.Hash { return s.latest }
 
@@ -161,7 +168,7 @@ func (s *State) Current() Generation {
 	return s.gens[len(s.gens)-1]
 }
 
-// Roles lists the rings that have a role, and Role gives one.
+// Role is what a ring may do; zero: nothing.
 func (s *State) Role(r signet.RingID) Role { return s.roles[r] }
 
 // Sole reports whether no ring but r ever had a role here: all that this
@@ -250,7 +257,8 @@ func sameRecipients(envelopes []ring.Envelope, want []ring.Recipient) bool {
 // its record, or whose time goes back; an authority entry that the service
 // gives without its body; a blob that is not the bound one; a *Contradicted,
 // where the checkpoint that the entry's writer had seen was signed by the
-// service and is not of this log; a writer's ring that the service withholds.
+// service and is not of this log; a ring with a role, or about to have one,
+// whose statements the service withholds.
 func (s *State) Apply(leaf Leaf, head, blob []byte) (e *Entry, reason error, err error) {
 	if leaf.Time < s.time {
 		return nil, nil, fmt.Errorf("%s: entry %d: time goes back: %w", s.region, s.Size(), signet.ErrNotVerified)

@@ -40,6 +40,8 @@ func (s *State) verify(head, blob []byte, now int64) (e *Entry, effect func(), r
 		effect, reason = s.genesis(i, e, at.dirAt)
 	case Rekey:
 		effect, reason = s.rekey(i, e)
+	case Grant:
+		effect, reason, err = s.grant(i, e)
 	case Marker:
 		effect = func() { s.follow(i, at.dir) }
 	case Complaint:
@@ -52,8 +54,8 @@ func (s *State) verify(head, blob []byte, now int64) (e *Entry, effect func(), r
 			s.dirAll = max(s.dirAll, at.dir.Size)
 		}
 	}
-	if reason != nil {
-		return nil, nil, reason, nil
+	if reason != nil || err != nil {
+		return nil, nil, reason, err
 	}
 	return e, effect, nil, nil
 }
@@ -83,9 +85,9 @@ func (s *State) whose(i *item, _ *standing) (reason, err error) {
 		return i.no(signet.ErrNotVerified, "of another region"), nil
 	case i.Type != Genesis && s.roles[i.Ring] < i.Type.role():
 		return i.no(signet.ErrNotAllowed, "writer's ring may not write this here"), nil
-	case s.dir.Opaque(i.Ring):
-		return nil, fmt.Errorf("%s: %s entry %d: the statements of its writer's ring are withheld: %w",
-			s.region, i.Type, s.Size(), signet.ErrNotVerified)
+	}
+	if err := s.withheld(i); err != nil {
+		return nil, err
 	}
 	// The key is that of the directory at hand, which may be newer than the
 	// head the entry names: a device's key never changes.
@@ -200,7 +202,7 @@ func (s *State) genesis(i *item, e *Entry, dirAt uint64) (effect func(), reason 
 		return nil, i.no(signet.ErrNotAllowed, "the key is not sealed to its ring and nobody else")
 	}
 	return func() {
-		s.founding = f
+		s.founding, s.owner = f, i.Ring
 		s.roles[i.Ring] = Manager
 		s.gens = []Generation{generation(i, e, 1, f.Public, nil, f.Envelopes)}
 		s.follow(i, e.Dir)

@@ -124,6 +124,18 @@ func (r *Region) Commit(head *chain.Checkpoint, items []tree.Item, objects []sig
 	return d.Sign(r.self.Signer)
 }
 
+// Grant makes the record that gives a ring a role here, whatever it had
+// before. The key comes to a ring that had none by Mend, of any device that
+// holds it. ErrNotFound where the ring's statements are not known here: who
+// seals to it must know them.
+func (r *Region) Grant(head *chain.Checkpoint, to signet.RingID, role journal.Role) (signet.Record, error) {
+	if _, known := r.dir.GenerationAt(to, head.Size); !known {
+		return signet.Record{}, fmt.Errorf("%s: grant to %s: %w", r.ID(), to, signet.ErrNotFound)
+	}
+	g := journal.Right{Ring: to, Role: role}
+	return r.authority(journal.Grant, head, g.Append(nil))
+}
+
 // Rekey makes the record that starts the next generation: sealed to every ring
 // that may read, at its fresh generation, or past a stale ring to its devices.
 // Any writer can, whoever else is offline.

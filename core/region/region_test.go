@@ -147,15 +147,8 @@ func TestRekeyPassesAStaleRing(t *testing.T) {
 func TestStrangerOpensNothing(t *testing.T) {
 	w, a := newWorld(t)
 	a.commit(file("x"))
-	s := w.device("stranger")
-	f := &Founder{Device: s.rec, Signer: s.me.Signer}
-	inv := w.officerInvites(a)
-	rec, r, err := f.Genesis(w.State.Org(), inv, invitationKey)
-	w.Must(err)
-	w.Must(w.Put(rec.Head, rec.Blob))
-	s.belong(r)
-	s.Region = New(w.j.ID, w.Directory(), &s.me, func() *Keys { return s.keys })
-	_, err = s.try()
+	s := w.newMember("stranger", a)
+	_, err := s.try()
 	wants(t, err, ErrNoKey)
 	if s.Tree.Len() != 0 || s.Secret() != nil || s.MayWrite() {
 		t.Error("a stranger opened something")

@@ -7,23 +7,9 @@ import (
 
 	"signet"
 	"signet/core/journal"
-	"signet/core/ring"
-	"signet/core/ring/ringtest"
 	"signet/core/seal"
 	"signet/core/tree"
 )
-
-var invitationKey = ringtest.Key("invitation of a stranger")
-
-// officerInvites is an invitation by a device whose keys are not ringtest's.
-func (w *world) officerInvites(by *member) *ring.Invitation {
-	w.T.Helper()
-	i := &ring.Invitation{Org: w.State.Org(), Claim: ring.ClaimOf(invitationKey.Public()), Role: ring.RoleMember, Expiry: w.Now + 1_000_000, Issuer: by.me.Device}
-	w.Must(i.Sign(by.me.Signer))
-	i, err := ring.ParseInvitation(i.Bytes())
-	w.Must(err)
-	return i
-}
 
 // objects is what the service stores.
 type objects map[signet.ObjectID][]byte

@@ -405,7 +405,7 @@ func (d *Device) Regions() []RegionInfo {
 			continue
 		}
 		list = append(list, RegionInfo{ID: r.ID(), Name: r.name(), Generation: r.State.Current().Number, Entries: r.State.Size(),
-			Nodes: r.Tree.Len(), Own: r.State.Role(d.Self.Ring) >= journal.Manager})
+			Nodes: r.Tree.Len(), Own: r.State.Owner() == d.Self.Ring})
 	}
 	slices.SortFunc(list, func(a, b RegionInfo) int {
 		return strings.Compare(a.Name+"\x00"+a.ID.String(), b.Name+"\x00"+b.ID.String())

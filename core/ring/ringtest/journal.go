@@ -112,6 +112,14 @@ func (j *Journal) RekeyTo(by string, to []ring.Recipient) *journal.Draft {
 	return d
 }
 
+// Grant gives a ring a role.
+func (j *Journal) Grant(by string, to signet.RingID, role journal.Role) *journal.Draft {
+	j.T.Helper()
+	d, g := j.Draft(journal.Grant, by), journal.Right{Ring: to, Role: role}
+	d.Body = g.Append(nil)
+	return d
+}
+
 // Complain is a complaint about an envelope of the current generation.
 func (j *Journal) Complain(by string, about ring.Envelope) *journal.Draft {
 	j.T.Helper()
