@@ -338,6 +338,10 @@ func (d *Device) commit(ctx context.Context, r *openRegion, items []tree.Item, o
 	defer r.writing.Unlock()
 	for try := 0; ; try++ {
 		d.mu.Lock()
+		if err := r.mayNot(len(items)); err != nil {
+			d.mu.Unlock()
+			return err
+		}
 		d.hungry(r)
 		var rec signet.Record
 		var hash signet.Hash

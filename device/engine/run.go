@@ -376,6 +376,7 @@ func (v *volume) judge(err error, more bool, again time.Time) time.Time {
 	v.d.mu.Lock()
 	failed := v.failure()
 	var wait *KeyWait
+	var reader *readOnlyError
 	online, why := v.d.online, v.d.lastErr
 	v.d.mu.Unlock()
 	switch {
@@ -421,6 +422,9 @@ func (v *volume) judge(err error, more bool, again time.Time) time.Time {
 		return soon
 	case errors.Is(err, signet.ErrUnavailable):
 		v.setState(Offline, err.Error(), "")
+	case errors.As(err, &reader):
+		v.setState(ReadOnly, reader.Error(), reader.ErrorHint())
+		soon = v.d.Now().Add(time.Minute) // the region pokes before
 	case errors.Is(err, signet.ErrNotAllowed):
 		v.setState(ReadOnly, err.Error(), "")
 		soon = v.d.Now().Add(time.Minute)

@@ -167,7 +167,7 @@ func (d *Device) starved(r *openRegion) string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	h := r.hunger
-	if h == nil {
+	if h == nil || !r.MayWrite() { // a reader is owed nothing
 		return ""
 	}
 	now, others := d.Now(), r.State.Size()-min(h.size, r.State.Size())

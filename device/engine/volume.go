@@ -250,6 +250,9 @@ func (v *volume) plan() (*plan.Plan, error) {
 			p.Guard.Total--
 		}
 	}
+	if !v.region.MayWrite() {
+		p.Guard.Up = 0 // a reader's deletions go nowhere, and wait for no answer
+	}
 	var err error
 	if in.HoldUp, in.HoldDown, err = v.weigh(p.Guard); err == nil && (in.HoldUp || in.HoldDown) {
 		p = plan.Make(in)
@@ -445,17 +448,19 @@ func (v *volume) turn(ctx context.Context) (more bool, again time.Time, err erro
 		v.stuck, v.dying = 0, dying{}
 		return len(v.look) > 0, again, nil
 	}
-	v.setState(Syncing, "", "")
-	waiting := v.hesitate(p)
-	again = earliest(again, waiting)
-	sent, err := v.up(ctx, p.Up)
-	if err != nil {
-		return false, again, err
+	mine := v.mayNot(p)
+	if mine == nil || len(p.Down) > 0 {
+		v.setState(Syncing, "", "")
 	}
-	v.d.fed(v.region) // nothing waits any more
-	v.acknowledge()
-	if !v.heldUp {
-		v.guarded(p.Guard.Up)
+	var waiting time.Time
+	sent := 0
+	if mine == nil {
+		if sent, waiting, err = v.send(ctx, p); err != nil {
+			return false, again, err
+		}
+		if !waiting.IsZero() {
+			again = earliest(again, waiting)
+		}
 	}
 	did, err := v.down(ctx, p.Down)
 	if ferr := v.d.Store.flush(v.id, v.index); err == nil {
@@ -475,11 +480,29 @@ func (v *volume) turn(ctx context.Context) (more bool, again time.Time, err erro
 			v.stuck = time.Millisecond
 			return true, again, nil
 		}
+		if mine != nil {
+			return false, again, mine
+		}
 		v.stuck = min(max(2*v.stuck, settleWait), settleMost)
 		return false, earliest(again, v.d.Now().Add(v.stuck)), nil
 	}
 	v.stuck = 0
 	return true, again, nil
+}
+
+// send carries out what a plan says about the region: so many operations.
+// waiting is when deletions are due that may not be all.
+func (v *volume) send(ctx context.Context, p *plan.Plan) (sent int, waiting time.Time, err error) {
+	waiting = v.hesitate(p)
+	if sent, err = v.up(ctx, p.Up); err != nil {
+		return sent, waiting, err
+	}
+	v.d.fed(v.region) // nothing waits any more
+	v.acknowledge()
+	if !v.heldUp {
+		v.guarded(p.Guard.Up)
+	}
+	return sent, waiting, nil
 }
 
 // verifying reports whether the region is only known by its headers yet:
