@@ -118,7 +118,11 @@ func parseHeader(b []byte) (h Header, err error) {
 	}
 	h.Type = Type(r.U8())
 	switch h.Type {
-	case Content, Snapshot, Genesis, Grant, Rekey, Marker, Complaint, Envelope:
+	case Content, Snapshot, Genesis, Rekey, Marker, Complaint, Envelope:
+	case Grant:
+		if !granting {
+			r.Fail("entry type %s is reserved", h.Type)
+		}
 	default:
 		r.Fail("unknown entry type %d", h.Type)
 	}

@@ -10,3 +10,6 @@ var (
 
 // EncodeHeader is the encoding of h.
 func EncodeHeader(h *Header) []byte { return h.append(nil) }
+
+// Granting says that grants have an effect: see granting.go.
+const Granting = granting

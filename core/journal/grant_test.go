@@ -1,3 +1,5 @@
+//go:build grants
+
 package journal_test
 
 import (

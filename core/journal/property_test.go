@@ -81,7 +81,11 @@ func drawLine(rt *rapid.T, j *ringtest.Journal, other signet.RingID, by string, 
 	knows := by != "c" && rapid.Bool().Draw(rt, by+" knows of the revocation")
 	for range rapid.IntRange(0, 5).Draw(rt, by+" length") {
 		var d *journal.Draft
-		switch kind := rapid.IntRange(0, 6).Draw(rt, by+" kind"); kind {
+		kinds := 5
+		if journal.Granting {
+			kinds = 6
+		}
+		switch kind := rapid.IntRange(0, kinds).Draw(rt, by+" kind"); kind {
 		case 0:
 			d = j.Draft(journal.Marker, by)
 		case 1:

@@ -6,9 +6,9 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 
@@ -27,15 +27,26 @@ import (
 // vectors and of those that are there; the next run reads what was written.
 var update = flag.Bool("update", false, "write what is missing of spec/vectors/journal-entry")
 
-const vectorDir = "../../spec/vectors/journal-entry"
+const vectorDir = "../../spec/vectors/"
 
 func TestVectors(t *testing.T) {
 	if *update {
 		writeVectors(t)
 		return
 	}
+	replayVectors(t, "journal-entry")
+}
+
+// replayVectors runs the vectors of a folder of journal entries.
+func replayVectors(t *testing.T, format string) {
+	vectors.Run(t, format, replay(t))
+}
+
+// replay is what comes of a vector after those that it names.
+func replay(t *testing.T) func(vectors.Case) string {
 	statements, entries := named(t, "statement"), named(t, "journal-entry")
-	vectors.Run(t, "journal-entry", func(c vectors.Case) string {
+	maps.Copy(entries, named(t, "journal-grant"))
+	return func(c vectors.Case) string {
 		dir := journal.Directory{State: ring.NewState(signet.OrgID{}), Tree: &chain.Tree{}}
 		for name := range strings.FieldsSeq(c.Fields["after"]) {
 			v := statements[name]
@@ -59,7 +70,7 @@ func TestVectors(t *testing.T) {
 			}
 		}
 		return take(s, c)
-	})
+	}
 }
 
 func named(t *testing.T, format string) map[string]vectors.Case {
@@ -116,6 +127,7 @@ func kind(err error) string {
 // A recorder writes what a Journal's entries say.
 type recorder struct {
 	*ringtest.Journal
+	format            string                  // the folder that new ones go to
 	kept              map[string]vectors.Case // written before
 	statements, names []string
 }
@@ -156,7 +168,7 @@ func (r *recorder) write(name, about, expect string, leaf journal.Leaf, rec sign
 			s.WriteString(hex.EncodeToString(b[:min(len(b), 50)]) + "\n")
 		}
 	}
-	r.Must(os.WriteFile(filepath.Join(vectorDir, name+".txtar"), []byte(s.String()), 0o644))
+	r.Must(os.WriteFile(filepath.Join(vectorDir, r.format, name+".txtar"), []byte(s.String()), 0o644))
 }
 
 // ok orders an entry, or the one of that name that was written before, and
@@ -190,9 +202,6 @@ func (r *recorder) draft(name, about, expect string, typ journal.Type, spoil fun
 }
 
 func writeVectors(t *testing.T) {
-	if err := os.MkdirAll(vectorDir, 0o755); err != nil {
-		t.Fatal(err)
-	}
 	r := begin(t)
 	w := r.World
 	owner, _ := w.State.Owner()
@@ -227,13 +236,14 @@ func writeVectors(t *testing.T) {
 	r.bad("envelope-old-generation", "an envelope of the generation before", "invalid: stale", r.Sign(d, "a"))
 	r.bad("envelope-old-ring-generation", "an envelope to an old generation of the ring", "void", r.Sign(r.Give("a", old1), "a"))
 	writeEnvelopes(begin(t))
-	writeGrants(begin(t))
+	writeMore(t)
 }
 
 // begin is the region with its first entries.
 func begin(t *testing.T) *recorder {
 	w := ringtest.New(t)
-	r := &recorder{Journal: &ringtest.Journal{World: w}, kept: named(t, "journal-entry")}
+	r := &recorder{Journal: &ringtest.Journal{World: w}, format: "journal-entry", kept: named(t, "journal-entry")}
+	maps.Copy(r.kept, named(t, "journal-grant"))
 	r.tell(t, "ok-root", "ok-genesis-owner", "ok-add")
 	owner, _ := w.State.Owner()
 	rec, hash, err := w.Founding(owner, "a").Sign(w.Signer("a"))
@@ -296,59 +306,6 @@ func writeEnvelopes(r *recorder) {
 	r.tell(r.T.(*testing.T), "ok-policy", "ok-revoke")
 	to.Generation = 2
 	give("envelope-stale", "an envelope of a generation that a revoked device has", "invalid: stale", "a", to)
-}
-
-// writeGrants gives a member's ring, of the device m, one role after another.
-func writeGrants(r *recorder) {
-	owner, _ := r.World.State.Owner()
-	r.tell(r.T.(*testing.T), "ok-policy", "ok-revoke", "ok-allow-connector", "ok-genesis-invited")
-	m, _ := r.World.State.RingOf(r.World.ID("m"))
-	grant := func(name, about, expect, by string, to signet.RingID, role journal.Role, spoil func(b []byte) []byte) {
-		d := r.Grant(by, to, role)
-		if spoil != nil {
-			d.Body = spoil(d.Body)
-		}
-		r.bad(name, about, expect, r.Sign(d, by))
-	}
-	ok := func(name, about string, role journal.Role) {
-		r.ok(name, about, "ok", r.Sign(r.Grant("a", m, role), "a"))
-	}
-	member := func(name, about string, typ journal.Type) {
-		r.bad(name, about, "invalid: not-allowed", r.Sign(r.Draft(typ, "m"), "m"))
-	}
-	reader, writer, manager := journal.Reader, journal.Writer, journal.Manager
-	grant("grant-no-body", "a grant of nothing", "invalid: malformed", "a", m, reader, func([]byte) []byte { return nil })
-	grant("grant-trailing-byte", "a byte after the grant", "invalid: malformed", "a", m, reader, func(b []byte) []byte { return append(b, 0) })
-	grant("grant-unknown-role", "a grant of role 4", "invalid: malformed", "a", m, 4, nil)
-	grant("grant-unknown-history", "a grant with history policy 1", "invalid: malformed", "a", m, reader, func(b []byte) []byte { b[33] = 1; return b })
-	grant("grant-to-nobody", "a grant to a ring that is not there", "void", "a", signet.RingID{1}, reader, nil)
-	grant("grant-without-manager", "the only manager makes itself a writer", "void", "a", owner, writer, nil)
-	grant("grant-to-oneself", "a grant by a ring without a role, to itself", "invalid: not-allowed", "m", m, manager, nil)
-	r.bad("rekey-to-stranger", "a rekey to a ring without a role too", "void", r.Sign(r.RekeyTo("a", []ring.Recipient{
-		{Kind: ring.ToRing, ID: owner, Generation: 2}, {Kind: ring.ToRing, ID: m, Generation: 1}}), "a"))
-
-	ok("ok-grant", "another ring is to read", reader)
-	grant("grant-twice", "a grant of the role that the ring has", "void", "a", m, reader, nil)
-	grant("grant-by-reader", "a grant by a reader, to itself", "invalid: not-allowed", "m", m, writer, nil)
-	r.bad("rekey-without-reader", "a rekey to the owner's ring alone", "void", r.Sign(r.RekeyTo("a", []ring.Recipient{
-		{Kind: ring.ToRing, ID: owner, Generation: 2}}), "a"))
-	r.ok("ok-rekey-for-two", "a rekey to both rings", "ok", r.Sign(r.Rekey("a"), "a"))
-	member("reader-content", "content by a reader", journal.Content)
-	member("reader-snapshot", "a snapshot by a reader", journal.Snapshot)
-	member("reader-marker", "a marker by a reader", journal.Marker)
-	r.bad("reader-rekey", "a rekey by a reader", "invalid: not-allowed", r.Sign(r.Rekey("m"), "m"))
-	list := r.State.Current().Envelopes
-	mine := list[slices.IndexFunc(list, func(e ring.Envelope) bool { return signet.RingID(e.ID) == m })]
-	r.ok("ok-complaint-reader", "a complaint by a reader", "ok", r.Sign(r.Complain("m", mine), "m"))
-
-	ok("ok-grant-writer", "the reader is to write too", writer)
-	grant("grant-by-writer", "a grant by a writer, to itself", "invalid: not-allowed", "m", m, manager, nil)
-	r.ok("ok-content-granted", "content by the writer", "ok", r.Sign(r.Draft(journal.Content, "m"), "m"))
-	before := r.Sign(r.Draft(journal.Content, "m"), "m")
-	ok("ok-grant-less", "the writer is to read and no more", reader)
-	r.bad("reader-content-before", "content that was signed when its writer was one", "invalid: not-allowed", before)
-	ok("ok-grant-manager", "the reader is to manage", manager)
-	r.bad("ok-grant-by-manager", "the owner's ring is to read and no more, says the other manager", "ok", r.Sign(r.Grant("m", owner, reader), "m"))
 }
 
 func writeSpoiled(r *recorder) {

@@ -80,6 +80,7 @@ func stages(goroot string) []stage {
 		{name: "vet", commands: [][]string{{"go", "vet", "./..."}}},
 		{name: "race", env: []string{"SIGNET_TEST_ALL=1"}, tests: []string{"-race", "-timeout=20m", "./..."}},
 		{name: "fips", env: []string{"GODEBUG=fips140=only", "SIGNET_TEST_ALL=1"}, tests: []string{"-short", "-timeout=10m", "./core/...", "./device/...", "./service/..."}},
+		{name: "grants", tests: []string{"-tags=grants", "-timeout=10m", "-run=Grant|Reader|Role|Demoted|Recipient|Vectors", "./core/journal", "./core/region", "./test/attack"}},
 		{name: "short", tests: []string{"-short", "-timeout=10m", "./..."}, limit: limit{90 * time.Second, 5 * time.Minute}},
 		{name: "wasm", env: wasm, tests: []string{"-short", "-timeout=10m", node, "./core/..."}},
 		{name: "cross", commands: cross()},
