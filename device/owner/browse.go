@@ -70,19 +70,12 @@ func (w *Work) at(p string) (spot, error) {
 // resolveParent follows links in a path that lead to the volume, not those
 // that are in it: the last name stays as it is, and need not be there.
 func resolveParent(p string) string {
-	dir, base := filepath.Split(p)
-	for rest := base; ; rest = filepath.Join(filepath.Base(dir), rest) {
-		dir = filepath.Clean(dir)
+	for dir, rest := filepath.Dir(p), filepath.Base(p); ; dir, rest = filepath.Dir(dir), filepath.Join(filepath.Base(dir), rest) {
 		if r, err := filepath.EvalSymlinks(dir); err == nil {
 			return filepath.Join(r, rest)
 		}
-		if dir == "/" || dir == "." {
+		if dir == filepath.Dir(dir) {
 			return p
-		}
-		rest = filepath.Join(filepath.Base(dir), rest)
-		dir = filepath.Dir(dir)
-		if r, err := filepath.EvalSymlinks(dir); err == nil {
-			return filepath.Join(r, rest)
 		}
 	}
 }
