@@ -501,8 +501,8 @@ func (a *app) restore() *cobra.Command {
 		})
 	})
 	f := cmd.Flags()
-	f.StringVar(&at, "at", "", "as it was at this TIME: RFC 3339, local \"2026-09-12 16:30\", or 2h, 3d ago")
-	f.StringVar(&p.Revision, "revision", "", "this revision of history")
+	f.StringVar(&at, "at", "", "as it was at this TIME, places and modes too: RFC 3339, local \"2026-09-12 16:30\", or 2h, 3d ago")
+	f.StringVar(&p.Revision, "revision", "", "the content of this revision of history")
 	f.StringVar(&to, "to", "", "write into this folder instead")
 	f.BoolVar(&p.DryRun, "dry-run", false, "say what would be restored; change nothing")
 	return cmd

@@ -1,0 +1,165 @@
+package owner
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"signet"
+	"signet/core/tree"
+	"signet/internal/durable"
+)
+
+// An outside is a folder that no volume keeps, into which versions are
+// written. What is below it is reached through the open folder, and only
+// through folders: a link that was there, or that a version before was, leads
+// nowhere. Nothing is overwritten.
+type outside struct {
+	*os.Root
+	work   *Work
+	region signet.RegionID
+	names  map[string]string // folders of versions: where each is, once it is known to be a folder
+}
+
+func (w *Work) openOutside(id signet.RegionID, dir string) (*outside, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, err
+	}
+	return &outside{Root: root, work: w, region: id, names: map[string]string{".": "."}}, nil
+}
+
+// restoreTo writes versions into a folder.
+func (w *Work) restoreTo(ctx context.Context, s spot, vs []version, to string) error {
+	if err := os.MkdirAll(to, 0o755); err != nil {
+		return err
+	}
+	o, err := w.openOutside(s.region, to)
+	if err != nil {
+		return err
+	}
+	defer o.Close()
+	base := strings.TrimSuffix(path.Dir("/"+s.path), "/") + "/"
+	for _, v := range vs {
+		rel, below := strings.CutPrefix("/"+v.path, base)
+		if !below { // it had another place then
+			rel = path.Base(v.path)
+		}
+		if !filepath.IsLocal(filepath.FromSlash(rel)) {
+			return failed("name", "", "%s cannot be a path here", v.path)
+		}
+		if v.typ == tree.Dir {
+			_, err = o.folder(rel, v.node)
+		} else {
+			err = o.place(ctx, v, rel)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// folder finds or makes a folder. Where something else has its name, or
+// Signet's own folder would, it gets another.
+func (o *outside) folder(rel string, node signet.NodeID) (string, error) {
+	if at, ok := o.names[rel]; ok {
+		return at, nil
+	}
+	above, err := o.folder(path.Dir(rel), signet.NodeID{})
+	if err != nil {
+		return "", err
+	}
+	at := path.Join(above, path.Base(rel))
+	for _, try := range []string{at, aside(at, time.Now().UnixMilli(), node)} {
+		if strings.EqualFold(try, tree.Hidden) {
+			continue
+		}
+		if err := o.Mkdir(try, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+			return "", err
+		}
+		if info, err := o.Lstat(try); err != nil {
+			return "", err
+		} else if info.IsDir() {
+			o.names[rel] = try
+			return try, nil
+		}
+	}
+	return "", o.taken(at)
+}
+
+func (o *outside) taken(at string) error {
+	return failed("exists", "name another place", "%s exists", filepath.Join(o.Name(), at))
+}
+
+// place gives a version a name, or, where something of another type has it,
+// another.
+func (o *outside) place(ctx context.Context, v version, rel string) error {
+	above, err := o.folder(path.Dir(rel), signet.NodeID{})
+	if err != nil {
+		return err
+	}
+	at := path.Join(above, path.Base(rel))
+	if info, err := o.Lstat(at); err == nil && typeOf(info) != v.typ || strings.EqualFold(at, tree.Hidden) {
+		at = aside(at, time.Now().UnixMilli(), v.node)
+	}
+	return o.write(ctx, v, at)
+}
+
+func typeOf(info fs.FileInfo) tree.Type {
+	switch {
+	case info.IsDir():
+		return tree.Dir
+	case info.Mode()&fs.ModeSymlink != 0:
+		return tree.Link
+	case info.Mode().IsRegular():
+		return tree.File
+	}
+	return tree.Other
+}
+
+// write writes a version to a name, which must be free, whole or not at all.
+func (o *outside) write(ctx context.Context, v version, at string) error {
+	if _, err := o.Lstat(at); err == nil {
+		return o.taken(at)
+	}
+	if v.typ == tree.Link {
+		return o.Symlink(v.target, at)
+	}
+	var b [8]byte
+	rand.Read(b[:])
+	temp := path.Join(path.Dir(at), ".signet-"+hex.EncodeToString(b[:]))
+	f, err := o.OpenFile(temp, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer o.Remove(temp)
+	err = o.work.Engine.Fetch(ctx, o.region, v.content, v.sha, f)
+	if err == nil {
+		err = f.Chmod(os.FileMode(v.mode & 0o777))
+	}
+	if err == nil {
+		err = durable.SyncFile(f)
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	mtime := time.Unix(0, v.mtime)
+	if err := o.Chtimes(temp, mtime, mtime); err != nil {
+		return err
+	}
+	// A link, not a rename: what appeared under the name meanwhile stays.
+	if err := o.Link(temp, at); errors.Is(err, fs.ErrExist) {
+		return o.taken(at)
+	} else if err != nil {
+		return err
+	}
+	return nil
+}
