@@ -18,6 +18,8 @@ import (
 	"signet"
 	"signet/device/cli/control"
 	"signet/device/cli/home"
+	"signet/device/engine"
+	"signet/device/owner"
 )
 
 // run is what a command line did.
@@ -290,6 +292,37 @@ func TestTimesInResultsHaveNanoseconds(t *testing.T) {
 	b, _ := json.Marshal([]control.Time{control.Milliseconds(1), {}})
 	if string(b) != `["1970-01-01T00:00:00.001000000Z",null]` {
 		t.Errorf("%s", b)
+	}
+}
+
+func TestStatusCheckExitsAsSyncAndWaitDo(t *testing.T) {
+	for state, want := range map[engine.State]int{engine.InStep: control.Done, engine.Starved: control.Unreachable, engine.Offline: control.Unreachable,
+		engine.Held: control.Attention, engine.Stopped: control.Attention, engine.ReadOnly: control.NotAllowed, engine.AlarmedAt: control.NotVerified} {
+		code := control.Done
+		if f := control.FaultOf(checkStatus(owner.Status{Volumes: []owner.VolumeStatus{{VolumeStatus: engine.VolumeStatus{State: state}}}})); f != nil {
+			code = f.Code
+		}
+		if code != want {
+			t.Errorf("%s: exit %d, want %d", state, code, want)
+		}
+	}
+}
+
+func TestWaitGivesUpAfterAMinuteUnlessToldOtherwise(t *testing.T) {
+	for line, want := range map[string]time.Duration{"wait": time.Minute, "wait --timeout 5m": 5 * time.Minute, "wait --timeout 0": 0} {
+		a, _, errOut := tester(t, "", nil)
+		var got time.Duration
+		a.methods = func(context.Context, home.Dir) (control.Methods, io.Closer, error) {
+			return control.Methods{"wait": control.Typed(func(ctx context.Context, _ struct{}, _ control.UI) (any, error) {
+				if end, ok := ctx.Deadline(); ok {
+					got = time.Until(end).Round(time.Minute)
+				}
+				return owner.SyncResult{}, nil
+			})}, nil, nil
+		}
+		if code := a.run(t.Context(), strings.Fields(line)); code != 0 || got != want {
+			t.Errorf("%s waits %v, exit %d, %s; want %v", line, got, code, errOut, want)
+		}
 	}
 }
 

@@ -25,17 +25,7 @@ func (a *app) volumes() []*cobra.Command {
 		a.command("remove DIR", "Stop keeping a folder in step; its files stay", 1, 1, func(ctx context.Context, args []string) error {
 			return a.remove(ctx, args)
 		}),
-		a.command("wait", "Wait until every folder is scanned and in step with the service", 0, 0, func(ctx context.Context, _ []string) error {
-			raw, err := a.call(ctx, "wait", struct{}{})
-			if err != nil {
-				return err
-			}
-			var r owner.SyncResult
-			if err := json.Unmarshal(raw, &r); err == nil && r.Fault != nil {
-				return r.Fault
-			}
-			return nil
-		}),
+		a.wait(),
 		a.command("pause [DIR]", "Stop transfers until resume", 0, 1, func(ctx context.Context, args []string) error {
 			return a.onVolume(ctx, "pause", args, map[string]any{"pause": true}, "")
 		}),
@@ -223,6 +213,33 @@ func (a *app) sync() *cobra.Command {
 	})
 }
 
+// waitAtMost is how long wait waits where nobody says --timeout.
+const waitAtMost = 60 * time.Second
+
+func (a *app) wait() *cobra.Command {
+	var cmd *cobra.Command
+	cmd = a.command("wait", "Wait until every folder is scanned and in step with the service, for 60 s or --timeout", 0, 0, func(ctx context.Context, _ []string) error {
+		if !cmd.Flags().Changed("timeout") {
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithTimeout(ctx, waitAtMost)
+			defer cancel()
+		}
+		raw, err := a.call(ctx, "wait", struct{}{})
+		if err != nil {
+			return err
+		}
+		var r owner.SyncResult
+		if err := json.Unmarshal(raw, &r); err != nil {
+			return err
+		}
+		if r.Fault != nil { // a nil *Fault would be an error
+			return r.Fault
+		}
+		return nil
+	})
+	return cmd
+}
+
 // did says what a synch did, and whether that was all.
 func did(v owner.Synced) string {
 	c := v.Counters
@@ -302,13 +319,13 @@ func checkStatus(s owner.Status) error {
 	}
 	for _, v := range s.Volumes {
 		switch v.State {
-		case engine.Offline:
+		case engine.Offline, engine.Starved:
 			worse(control.Unreachable, v.Reason)
 		case engine.ReadOnly:
 			worse(control.NotAllowed, v.Reason)
 		case engine.AlarmedAt:
 			worse(control.NotVerified, v.Reason)
-		case engine.Stopped, engine.Held, engine.Starved:
+		case engine.Stopped, engine.Held:
 			worse(control.Attention, v.Reason)
 		case engine.Syncing:
 			if v.Hint != "" { // it waits for a person

@@ -300,29 +300,40 @@ type Synced struct {
 
 // sync brings volumes in step once.
 func (w *Work) sync(ctx context.Context, p dirParams, ui control.UI) (any, error) {
-	vs, err := w.chosen(p.Dir)
+	return w.bringInStep(ctx, p.Dir, ui, false)
+}
+
+// wait is sync of all volumes that also says which conflicts there are, not
+// only those that it made: who made them, it or a daemon a moment before, must
+// not change what it says.
+func (w *Work) wait(ctx context.Context, _ struct{}, ui control.UI) (any, error) {
+	return w.bringInStep(ctx, "", ui, true)
+}
+
+// bringInStep brings volumes in step, here or by waiting for the daemon. What
+// was done is told also where something needs a person.
+func (w *Work) bringInStep(ctx context.Context, dir string, ui control.UI, standing bool) (any, error) {
+	vs, err := w.chosen(dir)
 	if err != nil {
 		return nil, err
 	}
 	if len(vs) == 0 {
 		return nil, failed("no_volume", "signet add DIR", "nothing is kept in step yet")
 	}
-	var alarm error
+	var errs []error
 	if !w.Running {
 		// An alarm about one region does not keep the others from being synced;
 		// whose volume it is, its own synch says.
-		if alarm = w.Engine.Discover(ctx); alarm != nil && !errors.Is(alarm, signet.ErrNotVerified) {
-			return nil, alarm
+		if err := w.Engine.Discover(ctx); errors.Is(err, signet.ErrNotVerified) {
+			errs = append(errs, err)
+		} else if err != nil {
+			return nil, err
 		}
 		if err := w.Engine.FreshenRing(ctx); err != nil && !errors.Is(err, signet.ErrConflict) {
 			return nil, err
 		}
 	}
 	out := SyncResult{Volumes: []Synced{}}
-	var errs []error
-	if alarm != nil {
-		errs = append(errs, alarm)
-	}
 	for _, v := range vs {
 		stop := w.progress(ctx, v.ID, ui)
 		c, err := w.syncOne(ctx, v.ID)
@@ -332,31 +343,41 @@ func (w *Work) sync(ctx context.Context, p dirParams, ui control.UI) (any, error
 		one.Path, one.PathB64 = control.Name(v.Dir)
 		out.Volumes = append(out.Volumes, one)
 		if err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", v.Dir, explain(err, v.Dir)))
-		} else if s.HeldDeletes > 0 {
-			errs = append(errs, held(s, v.Dir))
-		} else if c.Conflicts > 0 {
-			errs = append(errs, &problem{"conflicts", fmt.Sprintf("%s: %d conflict copies were made", v.Dir, c.Conflicts),
-				"signet conflicts lists them; delete or merge what you do not need", control.Attention})
-		} else if len(s.Problems) > 0 {
-			errs = append(errs, &problem{"not_synched", fmt.Sprintf("%s: %d names do not sync, the first is %s: %s", v.Dir, len(s.Problems), s.Problems[0].Path, s.Problems[0].Message),
-				"signet status lists them", control.Attention})
+			err = fmt.Errorf("%s: %w", v.Dir, explain(err, v.Dir))
+		} else {
+			err = needs(s, v.Dir, c, standing)
 		}
+		errs = append(errs, err)
 	}
-	// What was done is told also where something needs a person.
 	out.Fault = control.FaultOf(errors.Join(errs...))
 	return out, nil
+}
+
+// needs is what of a volume in its present state needs a person, after a synch
+// that did c; nil if nothing does.
+func needs(s engine.VolumeStatus, dir string, c engine.Counters, standing bool) error {
+	p := func(kind, hint, format string, args ...any) error {
+		return &problem{kind, dir + ": " + fmt.Sprintf(format, args...), hint, control.Attention}
+	}
+	switch {
+	case s.State == engine.Paused:
+		return p("paused", "signet resume "+dir, "paused: nothing is transferred")
+	case s.HeldDeletes > 0:
+		return p("held", "signet approve-deletes lets them go; signet restore brings the files back", "%d deletions are held: so many at once may be a mistake", s.HeldDeletes)
+	case c.Conflicts > 0:
+		return p("conflicts", "signet conflicts lists them; delete or merge what you do not need", "%d conflict copies were made", c.Conflicts)
+	case standing && s.Conflicts > 0:
+		return p("conflicts", "signet conflicts lists them; delete or merge what you do not need", "there are %d conflict copies", s.Conflicts)
+	case len(s.Problems) > 0:
+		return p("not_synched", "signet status lists them", "%d names do not sync, the first is %s: %s", len(s.Problems), s.Problems[0].Path, s.Problems[0].Message)
+	}
+	return nil
 }
 
 // A SyncResult is what sync did, and what went wrong beside it.
 type SyncResult struct {
 	Volumes []Synced       `json:"volumes"`
 	Fault   *control.Fault `json:"fault,omitempty"`
-}
-
-func held(s engine.VolumeStatus, dir string) error {
-	return &problem{"held", fmt.Sprintf("%s: %d deletions are held: so many at once may be a mistake", dir, s.HeldDeletes),
-		"signet approve-deletes lets them go; signet restore brings the files back", control.Attention}
 }
 
 // explain gives the engine's errors a kind and a hint.
@@ -380,17 +401,22 @@ func explain(err error, dir string) error {
 }
 
 func (w *Work) syncOne(ctx context.Context, id string) (engine.Counters, error) {
-	if !w.Running {
+	before := w.Engine.VolumeStatus(id)
+	switch {
+	case before.State == engine.Paused: // it would stay so, or transfer all the same
+		return engine.Counters{}, nil
+	case !w.Running:
 		return w.Engine.SyncVolume(ctx, id)
 	}
-	before := w.Engine.VolumeStatus(id).Counters
 	s, err := w.settled(ctx, id)
-	return s.Counters.Minus(before), err
+	return s.Counters.Minus(before.Counters), err
 }
 
 // settled waits until a running volume is in step, or cannot get there by
 // itself.
 func (w *Work) settled(ctx context.Context, id string) (engine.VolumeStatus, error) {
+	var last engine.VolumeStatus
+	since := time.Now() // that nothing was done
 	for {
 		changed := w.Engine.Changed()
 		s, err := w.Engine.Settle(ctx, id)
@@ -400,7 +426,15 @@ func (w *Work) settled(ctx context.Context, id string) (engine.VolumeStatus, err
 		switch s.State {
 		case engine.InStep, engine.Held, engine.Stopped, engine.ReadOnly, engine.AlarmedAt, engine.Starved, engine.Paused:
 			return s, stateError(s)
+		case engine.Syncing:
+			if !idle(last, s) {
+				since = time.Now()
+			}
+			if s.Hint != "" || time.Since(since) > stuckFor {
+				return s, stateError(s)
+			}
 		}
+		last = s
 		select {
 		case <-ctx.Done():
 			return s, ctx.Err()
@@ -410,12 +444,28 @@ func (w *Work) settled(ctx context.Context, id string) (engine.VolumeStatus, err
 	}
 }
 
+// stuckFor is how long a volume of which names do not sync may do nothing
+// before nobody waits for it any more. Deletions that may not be all wait for
+// less, and so does a disk that is tried again.
+const stuckFor = 6 * time.Second
+
+// idle reports whether a volume did nothing from one full look to the next,
+// and names of it do not sync.
+func idle(last, s engine.VolumeStatus) bool {
+	return last.State == engine.Syncing && len(s.Problems) > 0 && len(s.Problems) == len(last.Problems) &&
+		s.Counters == last.Counters && s.SafeBytes == last.SafeBytes && s.SafeFiles == last.SafeFiles
+}
+
 func stateError(s engine.VolumeStatus) error {
 	switch s.State {
 	case engine.Stopped:
 		return &problem{"stopped", s.Reason, s.Hint, control.Attention}
 	case engine.Starved:
 		return &problem{"starved", s.Reason, s.Hint, control.Unreachable}
+	case engine.Syncing:
+		if s.Hint != "" { // only room is waited for like this
+			return &problem{"no_space", s.Reason, s.Hint, control.Attention}
+		}
 	case engine.ReadOnly:
 		return fmt.Errorf("%s: %w", s.Reason, signet.ErrNotAllowed)
 	case engine.AlarmedAt:
@@ -454,23 +504,6 @@ func (w *Work) progress(ctx context.Context, id string, ui control.UI) (stop fun
 		}
 	}()
 	return func() { close(done); <-ended }
-}
-
-func (w *Work) wait(ctx context.Context, _ struct{}, ui control.UI) (any, error) {
-	if !w.Running {
-		return w.sync(ctx, dirParams{}, ui)
-	}
-	var errs []error
-	for _, v := range w.Engine.Volumes() {
-		s, err := w.settled(ctx, v.ID)
-		switch {
-		case err != nil:
-			errs = append(errs, fmt.Errorf("%s: %w", v.Dir, err))
-		case s.State == engine.Held:
-			errs = append(errs, held(s, v.Dir))
-		}
-	}
-	return struct{}{}, errors.Join(errs...)
 }
 
 // approve lets held deletions go. Without a daemon they go at once, with the
