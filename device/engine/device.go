@@ -395,12 +395,16 @@ func (d *Device) FreshenRing(ctx context.Context) error {
 	if !stale {
 		return nil
 	}
-	return d.AppendStatement(ctx, func(dir *ring.State, keys *region.Keys) (signet.Record, error) {
+	err := d.AppendStatement(ctx, func(dir *ring.State, keys *region.Keys) (signet.Record, error) {
 		if !d.Self.RingStale(dir) {
 			return signet.Record{}, errFresh
 		}
 		return d.Self.RekeyRing(dir, keys, d.now())
 	})
+	if errors.Is(err, errFresh) { // another device was quicker
+		return nil
+	}
+	return err
 }
 
 var errFresh = errors.New("fresh already")

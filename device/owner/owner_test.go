@@ -503,3 +503,25 @@ func directory(d *device) (s *ring.State) {
 	d.Engine.Directory(func(dir *ring.State, _ *region.Keys) { s = dir })
 	return s
 }
+
+func TestTwoDevicesFreshenARingAtOnce(t *testing.T) {
+	w := newWorld(t)
+	a, b, c := w.device("a"), w.device("b"), w.device("c")
+	err := c.Engine.AppendStatement(t.Context(), func(dir *ring.State, k *region.Keys) (signet.Record, error) {
+		return c.Self.Revoke(dir, k, c.Self.Device, time.Now().UnixMilli())
+	})
+	if err != nil && !errors.Is(err, signet.ErrNotAllowed) { // it is not let in any more
+		t.Fatal(err)
+	}
+	for _, d := range []*device{a, b} {
+		must(t, d.Engine.SyncDirectory(t.Context()))
+		if !d.Self.RingStale(directory(d)) {
+			t.Fatal("the ring is fresh although a device left with its key")
+		}
+	}
+	must(t, a.Engine.FreshenRing(t.Context()))
+	must(t, b.Engine.FreshenRing(t.Context())) // which has not heard of that
+	if b.Self.RingStale(directory(b)) {
+		t.Error("the ring is stale")
+	}
+}
