@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -136,23 +137,44 @@ func (o *Owner) CreateVolume(ctx context.Context, dir string, id signet.RegionID
 	var b [8]byte
 	rand.Read(b[:])
 	volumeID := "vol_" + hex.EncodeToString(b[:])
-	make := disk.Create
-	if relink {
-		make = disk.Relink
-		for _, v := range o.Engine.Volumes() {
-			if v.Dir == dir || v.Region == id {
-				if err := o.Engine.RemoveVolume(v.ID); err != nil {
-					return err
-				}
-			}
+	mark := func() error {
+		make := disk.Create
+		if relink {
+			make = disk.Relink
+		}
+		v, _, err := make(dir, volumeID, id.String(), o.signMarker)
+		if err != nil {
+			return err
+		}
+		return v.Close()
+	}
+	var olds []engine.VolumeInfo
+	for _, v := range o.Engine.Volumes() {
+		if relink && (v.Dir == dir || v.Region == id) {
+			olds = append(olds, v)
 		}
 	}
-	v, _, err := make(dir, volumeID, id.String(), o.signMarker)
+	// What it takes the place of is forgotten once the folder has its marker: a
+	// folder that cannot have one leaves all as it was. A crash in between, or
+	// the old volume's loop, finds a marker of another volume, and stops.
+	err := mark()
+	if i := slices.IndexFunc(olds, func(v engine.VolumeInfo) bool { return v.Dir == dir }); errors.Is(err, disk.ErrInUse) && i >= 0 {
+		// It is the old volume's loop that holds the folder.
+		if err := o.Engine.RemoveVolume(olds[i].ID); err != nil {
+			return err
+		}
+		if err = mark(); err != nil {
+			return errors.Join(err, o.Engine.AddVolume(olds[i].ID, dir, olds[i].Region))
+		}
+		olds = slices.Delete(olds, i, i+1)
+	}
 	if err != nil {
 		return err
 	}
-	if err := v.Close(); err != nil {
-		return err
+	for _, v := range olds {
+		if err := o.Engine.RemoveVolume(v.ID); err != nil {
+			return err
+		}
 	}
 	return o.Engine.AddVolume(volumeID, dir, id)
 }

@@ -525,3 +525,29 @@ func TestTwoDevicesFreshenARingAtOnce(t *testing.T) {
 		t.Error("the ring is stale")
 	}
 }
+
+func TestRelinkThatFailsLeavesTheVolumeAsItWas(t *testing.T) {
+	d := alone(t, "f")
+	v := d.Engine.Volumes()[0]
+	other := t.TempDir()
+	must(t, os.WriteFile(filepath.Join(other, ".signet"), nil, 0o600)) // no marker can be there
+	if err := d.CreateVolume(t.Context(), other, v.Region, true); err == nil {
+		t.Fatal("a folder without a marker is a volume")
+	}
+	if got := d.Engine.Volumes(); len(got) != 1 || got[0] != v {
+		t.Fatalf("volumes are %+v, and were %+v", got, v)
+	}
+	quiet(t, d)
+	must(t, os.Remove(filepath.Join(other, ".signet")))
+	must(t, d.CreateVolume(t.Context(), other, v.Region, true))
+	if got := d.Engine.Volumes(); len(got) != 1 || got[0].Dir != other {
+		t.Fatalf("volumes are %+v", got)
+	}
+	d.sync()
+	wantFiles(t, other, "f=content of f")
+	// In its own place, under a daemon.
+	d.run()
+	d.settled()
+	must(t, d.CreateVolume(t.Context(), other, v.Region, true))
+	d.settled()
+}
