@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"signet"
+	"signet/core/region"
 	"signet/device/account"
 	"signet/device/cli/control"
 	"signet/device/cli/home"
@@ -302,16 +303,38 @@ func (a *app) recoveryNew() *cobra.Command {
 			}
 		}
 		raw, err := a.call(ctx, "recovery.add", kitParams{text})
-		if err != nil {
+		switch {
+		case err == nil:
+			return a.showKit(raw, text, to)
+		case !unsure(err):
 			if to != "-" {
 				os.Remove(to)
 			}
 			return err
 		}
-		return a.showKit(raw, text, to)
+		// The ring may have a device whose only keys are these.
+		hint := "signet recovery test --from " + to + " says whether the kit counts; if not, delete it"
+		if to == "-" {
+			hint = "keep the kit until signet recovery test --from FILE says whether it counts"
+			err = errors.Join(err, a.showKit([]byte("{}"), text, to))
+		}
+		if ctx.Err() != nil { // an interruption has no hint of its own
+			a.hint(hint)
+		}
+		return control.Hinted(err, hint)
 	})
 	cmd.Flags().StringVar(&to, "to", "", "file for the kit, - for stdout")
 	return cmd
+}
+
+// unsureKind is the kind of a failure that may have come after the ring took
+// the kit's device.
+const unsureKind = "recovery_unsure"
+
+// unsure reports whether a kit may count although adding it failed.
+func unsure(err error) bool {
+	f := control.FaultOf(err)
+	return f.Kind == unsureKind || f.Kind == "daemon_ended" || f.Kind == "timeout" || f.Code == control.Interrupted
 }
 
 func (a *app) showKit(raw []byte, text, to string) error {
@@ -340,9 +363,30 @@ func addRecovery(ctx context.Context, with withMember, p kitParams) (any, error)
 		if err != nil {
 			return nil, err
 		}
+		// Where the service is not there at all, nothing was sent, and that is
+		// sure.
+		if err := m.dir.SyncDirectory(ctx); err != nil {
+			return nil, err
+		}
 		id, err := account.AddRecovery(ctx, m.account.Self(m.keys), m.dir, kit)
-		return map[string]string{"device": id.String()}, err
+		if err == nil || refused(err) {
+			return map[string]string{"device": id.String()}, err
+		}
+		f := control.FaultOf(err)
+		f.Kind, f.Message, f.Hint = unsureKind, f.Message+"; the kit may or may not count", "signet recovery test --from FILE says whether it does"
+		return nil, f
 	})
+}
+
+// refused reports whether an error says that the directory did not take a
+// statement.
+func refused(err error) bool {
+	for _, sure := range []error{signet.ErrNotAllowed, signet.ErrConflict, signet.ErrStale, region.ErrNoKey, enrol.ErrKit} {
+		if errors.Is(err, sure) {
+			return true
+		}
+	}
+	return false
 }
 
 func (a *app) recoveryTest() *cobra.Command {

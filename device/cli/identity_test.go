@@ -15,10 +15,14 @@ import (
 	"testing"
 	"time"
 
+	"signet"
 	"signet/core/key"
+	"signet/core/region"
 	"signet/core/ring"
+	"signet/device/account"
 	"signet/device/cli/control"
 	"signet/device/cli/home"
+	"signet/device/owner"
 	"signet/service"
 	"signet/transport"
 )
@@ -360,5 +364,80 @@ func TestCommandsWorkThroughTheDaemonOfTheHome(t *testing.T) {
 	cancel()
 	if err := <-done; err != nil {
 		t.Error(err)
+	}
+}
+
+// directory lets breaking have a method that is called Directory.
+type directory = account.Directory
+
+// breaking is a directory whose service goes away at a given moment.
+type breaking struct {
+	directory
+	at string // "before", "after" the append; "refused"
+}
+
+func (b *breaking) SyncDirectory(ctx context.Context) error {
+	if b.at == "before" {
+		return signet.ErrUnavailable
+	}
+	return b.directory.SyncDirectory(ctx)
+}
+
+func (b *breaking) AppendStatement(ctx context.Context, build func(*ring.State, *region.Keys) (signet.Record, error)) error {
+	if b.at == "refused" {
+		return signet.ErrNotAllowed
+	}
+	return errors.Join(b.directory.AppendStatement(ctx, build), signet.ErrUnavailable)
+}
+
+func TestRecoveryKitThatMayCountIsKept(t *testing.T) {
+	_, invite := serve(t)
+	one, two := newMachine(t), newMachine(t)
+	one.ok("login", invite("anna"), "--yes")
+	try := func(at string, args ...string) run {
+		a, out, errOut := tester(t, "", nil)
+		a.now = time.Now
+		a.methods = func(_ context.Context, d home.Dir) (control.Methods, io.Closer, error) {
+			return identityMethods(d, func(do func(*member) (any, error)) (any, error) {
+				o, err := owner.Open(d, Version)
+				if err != nil {
+					return nil, err
+				}
+				defer o.Close()
+				m := memberOf(o)
+				m.dir = &breaking{m.dir, at}
+				return do(m)
+			}, nil), nil, nil
+		}
+		code := a.run(t.Context(), append([]string{"--home", one.home, "recovery", "new"}, args...))
+		return run{out.String(), errOut.String(), code}
+	}
+	kit := filepath.Join(t.TempDir(), "kit")
+	for _, at := range []string{"before", "refused"} {
+		if r := try(at, "--to", kit); r.code == 0 || strings.Contains(r.err, "recovery test") {
+			t.Errorf("%s: %+v", at, r)
+		}
+		if _, err := os.Stat(kit); err == nil {
+			t.Errorf("%s: a kit that counts for nothing was left", at)
+		}
+	}
+	r := try("after", "--to", kit)
+	if r.code != control.Unreachable || !strings.Contains(r.err, "may or may not count") || !strings.Contains(r.err, "signet recovery test --from "+kit) {
+		t.Errorf("%+v", r)
+	}
+	two.ok("recovery", "test", "--from", kit)
+	for _, flags := range [][]string{{"--to", "-"}, {"--to", "-", "--json"}} {
+		r := try("after", flags...)
+		text := r.out
+		if len(flags) > 2 {
+			var v struct{ Kit string }
+			if err := json.Unmarshal([]byte(r.out), &v); err != nil {
+				t.Fatalf("%v: %+v", err, r)
+			}
+			text = v.Kit
+		}
+		if got := two.with(text, nil, "recovery", "test", "--from", "-"); got.code != 0 || r.code != control.Unreachable {
+			t.Errorf("%q: %+v, then %+v", flags, r, got)
+		}
 	}
 }
