@@ -531,13 +531,18 @@ func (a *app) cat() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		dir, err := os.MkdirTemp("", "signet-cat-")
+		// Whole and verified before the first byte is shown, and plaintext
+		// nowhere but in the home.
+		if err := a.dir.Make(); err != nil {
+			return err
+		}
+		dir, err := os.MkdirTemp(string(a.dir), owner.StagedCat)
 		if err != nil {
 			return err
 		}
 		defer os.RemoveAll(dir)
 		file := filepath.Join(dir, "file")
-		if _, err := a.call(ctx, "cat", map[string]string{"path": p, "to": file}); err != nil {
+		if _, err := a.call(ctx, "cat", map[string]any{"path": p, "to": file, "private": true}); err != nil {
 			return err
 		}
 		f, err := os.Open(file)
@@ -545,6 +550,7 @@ func (a *app) cat() *cobra.Command {
 			return err
 		}
 		defer f.Close()
+		os.RemoveAll(dir) // where a name cannot go while it is open, it goes later
 		_, err = io.Copy(a.stdout, f)
 		return err
 	})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"fmt"
+	"os"
 	"path"
 	"path/filepath"
 	"slices"
@@ -173,6 +174,24 @@ func raw(p string, b64 []byte) string {
 type catParams struct {
 	Path string `json:"path"`
 	To   string `json:"to"` // a file to write, absolute
+	// Private makes the file its owner's alone, whatever mode it has in the
+	// region.
+	Private bool `json:"private"`
+}
+
+// StagedCat begins the names of the home's folders in which the command cat
+// has what it shows.
+const StagedCat = "cat-"
+
+// sweepCats deletes what a cat that was killed left in the home. What is
+// younger than an hour may be at work.
+func (o *Owner) sweepCats() {
+	entries, _ := os.ReadDir(string(o.Home))
+	for _, e := range entries {
+		if info, err := e.Info(); strings.HasPrefix(e.Name(), StagedCat) && err == nil && e.IsDir() && time.Since(info.ModTime()) > time.Hour {
+			os.RemoveAll(filepath.Join(string(o.Home), e.Name()))
+		}
+	}
 }
 
 // cat writes a file's current content to another.
@@ -201,6 +220,9 @@ func (w *Work) cat(ctx context.Context, p catParams, ui control.UI) (any, error)
 	}
 	defer o.Close()
 	v := version{content: n.Data, sha: n.Hash, mode: n.Mode, mtime: n.MTime, typ: tree.File}
+	if p.Private {
+		v.mode = 0o600
+	}
 	return struct{}{}, o.write(ctx, v, filepath.Base(p.To))
 }
 

@@ -67,6 +67,7 @@ func OpenAt(d home.Dir, version string, now func() time.Time) (_ *Owner, err err
 	if o.Client, err = a.Client(o.Keys, version); err != nil {
 		return nil, err
 	}
+	o.sweepCats()
 	o.Self = a.Self(o.Keys)
 	if o.store, err = engine.OpenStore(d.IndexFile(a.Org)); err != nil {
 		return nil, indexProblem(err, d.IndexFile(a.Org))

@@ -304,3 +304,28 @@ func TestHistoryFindsADeletedFolderThroughALink(t *testing.T) {
 	d.restore(owner.RestoreParams{Path: filepath.Join(link, "x/y/f")})
 	wantFiles(t, d.dir, "stays=content of stays", "x/y/f=content of x/y/f")
 }
+
+func TestWhatAKilledCatLeftGoesWithTheNextStart(t *testing.T) {
+	d := alone(t, "f")
+	left, atWork := filepath.Join(string(d.home), "cat-1"), filepath.Join(string(d.home), "cat-2")
+	for _, dir := range []string{left, atWork} {
+		must(t, os.Mkdir(dir, 0o700))
+		to := filepath.Join(dir, "file")
+		if _, _, err := d.call("cat", map[string]any{"path": d.path("f"), "to": to, "private": true}); err != nil {
+			t.Fatal(err)
+		}
+		if info, err := os.Stat(to); err != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("%v, %v", info, err)
+		}
+	}
+	old := time.Now().Add(-2 * time.Hour)
+	must(t, os.Chtimes(left, old, old))
+	d.Close()
+	d.open()
+	if _, err := os.Stat(left); err == nil {
+		t.Error("it is there")
+	}
+	if _, err := os.Stat(atWork); err != nil {
+		t.Error(err)
+	}
+}
