@@ -22,18 +22,12 @@ func (a *app) volumes() []*cobra.Command {
 	region := a.group("region", "Regions: folder trees with keys of their own")
 	region.AddCommand(a.command("list", "List the regions that this device can open", 0, 0, func(ctx context.Context, _ []string) error { return a.regionList(ctx) }))
 	return []*cobra.Command{a.add(), a.sync(), a.status(), a.tree("tree"), a.tree("ls"), a.history(), a.restore(), a.cat(), a.get(), region,
-		a.command("remove DIR", "Stop keeping a folder in step; its files stay", 1, 1, func(ctx context.Context, args []string) error {
-			return a.remove(ctx, args)
-		}),
-		a.wait(),
+		a.remove(), a.approve(), a.wait(),
 		a.command("pause [DIR]", "Stop transfers until resume", 0, 1, func(ctx context.Context, args []string) error {
 			return a.onVolume(ctx, "pause", args, map[string]any{"pause": true}, "")
 		}),
 		a.command("resume [DIR]", "Go on after pause", 0, 1, func(ctx context.Context, args []string) error {
 			return a.onVolume(ctx, "pause", args, map[string]any{"pause": false}, "")
-		}),
-		a.command("approve-deletes [DIR]", "Let deletions go that are held because they were so many", 0, 1, func(ctx context.Context, args []string) error {
-			return a.approve(ctx, args)
 		}),
 		a.command("conflicts [DIR]", "List the conflict copies", 0, 1, func(ctx context.Context, args []string) error { return a.conflicts(ctx, args) }),
 		a.notices(),
@@ -41,45 +35,56 @@ func (a *app) volumes() []*cobra.Command {
 	}
 }
 
-func (a *app) approve(ctx context.Context, args []string) error {
-	dir, err := dirParam(args)
-	if err != nil {
-		return err
-	}
-	raw, err := a.call(ctx, "approve", map[string]string{"dir": dir})
-	if err != nil {
-		return err
-	}
-	return result(a, raw, func(w io.Writer, r owner.Approved) error {
-		switch {
-		case r.Approved == 0:
-			fmt.Fprintln(w, "no deletions are held")
-		case r.Daemon:
-			fmt.Fprintf(w, "approved %d deletions: the daemon carries them out\n", r.Approved)
-		default:
-			fmt.Fprintf(w, "approved and carried out %d deletions\n", r.Approved)
+// dryable makes a command for a folder with the flag --dry-run, whose result
+// is a T.
+func dryable[T any](a *app, use, short, dry, method string, min int, human func(w io.Writer, r T) error) *cobra.Command {
+	var dryRun bool
+	cmd := a.command(use, short, min, 1, func(ctx context.Context, args []string) error {
+		dir, err := dirParam(args)
+		if err != nil {
+			return err
 		}
-		return nil
+		raw, err := a.call(ctx, method, map[string]any{"dir": dir, "dry_run": dryRun})
+		if err != nil {
+			return err
+		}
+		return result(a, raw, human)
 	})
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, dry)
+	return cmd
 }
 
-func (a *app) remove(ctx context.Context, args []string) error {
-	dir, err := dirParam(args)
-	if err != nil {
-		return err
-	}
-	raw, err := a.call(ctx, "remove", map[string]string{"dir": dir})
-	if err != nil {
-		return err
-	}
-	return result(a, raw, func(_ io.Writer, r owner.Removed) error {
-		text := "no longer in step; the files stay where they are"
-		if r.Trash {
-			text += ", and what was deleted there in " + filepath.Join(r.Path, ".signet", "trash")
-		}
-		a.screen.Note(text)
-		return nil
-	})
+func (a *app) approve() *cobra.Command {
+	return dryable(a, "approve-deletes [DIR] [flags]", "Let deletions go that are held because they were so many", "say how many; let none go", "approve", 0,
+		func(w io.Writer, r owner.Approved) error {
+			switch {
+			case r.Approved == 0:
+				fmt.Fprintln(w, "no deletions are held")
+			case r.DryRun:
+				fmt.Fprintf(w, "would approve %d deletions\n", r.Approved)
+			case r.Daemon:
+				fmt.Fprintf(w, "approved %d deletions: the daemon carries them out\n", r.Approved)
+			default:
+				fmt.Fprintf(w, "approved and carried out %d deletions\n", r.Approved)
+			}
+			return nil
+		})
+}
+
+func (a *app) remove() *cobra.Command {
+	return dryable(a, "remove DIR [flags]", "Stop keeping a folder in step; its files stay", "only say what it would do", "remove", 1,
+		func(_ io.Writer, r owner.Removed) error {
+			text := "no longer in step"
+			if r.DryRun {
+				text = exact(r.Path, r.PathB64) + " would be no longer in step with region " + escape(r.Region)
+			}
+			text += "; the files stay where they are"
+			if r.Trash {
+				text += ", and what was deleted there in " + filepath.Join(r.Path, ".signet", "trash")
+			}
+			a.screen.Note(text)
+			return nil
+		})
 }
 
 // dirParam is the folder that an argument names, absolute; "" for none.

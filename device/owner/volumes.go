@@ -227,8 +227,9 @@ func skip(e fs.DirEntry, err error) error {
 
 // dirParams name a volume by its folder, or all of them.
 type dirParams struct {
-	Dir   string `json:"dir"`
-	Pause bool   `json:"pause"`
+	Dir    string `json:"dir"`
+	Pause  bool   `json:"pause"`
+	DryRun bool   `json:"dry_run"` // of what removes something
 }
 
 // chosen are the volumes that a folder names; all where it is empty.
@@ -255,13 +256,18 @@ type Removed struct {
 	PathB64 []byte `json:"path_b64,omitempty"`
 	Region  string `json:"region"`
 	Trash   bool   `json:"trash"` // the trash is not empty, and stays
+	DryRun  bool   `json:"dry_run"`
 }
 
 // sweep takes Signet's own trace out of a folder: the marker, and staging,
 // which holds nothing that is not elsewhere. What was deleted or displaced
 // here stays for whoever looks for it, in .signet/trash.
-func sweep(dir string) (trash bool) {
+func sweep(dir string, dry bool) (trash bool) {
 	private := filepath.Join(dir, ".signet")
+	if dry {
+		items, _ := os.ReadDir(filepath.Join(private, "trash"))
+		return len(items) > 0
+	}
 	os.Remove(filepath.Join(private, "marker"))
 	os.RemoveAll(filepath.Join(private, "staging"))
 	os.Remove(filepath.Join(private, "trash"))
@@ -278,10 +284,12 @@ func (w *Work) remove(_ context.Context, p dirParams, _ control.UI) (any, error)
 	if p.Dir == "" {
 		return nil, control.Usagef("which folder?")
 	}
-	if err := w.Engine.RemoveVolume(vs[0].ID); err != nil {
-		return nil, err
+	if !p.DryRun {
+		if err := w.Engine.RemoveVolume(vs[0].ID); err != nil {
+			return nil, err
+		}
 	}
-	out := Removed{Region: vs[0].Name, Trash: sweep(vs[0].Dir)}
+	out := Removed{Region: vs[0].Name, Trash: sweep(vs[0].Dir, p.DryRun), DryRun: p.DryRun}
 	out.Path, out.PathB64 = control.Name(vs[0].Dir)
 	return out, nil
 }
@@ -513,8 +521,12 @@ func (w *Work) approve(ctx context.Context, p dirParams, ui control.UI) (any, er
 	if err != nil {
 		return nil, err
 	}
-	out := Approved{Daemon: w.Running}
+	out := Approved{Daemon: w.Running, DryRun: p.DryRun}
 	for _, v := range vs {
+		if p.DryRun {
+			out.Approved += w.Engine.VolumeStatus(v.ID).HeldDeletes
+			continue
+		}
 		n, err := w.Engine.ApproveDeletes(v.ID)
 		if err != nil {
 			return nil, err
@@ -534,6 +546,7 @@ func (w *Work) approve(ctx context.Context, p dirParams, ui control.UI) (any, er
 type Approved struct {
 	Approved int  `json:"approved"`
 	Daemon   bool `json:"daemon"` // which carries them out; else they are done
+	DryRun   bool `json:"dry_run"`
 }
 
 func (w *Work) pause(_ context.Context, p dirParams, _ control.UI) (any, error) {
