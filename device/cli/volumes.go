@@ -600,7 +600,7 @@ func (a *app) notices() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return result(a, raw, func(w io.Writer, list []engine.Alarm) error {
+		return result(a, raw, func(w io.Writer, list []owner.Alarm) error {
 			if len(list) == 0 {
 				fmt.Fprintln(w, "no alarms")
 			}

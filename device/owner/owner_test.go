@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/tls"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -407,6 +408,20 @@ func TestDamagedObjectIsAnAlarmAndHoldsUpNoOtherFile(t *testing.T) {
 	}
 	if al := b.Engine.Alarms(); len(al) != 1 || al[0].Kind != "object" {
 		t.Errorf("alarms %+v", al)
+	}
+	// As results show it: a time like all others, and evidence always.
+	raw, _, err := b.call("notices", map[string]bool{"seen": false})
+	must(t, err)
+	var list []map[string]any
+	must(t, json.Unmarshal(raw, &list))
+	since, _ := list[0]["since"].(string)
+	if _, err := time.Parse("2006-01-02T15:04:05.000000000Z", since); err != nil || list[0]["evidence"] == nil {
+		t.Errorf("%s: %v", raw, err)
+	}
+	raw, _, err = b.call("status", struct{}{})
+	must(t, err)
+	if !strings.Contains(string(raw), `"since":"`+since+`"`) {
+		t.Errorf("status says %s", raw)
 	}
 	undo()
 	b.Close()

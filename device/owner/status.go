@@ -17,7 +17,26 @@ type Status struct {
 	Service      ServiceStatus  `json:"service"`
 	Daemon       bool           `json:"daemon"`
 	Volumes      []VolumeStatus `json:"volumes"`
-	Alarms       []engine.Alarm `json:"alarms"`
+	Alarms       []Alarm        `json:"alarms"`
+}
+
+// An Alarm is an engine's alarm as results show it.
+type Alarm struct {
+	Kind     string       `json:"kind"`
+	Message  string       `json:"message"`
+	Evidence string       `json:"evidence"` // a file; "" where none could be kept
+	Since    control.Time `json:"since"`
+	Region   string       `json:"region,omitempty"`
+	Device   string       `json:"device,omitempty"` // whom it is about, where it is one
+}
+
+// alarms lists the alarms, the first first.
+func (w *Work) alarms() []Alarm {
+	list := []Alarm{}
+	for _, a := range w.Engine.Alarms() {
+		list = append(list, Alarm{a.Kind, a.Message, a.Evidence, control.Time{Time: a.Since}, a.Region, a.Device})
+	}
+	return list
 }
 
 // VolumeStatus is a volume as status shows it. Where no daemon runs it is what
@@ -51,10 +70,7 @@ type ServiceStatus struct {
 
 func (w *Work) status(ctx context.Context, _ struct{}, _ control.UI) (any, error) {
 	s := Status{Device: w.Account.Name, DeviceID: w.Account.Device.String(), Member: w.Account.Ring.String(), Organisation: w.Account.Org.String(),
-		Daemon: w.Running, Volumes: w.volumes(), Alarms: w.Engine.Alarms(), Service: ServiceStatus{URL: w.Account.Service, State: "unknown"}}
-	if s.Alarms == nil {
-		s.Alarms = []engine.Alarm{}
-	}
+		Daemon: w.Running, Volumes: w.volumes(), Alarms: w.alarms(), Service: ServiceStatus{URL: w.Account.Service, State: "unknown"}}
 	if w.Running {
 		on, err := w.Engine.Online()
 		s.Service.State = map[bool]string{true: "online", false: "offline"}[on]
@@ -73,10 +89,7 @@ type noticesParams struct {
 }
 
 func (w *Work) notices(_ context.Context, p noticesParams, _ control.UI) (any, error) {
-	a := w.Engine.Alarms()
-	if a == nil {
-		a = []engine.Alarm{}
-	}
+	a := w.alarms()
 	if p.Seen {
 		return a, w.Engine.Seen()
 	}
