@@ -2,20 +2,14 @@ package cli
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"os"
-	"runtime"
-	"runtime/debug"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/cobra/doc"
 
 	"signet/device/cli/control"
 )
-
-// Version is what the build says it is; make sets it when linking.
-var Version = "dev"
 
 // general are the commands that need no service and no keys.
 func (a *app) general() []*cobra.Command {
@@ -44,31 +38,6 @@ func (a *app) man() *cobra.Command {
 	})
 	cmd.Flags().StringVar(&to, "to", "", "folder for the pages")
 	return cmd
-}
-
-func (a *app) version() error {
-	v := struct {
-		Version  string `json:"version"`
-		Revision string `json:"revision"`
-		Modified bool   `json:"modified"`
-		Go       string `json:"go"`
-		System   string `json:"system"`
-	}{Version, "", false, runtime.Version(), runtime.GOOS + "/" + runtime.GOARCH}
-	if b, ok := debug.ReadBuildInfo(); ok {
-		for _, s := range b.Settings {
-			switch s.Key {
-			case "vcs.revision":
-				v.Revision = s.Value
-			case "vcs.modified":
-				v.Modified = s.Value == "true"
-			}
-		}
-	}
-	if a.json {
-		return writeJSON(a.stdout, v)
-	}
-	_, err := fmt.Fprintf(a.stdout, "signet %s %s %s %s\n", v.Version, v.Revision, v.Go, v.System)
-	return err
 }
 
 // paths lists files and folders, which need not exist.

@@ -226,18 +226,25 @@ func (a *app) versionCommand() *cobra.Command {
 
 // version is the module's version, or the commit that the program was built
 // from.
-func version() string {
-	info, ok := debug.ReadBuildInfo()
+func version() string { return built(debug.ReadBuildInfo()) }
+
+// built reads what the go command stamped.
+func built(info *debug.BuildInfo, ok bool) string {
 	if !ok {
-		return "unknown"
+		return "devel"
 	}
 	if v := info.Main.Version; v != "" && v != "(devel)" {
 		return v
 	}
+	stamp := map[string]string{}
 	for _, s := range info.Settings {
-		if s.Key == "vcs.revision" && len(s.Value) >= 12 {
-			return "devel-" + s.Value[:12]
+		stamp[s.Key] = s.Value
+	}
+	v := "devel"
+	if r := stamp["vcs.revision"]; len(r) >= 12 {
+		if v += "-" + r[:12]; stamp["vcs.modified"] == "true" {
+			v += "+dirty"
 		}
 	}
-	return "devel"
+	return v
 }
