@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"rsc.io/qr"
 
 	"signet"
 	"signet/device/cli/control"
@@ -326,11 +327,36 @@ func TestWaitGivesUpAfterAMinuteUnlessToldOtherwise(t *testing.T) {
 	}
 }
 
-func TestQRCodeIsDrawn(t *testing.T) {
+func TestQRCodeIsDrawnModuleByModule(t *testing.T) {
+	text := "https://box.example:8443/#d" + strings.Repeat("A", 230)
+	code, err := qr.Encode(text, qr.L)
+	if err != nil {
+		t.Fatal(err)
+	}
 	var b bytes.Buffer
-	showQR(&b, "https://box.example:8443/#d"+strings.Repeat("A", 230))
-	if lines := strings.Count(b.String(), "\n"); lines < 20 || lines > 60 {
-		t.Errorf("%d lines", lines)
+	showQR(&b, text)
+	// Each character is two modules, one above the other; light is drawn. The
+	// first line's lower half and the first column are the quiet zone.
+	light := map[rune][2]bool{' ': {false, false}, '▀': {true, false}, '▄': {false, true}, '█': {true, true}}
+	at := map[[2]int]bool{}
+	for i, line := range strings.Split(strings.TrimSuffix(b.String(), "\n"), "\n") {
+		for x, c := range []rune(line) {
+			halves, ok := light[c]
+			if !ok {
+				t.Fatalf("%q is drawn", c)
+			}
+			for half, l := range halves {
+				at[[2]int{x - 1, 2*(i-1) + half}] = l
+			}
+		}
+	}
+	for y := -1; y <= code.Size; y++ {
+		for x := -1; x <= code.Size; x++ {
+			drawn, ok := at[[2]int{x, y}]
+			if black := !drawn; !ok || black != code.Black(x, y) { // outside of the code it is white
+				t.Fatalf("module %d, %d: drawn %v, black %v; want %v", x, y, ok, black, code.Black(x, y))
+			}
+		}
 	}
 }
 
