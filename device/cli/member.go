@@ -75,7 +75,7 @@ func remember(ctx context.Context, d home.Dir) error {
 		return err
 	}
 	defer o.Close()
-	return o.Engine.SyncDirectory(ctx)
+	return o.Remember(ctx)
 }
 
 // options are those of an enrolment in a home.

@@ -362,7 +362,9 @@ func (a *app) showStatus(w io.Writer, s owner.Status) error {
 			fmt.Fprintf(w, "      evidence: %s\n", escape(al.Evidence))
 		}
 	}
-	if len(s.Volumes) == 0 {
+	if s.IndexAnew {
+		fmt.Fprintln(w, "no folder is kept in step any more, this device's index was made anew: signet add --relink DIR")
+	} else if len(s.Volumes) == 0 {
 		fmt.Fprintln(w, "nothing is kept in step yet: signet add DIR")
 	}
 	for _, v := range s.Volumes {

@@ -74,7 +74,38 @@ func OpenAt(d home.Dir, version string, now func() time.Time) (_ *Owner, err err
 	}
 	o.Engine, err = engine.Open(engine.Config{Self: o.Self, Service: o.Client, Store: o.store, Now: now, Alarm: o.evidence,
 		LogKeys: a.LogKeys, OpenVolume: o.openVolume, Classify: classify})
+	if err == nil && o.Engine.DirectoryHead() == nil {
+		// An enrolment leaves a directory in the index: this is another index.
+		err = o.store.SetNote(noteAnew, []byte{1})
+	}
 	return o, err
+}
+
+// noteAnew is in an index that was made anew, after the first one was deleted,
+// until a folder is added.
+const noteAnew = "anew"
+
+// Remember has the index of a newly enrolled device keep the directory: from
+// now on the service cannot go back behind it.
+func (o *Owner) Remember(ctx context.Context) error {
+	if err := o.Engine.SyncDirectory(ctx); err != nil {
+		return err
+	}
+	return o.store.SetNote(noteAnew, nil)
+}
+
+// anew reports whether the index was made anew and has no folders since.
+func (o *Owner) anew() bool {
+	b, err := o.store.Note(noteAnew)
+	return err == nil && b != nil && len(o.Engine.Volumes()) == 0
+}
+
+// nothing is what is wrong where no folder is kept in step.
+func (o *Owner) nothing() error {
+	if o.anew() {
+		return failed("index_anew", "signet add --relink DIR, for each folder: nothing is deleted or sent again", "no folder is kept in step any more: this device's index was made anew")
+	}
+	return failed("no_volume", "signet add DIR", "nothing is kept in step yet")
 }
 
 const sqliteFull = 13 // SQLITE_FULL
@@ -177,5 +208,5 @@ func (o *Owner) CreateVolume(ctx context.Context, dir string, id signet.RegionID
 			return err
 		}
 	}
-	return o.Engine.AddVolume(volumeID, dir, id)
+	return errors.Join(o.Engine.AddVolume(volumeID, dir, id), o.store.SetNote(noteAnew, nil))
 }

@@ -18,6 +18,7 @@ type Status struct {
 	Daemon       bool           `json:"daemon"`
 	Volumes      []VolumeStatus `json:"volumes"`
 	Alarms       []Alarm        `json:"alarms"`
+	IndexAnew    bool           `json:"index_anew,omitempty"` // no folder is known any more
 }
 
 // An Alarm is an engine's alarm as results show it.
@@ -70,7 +71,7 @@ type ServiceStatus struct {
 
 func (w *Work) status(ctx context.Context, _ struct{}, _ control.UI) (any, error) {
 	s := Status{Device: w.Account.Name, DeviceID: w.Account.Device.String(), Member: w.Account.Ring.String(), Organisation: w.Account.Org.String(),
-		Daemon: w.Running, Volumes: w.volumes(), Alarms: w.alarms(), Service: ServiceStatus{URL: w.Account.Service, State: "unknown"}}
+		Daemon: w.Running, IndexAnew: w.anew(), Volumes: w.volumes(), Alarms: w.alarms(), Service: ServiceStatus{URL: w.Account.Service, State: "unknown"}}
 	if w.Running {
 		on, err := w.Engine.Online()
 		s.Service.State = map[bool]string{true: "online", false: "offline"}[on]

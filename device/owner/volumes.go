@@ -154,7 +154,11 @@ func (w *Work) add(ctx context.Context, p AddParams, ui control.UI) (any, error)
 	}
 	if err := w.CreateVolume(ctx, dir, id, p.Relink); err != nil {
 		if errors.Is(err, disk.ErrIsVolume) {
-			return nil, failed("is_volume", "signet add --relink takes the folder over; nothing in it is deleted", "%s has a volume marker already, of another device or an earlier add", dir)
+			hint := "signet add --relink " + p.Dir
+			if p.Region != "" {
+				hint += " --region " + p.Region
+			}
+			return nil, failed("is_volume", hint+" takes it over; nothing in it is deleted", "%s has a volume marker already, of another device or an earlier add", dir)
 		}
 		return nil, err
 	}
@@ -326,7 +330,7 @@ func (w *Work) bringInStep(ctx context.Context, dir string, ui control.UI, stand
 		return nil, err
 	}
 	if len(vs) == 0 {
-		return nil, failed("no_volume", "signet add DIR", "nothing is kept in step yet")
+		return nil, w.nothing()
 	}
 	var errs []error
 	if !w.Running {
