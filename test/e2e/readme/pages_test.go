@@ -111,8 +111,12 @@ func texts() map[string]string {
 
 func (u *use) inStep() {
 	for range 2 {
-		u.laptop.does("signet wait")
-		u.desktop.does("signet wait")
+		for _, w := range []*terminal{u.laptop, u.desktop} {
+			w.types("signet wait")
+			if code, shown := w.prompt(); code != 0 && !strings.Contains(shown, "conflict copies") {
+				w.t.Fatalf("%s: wait: exit code %d", w.m.name, code)
+			}
+		}
 	}
 }
 
@@ -336,6 +340,12 @@ func (u *use) heldDeletions(t *testing.T, p *page) {
 	u.laptop.does("signet restore ~/Documents")
 	u.inStep()
 	back()
+	// All that was ever deleted there: the conflict copy of before, too.
+	copies, _ := filepath.Glob(docsOf(u.laptop, "*(conflict *"))
+	for _, c := range copies {
+		os.Remove(c)
+	}
+	u.inStep()
 }
 
 func (u *use) serviceSees(t *testing.T, p *page) {
