@@ -353,6 +353,7 @@ func (v *volume) land(f *fetched) (bool, error) {
 	a := f.action
 	it := v.index.items[a.Node]
 	var st tree.Stat
+	var old Displaced
 	var err error
 	link := a.Remote.Type == tree.Link
 	switch {
@@ -368,12 +369,14 @@ func (v *volume) land(f *fetched) (bool, error) {
 	case it == nil:
 		return false, nil
 	case link:
-		st, _, err = v.disk.ReplaceLink(a.Remote.Target, f.path, it.stat, trashID(a.Node))
-	default:
-		var old Displaced
-		if st, old, err = v.disk.Replace(f.staged, f.path, it.stat, trashID(a.Node)); err == nil {
-			v.displaced = append(v.displaced, displaced{old, a.Node, v.d.Now()})
+		if st, old, err = v.disk.ReplaceLink(a.Remote.Target, f.path, it.stat, trashID(a.Node)); it.stat.Type != tree.File {
+			old = nil
 		}
+	default:
+		st, old, err = v.disk.Replace(f.staged, f.path, it.stat, trashID(a.Node))
+	}
+	if err == nil && old != nil {
+		v.displaced = append(v.displaced, displaced{old, a.Node, v.d.Now()})
 	}
 	if err != nil {
 		return false, v.actFault(a, err)

@@ -275,6 +275,7 @@ func (v *volume) run(ctx context.Context) {
 		}
 		if asked > looked {
 			v.scan, looked = true, asked
+			v.forgive()
 		}
 		more, again, err := v.step(turn)
 		stopped := turn.Err() != nil
@@ -534,6 +535,14 @@ func (v *volume) sync(ctx context.Context) (Counters, error) {
 		// Something is on its way, or still being written: wait for it, as long as the caller does.
 		if v.beside.pending() || len(v.index.unread) > 0 && !again.IsZero() && again.Before(v.d.Now().Add(2*settleWait)) {
 			v.sleep(ctx, again)
+			if ctx.Err() != nil {
+				return v.counters, ctx.Err()
+			}
+			continue
+		}
+		// Nobody looks again at what was replaced under a program's hands.
+		if due := v.openStill(); !due.IsZero() {
+			v.sleep(ctx, due)
 			if ctx.Err() != nil {
 				return v.counters, ctx.Err()
 			}

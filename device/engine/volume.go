@@ -215,6 +215,7 @@ func (v *volume) closeDisk() {
 		return
 	}
 	v.beside.stop()
+	v.displaced = nil // of that opening; it stays in the trash
 	disk := v.disk
 	v.setDisk(nil)
 	disk.Close()
@@ -323,6 +324,18 @@ func (v *volume) unblock(p *plan.Plan) {
 	maps.DeleteFunc(v.blocked, func(n signet.NodeID, _ blocked) bool { return !wanted[n] })
 }
 
+// forgive tries at once what was to wait: a person asks, and may have mended
+// what was in the way.
+func (v *volume) forgive() {
+	clear(v.blocked)
+	now := v.d.Now()
+	for _, it := range v.index.faulty {
+		if it.busy.After(now) {
+			it.busy = now
+		}
+	}
+}
+
 // blockedBy is an alarm among the reasons why nodes are blocked.
 func (v *volume) blockedBy() error {
 	for _, b := range v.blocked {
@@ -361,6 +374,17 @@ type displaced struct {
 	Displaced
 	node signet.NodeID
 	at   time.Time
+}
+
+// openStill is when to look at what was replaced and was written to since, or is
+// open for that; zero where nothing is.
+func (v *volume) openStill() (due time.Time) {
+	for _, d := range v.displaced {
+		if changed, err := d.Changed(); err == nil && (changed || d.Writing()) {
+			due = earliest(due, d.at.Add(settleWait))
+		}
+	}
+	return due
 }
 
 // rescue looks once more at what was replaced, when the settle time is over.

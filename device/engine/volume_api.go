@@ -105,6 +105,8 @@ type Staged interface {
 type Displaced interface {
 	// Changed reports whether it was written to since.
 	Changed() (bool, error)
+	// Writing reports whether a program has it open for writing.
+	Writing() bool
 	// Rescue gives it a name in the volume, which must be free.
 	Rescue(path string) error
 }

@@ -2,6 +2,9 @@ package owner_test
 
 import (
 	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -123,5 +126,37 @@ func TestRelinkedFolderDeletesNothingThatThisDeviceMade(t *testing.T) {
 		}
 		same(t, a, b)
 		quiet(t, a, b)
+	}
+}
+
+// A program that has a file open when the file is replaced, and saves to it a
+// moment after, has that as a file of its own, also where nothing runs but one
+// pass of sync.
+func TestOnePassWaitsForWhatAProgramHasOpen(t *testing.T) {
+	w := newWorld(t)
+	a, b := w.device("a"), w.device("b")
+	a.write("f", "one")
+	a.add("R")
+	a.sync()
+	b.add("R")
+	b.sync()
+	open, err := os.OpenFile(b.path("f"), os.O_WRONLY, 0)
+	must(t, err)
+	defer open.Close()
+	a.write("f", "two, by a")
+	a.sync()
+	saved := make(chan error, 1)
+	go func() {
+		b.eventually("given what a wrote", b.says("f", "two, by a"))
+		_, err := open.WriteString("mine")
+		saved <- errors.Join(err, open.Close())
+	}()
+	b.sync()
+	must(t, <-saved)
+	b.sync()
+	a.sync()
+	same(t, a, b)
+	if l := a.listing(); strings.Count(l, "\n") != 1 || !strings.Contains(l, fmt.Sprintf("%x", sha256.Sum256([]byte("mine")))) {
+		t.Errorf("what the program saved is nowhere:\n%s", l)
 	}
 }

@@ -17,6 +17,7 @@ type volume struct {
 	*disk.Volume
 	id, region string
 	owner      *Owner
+	expired    time.Time // when the trash was looked through last
 }
 
 // Close closes the folder for the engine.
@@ -53,20 +54,28 @@ func (o *Owner) openVolume(dir string) (engine.Volume, error) {
 		v.Close()
 		return nil, err
 	}
-	// What could not be expired is tried again with the next start.
-	_, _ = v.TrashExpire(time.Now().Add(-trashKept))
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.open[dir] = v
-	return &volume{v, m.Volume, m.Region, o}, nil
+	return &volume{Volume: v, id: m.Volume, region: m.Region, owner: o}, nil
 }
 
-// trashKept is how long what was deleted or displaced on this disk is kept.
-const trashKept = 30 * 24 * time.Hour
+// trashKept is how long what was deleted or displaced on this disk is kept, and
+// expireEvery how often a daemon looks for what was kept longer.
+const (
+	trashKept   = 30 * 24 * time.Hour
+	expireEvery = 24 * time.Hour
+)
 
 func (v *volume) Identity() (string, string) { return v.id, v.region }
 
+// Scan also expires the trash, when that is due: the engine looks at the whole
+// folder at its start, and about once an hour.
 func (v *volume) Scan(ctx context.Context, from string, emit func(engine.Listing) error) error {
+	if now := time.Now(); from == "" && now.Sub(v.expired) > expireEvery {
+		_, _ = v.TrashExpire(now.Add(-trashKept)) // what could not be removed is tried again
+		v.expired = now
+	}
 	return v.Volume.Scan(ctx, disk.ScanOptions{From: from}, func(l disk.Listing) error {
 		out := engine.Listing{Path: l.Path, Stat: l.Stat, Err: l.Err, Entries: make([]engine.Entry, len(l.Entries))}
 		for i, e := range l.Entries {
@@ -166,6 +175,15 @@ type displaced struct {
 }
 
 func (d displaced) Changed() (bool, error) { return d.v.TrashChanged(d.item) }
+
+func (d displaced) Writing() bool {
+	f, _, err := d.v.OpenTrash(d.item)
+	if err != nil {
+		return false // a link, or gone
+	}
+	defer f.Close()
+	return writing(f)
+}
 
 func (d displaced) Rescue(path string) error {
 	_, err := d.v.TrashRestore(d.item, path)
