@@ -312,13 +312,16 @@ func sameContent(a, b *plan.Action) bool {
 	return a.Verb == b.Verb && bytes.Equal(a.Remote.Data, b.Remote.Data) && a.Remote.Mode == b.Remote.Mode && a.Remote.MTime == b.Remote.MTime
 }
 
-// prune drops what a plan has no use for.
+// prune drops what a plan has no use for, and learns what sizes are in use.
 func (v *volume) prune(p *plan.Plan) {
 	b := v.beside
 	up, hashes := map[signet.NodeID][32]byte{}, map[[32]byte]bool{}
 	for _, op := range p.Up {
 		if op.Kind == tree.Create || op.Kind == tree.Edit {
 			up[op.Node], hashes[op.Hash] = op.Hash, true
+			if v.sizes != nil {
+				v.known(op.Type, op.Size)
+			}
 		}
 	}
 	b.keep(b.up, func(h *haul) bool {
@@ -333,6 +336,9 @@ func (v *volume) prune(p *plan.Plan) {
 	for i := range p.Down {
 		if heavyFetch(&p.Down[i]) {
 			down[p.Down[i].Node] = &p.Down[i]
+			if v.sizes != nil {
+				v.known(tree.File, p.Down[i].Remote.Size)
+			}
 		}
 	}
 	b.keep(b.down, func(h *haul) bool {

@@ -33,12 +33,20 @@ func (v *volume) early(it *item) bool {
 			}
 		}
 	}
-	for r := range v.region.Tree.Refs() {
-		if r.Type() == tree.File && r.Size() == it.stat.Size {
-			return false
+	if v.sizes == nil {
+		v.sizes = map[int64]bool{}
+		for r := range v.region.Tree.Refs() {
+			v.known(r.Type(), r.Size())
 		}
 	}
-	return true
+	return !v.sizes[it.stat.Size]
+}
+
+// known remembers that the region has a heavy file of a size, or had one.
+func (v *volume) known(t tree.Type, size int64) {
+	if t == tree.File && size >= heavySize {
+		v.sizes[size] = true
+	}
 }
 
 // readHeavy is hashFile, and where early is set it seals and stores on the way.

@@ -71,6 +71,7 @@ type volume struct {
 	hints     <-chan Event               // of the watch; nil where there is none
 	sealed    map[[32]byte]sealedFile    // by hash: what was sealed while it was hashed, and not committed yet
 	beside    *besides                   // large files on their way
+	sizes     map[int64]bool             // of large files that the region has; nil until asked for
 	racy      time.Time                  // when files hashed too soon after a change are to be hashed again
 
 	mu       sync.Mutex
