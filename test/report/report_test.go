@@ -59,18 +59,20 @@ func TestACommandThatSaysSomethingFailsAQuietStage(t *testing.T) {
 func TestWhatTakesTooLongFails(t *testing.T) {
 	l := limit{25 * time.Minute, 45 * time.Minute}
 	for _, c := range []struct {
-		limit  limit
-		cold   bool
-		took   time.Duration
-		failed int
+		limit        limit
+		cold         bool
+		took, worked time.Duration
+		failed       int
 	}{
-		{l, false, 25 * time.Minute, 0},
-		{l, false, 25*time.Minute + time.Second, 1},
-		{l, true, 45 * time.Minute, 0},
-		{l, true, 45*time.Minute + time.Second, 1},
-		{limit{}, false, time.Hour, 0},
+		{l, false, 25 * time.Minute, 25 * time.Minute, 0},
+		{l, false, 25*time.Minute + time.Second, 20 * time.Minute, 1},
+		{l, false, 25*time.Minute + time.Second, 10 * time.Minute, 0},
+		{l, false, 50*time.Minute + time.Second, 10 * time.Minute, 1},
+		{l, true, 45 * time.Minute, 45 * time.Minute, 0},
+		{l, true, 45*time.Minute + time.Second, 40 * time.Minute, 1},
+		{limit{}, false, time.Hour, time.Hour, 0},
 	} {
-		if got := sum(c.limit.keep(c.cold, "all", c.took)); got.failed != c.failed {
+		if got := sum(c.limit.keep(c.cold, "all", c.took, c.worked)); got.failed != c.failed {
 			t.Errorf("%v, cold %v: %v took %d failures", c.limit, c.cold, c.took, got.failed)
 		}
 	}
