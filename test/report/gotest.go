@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
+	"slices"
 	"sort"
 	"strings"
 	"time"
@@ -61,11 +63,20 @@ func count(in io.Reader, out io.Writer) []room {
 		return output[k]
 	}
 	lines := bufio.NewReader(in)
+	// rest writes what a package's tests wrote that never ended: one hung, or
+	// took the others with it.
+	rest := func(pkg string) {
+		for _, k := range slices.Sorted(maps.Keys(output)) {
+			if p, _, _ := strings.Cut(k, "\x00"); p == pkg {
+				fmt.Fprint(out, output[k])
+			}
+		}
+	}
 	for {
 		line, err := lines.ReadBytes('\n')
 		var e event
 		if json.Unmarshal(line, &e) == nil && e.Action != "" {
-			handle(e, rooms, at, out)
+			handle(e, rooms, at, rest, out)
 		} else if len(line) > 0 {
 			out.Write(line)
 		}
@@ -75,7 +86,7 @@ func count(in io.Reader, out io.Writer) []room {
 	}
 }
 
-func handle(e event, rooms map[string]*room, at func(string) *strings.Builder, out io.Writer) {
+func handle(e event, rooms map[string]*room, at func(string) *strings.Builder, rest func(pkg string), out io.Writer) {
 	k := e.Package + "\x00" + e.Test
 	switch e.Action {
 	case "build-output":
@@ -97,7 +108,7 @@ func handle(e event, rooms map[string]*room, at func(string) *strings.Builder, o
 		r.took = time.Duration(e.Elapsed * float64(time.Second))
 		if e.Action == "fail" && r.failed == 0 {
 			r.failed++
-			fmt.Fprint(out, at(k).String())
+			rest(e.Package)
 		}
 		if r.passed+r.failed+r.skipped > 0 {
 			fmt.Fprintln(out, r.line(e.Action))

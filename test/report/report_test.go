@@ -106,3 +106,21 @@ func TestTheBrowserProgramLinksMethodsAndFunctions(t *testing.T) {
 		t.Errorf("%d functions", n)
 	}
 }
+
+// A test that hung, and was ended with its package, is shown.
+func TestWhatHungIsShown(t *testing.T) {
+	in := strings.NewReader(`{"Action":"run","Package":"p","Test":"TestA"}
+{"Action":"output","Package":"p","Test":"TestA","Output":"fine"}
+{"Action":"pass","Package":"p","Test":"TestA"}
+{"Action":"output","Package":"p","Test":"TestHangs","Output":"goroutine 1"}
+{"Action":"fail","Package":"p"}
+`)
+	var out strings.Builder
+	rooms := count(in, &out)
+	if s := out.String(); !strings.Contains(s, "goroutine 1") || strings.Contains(s, "fine") {
+		t.Errorf("shown: %q", s)
+	}
+	if n := sum(rooms); n.passed != 1 || n.failed != 1 {
+		t.Errorf("%+v", n)
+	}
+}

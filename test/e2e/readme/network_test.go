@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -23,6 +24,14 @@ import (
 type machine struct {
 	name, ns, home string
 	bin            string
+}
+
+// Under nohup, what is started here would ignore that its terminal goes away,
+// and the terminal would never end: a signal that is caught is a child's by
+// default again.
+func TestMain(m *testing.M) {
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
+	os.Exit(m.Run())
 }
 
 // machines makes some: the first, a server, has a cable to each of the others.
