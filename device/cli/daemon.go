@@ -89,9 +89,7 @@ func (a *app) keepInStep(ctx context.Context, log *slog.Logger) error {
 	// The engine ends before the answers do: logout takes its files away.
 	work, halt := context.WithCancel(ctx)
 	defer halt()
-	d := &running{app: a, owner: o, stop: stop, halt: halt, ended: make(chan struct{})}
-	methods := identityMethods(a.dir, d.member, d.forget)
-	maps.Copy(methods, owner.Methods(d.work))
+	d := a.running(o, stop, halt)
 	go func() {
 		defer close(d.ended)
 		var both sync.WaitGroup
@@ -99,72 +97,100 @@ func (a *app) keepInStep(ctx context.Context, log *slog.Logger) error {
 		d.failed = o.Engine.Run(work)
 		both.Wait()
 	}()
-	err = control.Serve(ctx, a.dir, methods, Version, func() {
+	err = control.Serve(ctx, a.dir, d.methods(), Version, func() {
 		log.Info("daemon ready")
 		a.screen.Note("daemon ready")
 	})
 	stop()
-	return errors.Join(err, d.close())
+	return errors.Join(err, d.close(context.Canceled))
 }
 
 // running is a daemon at work: one open home for all commands.
 type running struct {
 	*app
-	mu     sync.Mutex
-	owner  *owner.Owner // nil once the device was logged out
-	stop   func()       // ends the daemon
-	halt   func()       // ends the engine
+	stop   func() // ends the daemon
+	halt   func() // ends the engine
 	ended  chan struct{}
 	failed error // of the engine, once it ended
+
+	within context.Context // of the calls
+	cancel context.CancelCauseFunc
+	once   sync.Once
+	closed error // of the home, once it was closed
+
+	mu    sync.Mutex
+	owner *owner.Owner   // nil from when closing begins
+	calls sync.WaitGroup // that use owner; raised under the lock, while it is there
 }
 
-// close ends the engine and closes the home.
-func (d *running) close() error {
-	d.halt()
-	<-d.ended
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.owner == nil {
-		return d.failed
-	}
-	err := errors.Join(d.failed, d.owner.Close())
-	d.owner = nil
-	return err
+func (a *app) running(o *owner.Owner, stop, halt func()) *running {
+	within, cancel := context.WithCancelCause(context.Background())
+	return &running{app: a, owner: o, stop: stop, halt: halt, ended: make(chan struct{}), within: within, cancel: cancel}
+}
+
+// methods are what the daemon does for commands.
+func (d *running) methods() control.Methods {
+	m := identityMethods(d.dir, d.member, d.forget)
+	maps.Copy(m, owner.Methods(d.work))
+	return m.Within(d.within)
+}
+
+// close ends the engine and all calls, these for a reason, and closes the home.
+// The caller uses it no more; it returns when nobody does. In this order: who
+// comes now finds no home, who is there is told to end, and what they use is
+// closed when the last one has.
+func (d *running) close(why error) error {
+	d.once.Do(func() {
+		d.mu.Lock()
+		o := d.owner
+		d.owner = nil
+		d.mu.Unlock()
+		d.halt()
+		d.cancel(why)
+		<-d.ended
+		d.calls.Wait()
+		d.closed = errors.Join(d.failed, o.Close())
+	})
+	return d.closed
 }
 
 // forget closes the home before an organisation's files go. The daemon has
 // nothing left to do then, and ends when its command has its answer.
 func (d *running) forget(o signet.OrgID) error {
-	if err := d.close(); err != nil {
+	if err := d.close(account.ErrNotEnrolled); err != nil {
 		d.screen.Note(err.Error())
 	}
 	defer d.stop()
 	return account.Forget(d.dir, o)
 }
 
-func (d *running) open() (*owner.Owner, error) {
+// open is for one call, which says done when it uses the home no more.
+func (d *running) open() (o *owner.Owner, done func(), err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.owner == nil {
-		return nil, account.ErrNotEnrolled
+		return nil, nil, account.ErrNotEnrolled
 	}
-	return d.owner, nil
+	d.calls.Add(1)
+	return d.owner, d.calls.Done, nil
 }
 
 func (d *running) member(do func(*member) (any, error)) (any, error) {
-	o, err := d.open()
+	o, done, err := d.open()
 	if err != nil {
 		return nil, err
 	}
+	defer done()
 	v, err := do(memberOf(o))
 	return v, told(err)
 }
 
 func (d *running) work(do func(*owner.Work) (any, error)) (any, error) {
-	o, err := d.open()
+	o, done, err := d.open()
 	if err != nil {
 		return nil, err
 	}
+	defer done()
 	v, err := do(&owner.Work{Owner: o, Running: true, Stop: d.stop})
 	return v, told(err)
 }

@@ -373,6 +373,72 @@ func TestDaemonOfAnotherProtocolIsNamed(t *testing.T) {
 	}
 }
 
+// deaf is a UI that takes nothing until it is released.
+type deaf struct {
+	script
+	release chan struct{}
+}
+
+func (d *deaf) Item(any) error {
+	<-d.release
+	return nil
+}
+
+func TestCallEndsFromWithinWhateverItsCommandDoes(t *testing.T) {
+	within, end := context.WithCancelCause(t.Context())
+	began := make(chan struct{}, 1)
+	ended := make(chan error, 1)
+	m := methods(nil)
+	m["flood"] = func(ctx context.Context, _ json.RawMessage, ui UI) (any, error) {
+		began <- struct{}{}
+		for {
+			if err := ui.Item(strings.Repeat("x", 1<<16)); err != nil {
+				ended <- err
+				return nil, err
+			}
+		}
+	}
+	m["greet"] = func(ctx context.Context, _ json.RawMessage, ui UI) (any, error) {
+		began <- struct{}{}
+		return ui.Ask(ctx, Question{Text: "sure?"})
+	}
+	m["end"] = func(context.Context, json.RawMessage, UI) (any, error) {
+		end(fmt.Errorf("gone: %w", signet.ErrNotAllowed))
+		<-ended // the last of them, as a logout waits
+		return "mine", nil
+	}
+	d := newHome(t)
+	daemon(t, d, m.Within(within))
+	n, err := Connect(t.Context(), d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer n.Close()
+	var calls sync.WaitGroup
+	ui := &deaf{release: make(chan struct{})}
+	calls.Go(func() {
+		if _, err := n.Call(t.Context(), "flood", struct{}{}, ui); err == nil {
+			t.Error("who read nothing has a result")
+		}
+	})
+	<-began
+	calls.Go(func() {
+		// What it fails with is the cause.
+		if _, err := n.Call(t.Context(), "greet", greeting{}, &script{hang: true}); !errors.Is(err, signet.ErrNotAllowed) {
+			t.Errorf("%v", err)
+		}
+	})
+	<-began
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	mine, err := n.Call(ctx, "end", struct{}{}, &script{})
+	close(ui.release)
+	if string(mine) != `"mine"` || err != nil {
+		t.Fatalf("the call that ended the others: %s, %v", mine, err)
+	}
+	calls.Wait()
+}
+
 // told is an error that says itself what it is.
 type told struct{ kind, hint string }
 

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"signet/device/cli/home"
@@ -126,10 +127,10 @@ func (s *server) call(ctx context.Context, w http.ResponseWriter, r *http.Reques
 	u.flush.Flush()
 	result, err := s.methods.run(ctx, c.Method, c.Params, u)
 	if err != nil {
-		u.send(line{Error: FaultOf(err)})
+		u.answer(line{Error: FaultOf(err)})
 		return
 	}
-	u.send(line{Result: result})
+	u.answer(line{Result: result})
 }
 
 func (s *server) answer(w http.ResponseWriter, r *http.Request) {
@@ -151,11 +152,12 @@ func (s *server) answer(w http.ResponseWriter, r *http.Request) {
 
 // wireUI is the UI of a method that a daemon runs.
 type wireUI struct {
-	s     *server
-	flush *http.ResponseController
-	mu    sync.Mutex
-	w     http.ResponseWriter
-	last  time.Time // of the last progress
+	s       *server
+	flush   *http.ResponseController
+	hurried atomic.Bool
+	mu      sync.Mutex
+	w       http.ResponseWriter
+	last    time.Time // of the last progress
 }
 
 func (u *wireUI) send(l line) error {
