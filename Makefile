@@ -4,8 +4,12 @@ GO ?= go
 
 .PHONY: build run clean-run test cross bench bench-scale soak fuzz deps
 
+# The commit is stamped whatever GOFLAGS says of it, and where git can tell it:
+# else go build would fail.
+VCS = $(if $(shell git rev-parse HEAD 2>/dev/null),auto,false)
+
 build:
-	$(GO) build -trimpath -o bin/ ./cmd/signet ./cmd/signet-server
+	$(GO) build -trimpath -buildvcs=$(VCS) -o bin/ ./cmd/signet ./cmd/signet-server
 
 # Works in .run/ inside this folder. DIR=PATH, said to make and not found in
 # the environment, shows a folder of your own; ONCE=1 ends by itself.
