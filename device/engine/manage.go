@@ -215,7 +215,8 @@ func (d *Device) Put(ctx context.Context, id signet.RegionID, build func(t *tree
 }
 
 // Events replays a region's journal from its beginning and calls each with
-// what happened, oldest first; op is the operation behind the event.
+// what happened, oldest first; op is the operation behind the event. What was
+// verified is not verified again: the store's records must be those.
 func (d *Device) Events(id signet.RegionID, each func(e tree.Event, op *tree.Op) error) error {
 	d.mu.Lock()
 	r := d.regions[id]
@@ -223,25 +224,16 @@ func (d *Device) Events(id signet.RegionID, each func(e tree.Event, op *tree.Op)
 		d.mu.Unlock()
 		return fmt.Errorf("region %s: %w", id, signet.ErrNotFound)
 	}
-	fresh := d.blankRegion(id)
-	d.mu.Unlock()
-	// A key may come after what it opens: first all entries, then what they did.
-	err := d.Store.records(r.log, 0, func(_ uint64, rec signet.Record) error {
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		_, _, err := fresh.Take(rec)
-		return err
-	})
-	if err != nil {
-		return err
+	again, wait := r.Retell(), r.wait
+	if again.End()+uint64(len(r.pending)) == r.State.Size() {
+		wait = nil // for what is to come
 	}
-	return d.Store.records(r.log, 0, func(pos uint64, rec signet.Record) error {
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		if pos >= fresh.State.Size() {
-			return nil // came meanwhile
+	d.mu.Unlock()
+	err := d.Store.records(r.log, 0, func(pos uint64, rec signet.Record) error {
+		if pos != again.Next() || pos == again.End() {
+			return nil // came meanwhile, or is not the next one
 		}
-		s, err := fresh.Replay(rec)
+		s, err := again.Replay(rec)
 		if err != nil {
 			return err
 		}
@@ -258,6 +250,13 @@ func (d *Device) Events(id signet.RegionID, each func(e tree.Event, op *tree.Op)
 		}
 		return nil
 	})
+	if err == nil && again.Next() < again.End() {
+		err = fmt.Errorf("index: entry %d of region %s is not there", again.Next(), id)
+	}
+	if err == nil {
+		err = wait // what follows cannot be opened yet
+	}
+	return err
 }
 
 // Settle asks a running volume to look at everything once more, disk and

@@ -61,14 +61,14 @@ func (l *liar) shows(log signet.LogID, at uint64, r signet.Record) {
 // A victim is a device of an organisation's owner, with an index of its own.
 type victim struct {
 	*engine.Device
-	t      *testing.T
+	t      testing.TB
 	liar   *liar
 	joined *account.Joined
 	index  string
 	store  *engine.Store
 }
 
-func found(t *testing.T) *account.Joined {
+func found(t testing.TB) *account.Joined {
 	t.Helper()
 	dir := t.TempDir()
 	logKey, err := key.Generate()
@@ -94,7 +94,7 @@ func found(t *testing.T) *account.Joined {
 	return j
 }
 
-func newVictim(t *testing.T, j *account.Joined) *victim {
+func newVictim(t testing.TB, j *account.Joined) *victim {
 	v := &victim{t: t, liar: &liar{Client: j.Client}, joined: j, index: filepath.Join(t.TempDir(), "index")}
 	v.open()
 	t.Cleanup(func() { v.store.Close() })
@@ -135,7 +135,7 @@ func (v *victim) mkdir(id signet.RegionID, name string) error {
 	})
 }
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)

@@ -1,0 +1,60 @@
+package region
+
+import (
+	"fmt"
+	"maps"
+
+	"signet"
+	"signet/core/journal"
+)
+
+// A Retelling replays once more, from the beginning, what a region's tree
+// holds: for what a tree does not keep. No signature is verified again and no
+// digest is compared: each record must be the one whose leaf was verified, and
+// replay is a function of these records. All keys that it needs are there, those
+// too that came after what they open.
+//
+// It shares with its region nothing that changes there, so that others may use
+// the region meanwhile, or give it up.
+type Retelling struct {
+	r   *Region // of its own; verifies nothing, and has the keys that were opened
+	end uint64
+}
+
+// Retell begins to replay again what r's tree holds.
+func (r *Region) Retell() *Retelling {
+	again := New(r.ID(), r.dir, r.self, r.keys)
+	// Leaves and verdicts are only ever added behind these.
+	again.State.Tree, again.valid = r.State.Tree, r.valid[:r.replayed:r.replayed]
+	again.seeds = maps.Clone(r.seeds)
+	return &Retelling{again, r.replayed}
+}
+
+// Next is the position of the record that Replay takes next, which is End when
+// there is none.
+func (t *Retelling) Next() uint64 { return t.r.replayed }
+
+// End is the number of entries to replay.
+func (t *Retelling) End() uint64 { return t.end }
+
+// Replay replays the entry at Next from its whole record.
+func (t *Retelling) Replay(rec signet.Record) (Step, error) {
+	s := Step{Position: t.r.replayed}
+	if s.Position >= t.end {
+		return s, fmt.Errorf("%s: entry %d was not replayed before", t.r.ID(), s.Position)
+	}
+	if t.r.valid[s.Position] {
+		e, err := journal.Reopen(t.r.State, s.Position, rec)
+		if err != nil {
+			return s, err
+		}
+		s.Entry = e
+		if err := t.r.open(e, &s); err != nil {
+			return s, err
+		}
+	} else if err := t.r.Whole(s.Position, rec); err != nil {
+		return s, err
+	}
+	t.r.replayed++
+	return s, nil
+}
