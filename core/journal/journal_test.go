@@ -92,6 +92,43 @@ func TestLifeOfARegion(t *testing.T) {
 	same(t, j, "a", "b")
 }
 
+func TestLastOfADeviceIsItsLastValidEntry(t *testing.T) {
+	w, r, j := start(t)
+	made := w.Now
+	w.Draw(r, "b+c")
+	last := func(of string) int64 {
+		t.Helper()
+		ms, ok := j.Replay(j.Directory(), false).State.LastOf(w.ID(of))
+		if again, same := j.State.LastOf(w.ID(of)); again != ms || same != ok || ok != (ms > 0) {
+			t.Errorf("%s: %d, %v; the service says %d, %v", of, ms, ok, again, same)
+		}
+		return ms
+	}
+	if last("a") != made || last("b") != 0 {
+		t.Errorf("a %d, b %d, made at %d", last("a"), last("b"), made)
+	}
+	j.Draw("b")
+	content := w.Now
+	j.Draw("a a!")
+	if last("a") != w.Now || last("b") != content || last("c") != 0 {
+		t.Errorf("a %d, b %d, c %d; b wrote at %d, a at %d", last("a"), last("b"), last("c"), content, w.Now)
+	}
+	// Its chain goes on behind an authority entry.
+	j.Draw("b!")
+	authority := w.Now
+	j.Draw("a b")
+	if content = w.Now; last("b") != content || content == authority {
+		t.Errorf("b %d, wrote at %d", last("b"), content)
+	}
+	if _, reason, err := j.Force(j.Log[len(j.Log)-1]); reason == nil || err != nil {
+		t.Fatal(reason, err)
+	}
+	if last("b") != content {
+		t.Error("an entry without effect counts")
+	}
+	same(t, j, "a", "b")
+}
+
 func TestASingleWriterPassesAStaleRing(t *testing.T) {
 	w, r, j := start(t)
 	w.Draw(r, "b+c")

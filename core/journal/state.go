@@ -97,6 +97,7 @@ type own struct {
 	hash      signet.Hash
 	seen, dir uint64 // sizes of the heads of its last valid content entry
 	authority int    // index in the sub-chain
+	time      int64  // of the leaf of its last valid entry of any type
 }
 
 // A State is a journal replayed up to a size. It owns the tree over the
@@ -153,6 +154,13 @@ func (s *State) Latest() signet.Hash { return s.latest }
 
 // Own is a device's last valid content entry, which its next one names.
 func (s *State) Own(d signet.DeviceID) signet.Hash { return s.last[d].hash }
+
+// LastOf is the time of the leaf of a device's last valid entry, whatever its
+// type, in ms since 1970; ok is false where it wrote none.
+func (s *State) LastOf(d signet.DeviceID) (time int64, ok bool) {
+	last, ok := s.last[d]
+	return last.time, ok
+}
 
 // DirectorySize is the largest directory head that a valid entry names.
 func (s *State) DirectorySize() uint64 { return s.dirAll }
@@ -272,6 +280,9 @@ func (s *State) Apply(leaf Leaf, head, blob []byte) (e *Entry, reason error, err
 	}
 	if reason == nil {
 		effect()
+		last := s.last[e.Device]
+		last.time = leaf.Time
+		s.last[e.Device] = last
 	} else {
 		s.invalid++
 		reason = fmt.Errorf("%s: entry %d: %w", s.region, s.Size(), reason)

@@ -157,7 +157,7 @@ type listed struct {
 	State    string       `json:"state"`
 	Added    control.Time `json:"added"`
 	AddedBy  string       `json:"added_by"`
-	LastSeen control.Time `json:"last_seen"` // null: not known
+	LastSeen control.Time `json:"last_seen"` // null: never, as far as this device knows
 	Platform string       `json:"platform"`
 }
 
@@ -193,6 +193,9 @@ func listDevices(ctx context.Context, with withMember) (any, error) {
 			d := listed{ID: l.ID.String(), This: l.This, Prime: l.Prime, Class: l.Class.String(), State: l.State,
 				Added: control.Milliseconds(l.Added), AddedBy: l.AddedBy.String(), Platform: l.Profile.Platform}
 			d.Name, d.NameB64 = control.Name(l.Profile.Name)
+			if ms, ok := m.seen(l.ID); ok {
+				d.LastSeen = control.Milliseconds(ms)
+			}
 			out = append(out, d)
 		}
 		return out, err

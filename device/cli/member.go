@@ -23,6 +23,7 @@ type member struct {
 	keys    *keystore.Keys
 	client  *transport.Client
 	dir     account.Directory // verified and remembered
+	seen    func(signet.DeviceID) (ms int64, ok bool)
 }
 
 // told gives the refusal of a device whose home is enrolled its likely cause:
@@ -35,7 +36,9 @@ func told(err error) error {
 		Message: "the service does not take this device any more: it was revoked", Hint: "its files stay; to join again: signet logout, then signet login LINK with a new link"}
 }
 
-func memberOf(o *owner.Owner) *member { return &member{o.Account, o.Keys, o.Client, o.Engine} }
+func memberOf(o *owner.Owner) *member {
+	return &member{o.Account, o.Keys, o.Client, o.Engine, o.Engine.LastSeen}
+}
 
 // withMember runs something with the home's member.
 type withMember func(do func(*member) (any, error)) (any, error)

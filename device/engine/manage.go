@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"signet"
+	"signet/core/ring"
 	"signet/core/seal"
 	"signet/core/tree"
 )
@@ -257,6 +258,33 @@ func (d *Device) Events(id signet.RegionID, each func(e tree.Event, op *tree.Op)
 		err = wait // what follows cannot be opened yet
 	}
 	return err
+}
+
+// LastSeen is the newest time, by the service in ms since 1970, of what a device
+// signed and this one has: an entry of a region, or the statement with which it
+// joined, added a device or gave its ring a key. A recovery kit does not join;
+// others sign for it. ok is false where there is nothing.
+func (d *Device) LastSeen(id signet.DeviceID) (ms int64, ok bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	seen := func(at int64) { ms, ok = max(ms, at), true }
+	for _, r := range d.regions {
+		if at, wrote := r.State.LastOf(id); wrote {
+			seen(at)
+		}
+	}
+	in, _ := d.dir.RingOf(id)
+	for _, m := range d.dir.Members(in) {
+		if m.AddedBy == id || m.ID == id && m.Record.Class != ring.Recovery {
+			seen(d.dir.TimeOf(m.Added))
+		}
+	}
+	for _, g := range d.dir.Generations(in) {
+		if g.Giver == id {
+			seen(d.dir.TimeOf(g.Position))
+		}
+	}
+	return ms, ok
 }
 
 // Settle asks a running volume to look at everything once more, disk and
