@@ -221,13 +221,13 @@ const oneDeletion = 10 * time.Minute
 
 // last is what a restore without a time means: of a file that is there the
 // content before its present one; of a folder that is there the newest of each
-// path in it that was deleted and is not there; of what was deleted, what went
-// with its last deletion.
+// path in it that was deleted and is not there, less the conflict copies that
+// somebody was done with; of what was deleted, what went with its last deletion.
 func (h *past) last(top string) []version {
 	l := h.at(top)
 	switch {
 	case top == "" || l != nil && l.typ == tree.Dir:
-		return h.deleted(top, h.path, func(d *life) bool { return true })
+		return h.deleted(top, h.path, func(d *life) bool { return !h.settled(d) })
 	case l != nil:
 		if l.before != nil {
 			v := *l.before
@@ -250,6 +250,22 @@ func (h *past) last(top string) []version {
 		}
 	}
 	return nil
+}
+
+// settled reports whether what was deleted is a conflict copy, and did not only
+// go with its folder.
+func (h *past) settled(l *life) bool {
+	if !isConflictName(l.name) {
+		return false
+	}
+	in := h.nodes[l.parent]
+	return in == nil || in.gone == nil || !l.gone.with(in.gone)
+}
+
+// isConflictName reports whether a name is one that tree.ConflictName gives:
+// such a one, and no other, does not grow when it conflicts again.
+func isConflictName(name string) bool {
+	return strings.Contains(name, " (conflict ") && len(tree.ConflictName(name, 0, "", signet.NodeID{})) <= len(name)
 }
 
 // with reports whether a deletion was part of another, or led up to it.

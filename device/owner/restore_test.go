@@ -201,6 +201,55 @@ func TestRestoringADeletedFolderBringsBackWhatWentWithIt(t *testing.T) {
 	quiet(t, a)
 }
 
+func TestRestoringAFolderLeavesOutConflictCopiesThatWereDealtWith(t *testing.T) {
+	w := newWorld(t)
+	a, b := w.device("a"), w.device("b")
+	a.write("d/f.txt", "first")
+	a.write("d/deep/g", "first")
+	a.write("d/other", "deleted by mistake")
+	a.write("d/talk (conflict of interest).txt", "no copy")
+	a.add("R")
+	a.sync()
+	b.add("R")
+	b.sync()
+	for _, f := range []string{"d/f.txt", "d/deep/g"} {
+		a.write(f, "by a")
+		b.write(f, "by b")
+	}
+	a.sync()
+	b.sync()
+	a.sync()
+	copyOf := func(pattern string) string {
+		t.Helper()
+		found, err := filepath.Glob(a.path(pattern))
+		if err != nil || len(found) != 1 {
+			t.Fatalf("%s: %q, %v", pattern, found, err)
+		}
+		rel, _ := filepath.Rel(a.dir, found[0])
+		return rel
+	}
+	f, g := copyOf("d/f (conflict *).txt"), copyOf("d/deep/g (conflict *)")
+	must(t, os.Remove(a.path(f))) // merged
+	must(t, os.Remove(a.path("d/other")))
+	must(t, os.Remove(a.path("d/talk (conflict of interest).txt")))
+	a.sync()
+	must(t, os.RemoveAll(a.path("d/deep"))) // the copy in it was not
+	a.sync()
+	if r := a.restore(owner.RestoreParams{Path: "d"}); r.Files != 4 {
+		t.Errorf("%+v", r)
+	}
+	all := []string{"d/deep/g=by a", g + "=by b", "d/f.txt=by a", "d/other=deleted by mistake", "d/talk (conflict of interest).txt=no copy"}
+	wantFiles(t, a.dir, all...)
+	if _, _, err := a.call("restore", owner.RestoreParams{Path: a.dir}); control.FaultOf(err).Kind != "not_found" {
+		t.Errorf("the whole of it: %v", err)
+	}
+	a.restore(owner.RestoreParams{Path: f})
+	wantFiles(t, a.dir, slices.Insert(all, 2, f+"=by b")...)
+	b.sync()
+	same(t, a, b)
+	quiet(t, a, b)
+}
+
 func TestRestoringAFileMadeAnewBringsBackTheOneBefore(t *testing.T) {
 	d := alone(t, "f", "g")
 	must(t, os.Remove(d.path("f")))
