@@ -185,11 +185,24 @@ func (d *device) sync() engine.Counters {
 	return sum
 }
 
-// listing is everything below the device's folder that syncs.
+// listing is everything below the device's folder that syncs. While a daemon is
+// at work a name can go between the look at its folder and at itself: then all is
+// looked at again.
 func (d *device) listing() string {
 	d.t.Helper()
-	var lines []string
-	err := filepath.WalkDir(d.dir, func(p string, e fs.DirEntry, err error) error {
+	for try := 0; ; try++ {
+		lines, err := d.lines()
+		if err == nil {
+			return strings.Join(lines, "\n")
+		}
+		if try == 100 {
+			d.t.Fatal(err)
+		}
+	}
+}
+
+func (d *device) lines() (lines []string, err error) {
+	err = filepath.WalkDir(d.dir, func(p string, e fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
@@ -219,11 +232,8 @@ func (d *device) listing() string {
 		}
 		return nil
 	})
-	if err != nil {
-		d.t.Fatal(err)
-	}
 	slices.Sort(lines)
-	return strings.Join(lines, "\n")
+	return lines, err
 }
 
 func (d *device) write(name, content string) {
