@@ -56,6 +56,7 @@ type volume struct {
 	index  *index
 
 	blocked   map[signet.NodeID]blocked
+	forgiven  time.Time                  // when what waits was tried again last
 	displaced []displaced                // files that we replaced a moment ago
 	last      *plan.State                // memory of the planner
 	retries   int                        // turns in a row that the world changed under
@@ -325,11 +326,19 @@ func (v *volume) unblock(p *plan.Plan) {
 	maps.DeleteFunc(v.blocked, func(n signet.NodeID, _ blocked) bool { return !wanted[n] })
 }
 
+// forgiveEvery is how often a person's questions make what waits be tried again:
+// who asks every second does so once, and then sees that nothing comes of it.
+const forgiveEvery = 15 * time.Second
+
 // forgive tries at once what was to wait: a person asks, and may have mended
 // what was in the way.
 func (v *volume) forgive() {
-	clear(v.blocked)
 	now := v.d.Now()
+	if now.Sub(v.forgiven) < forgiveEvery {
+		return
+	}
+	v.forgiven = now
+	clear(v.blocked)
 	for _, it := range v.index.faulty {
 		if it.busy.After(now) {
 			it.busy = now
