@@ -160,13 +160,25 @@ func (w *Work) settled(ctx context.Context, id string) (engine.VolumeStatus, err
 			}
 		}
 		last = s
-		select {
-		case <-ctx.Done():
-			return s, ctx.Err()
-		case <-changed:
-		case <-time.After(time.Second):
+		// To ask makes the volume look, and that may be all that changes.
+		if err := pause(ctx, nil, 50*time.Millisecond); err != nil {
+			return s, err
+		}
+		if err := pause(ctx, changed, time.Second); err != nil {
+			return s, err
 		}
 	}
+}
+
+// pause waits until something changed, at most for some time.
+func pause(ctx context.Context, changed <-chan struct{}, most time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-changed:
+	case <-time.After(most):
+	}
+	return nil
 }
 
 // stuckFor is how long a volume of which names do not sync may do nothing
