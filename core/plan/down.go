@@ -37,11 +37,11 @@ func (p *planner) planDown() {
 
 type downer struct {
 	*planner
-	slots map[place]*item // open nodes on disk
+	slots map[place]*item // open nodes on disk, by slot
 }
 
 func (d *downer) put(it *item, w place) {
-	d.slots[w] = it
+	d.slots[d.slot(w)] = it
 	it.move.there, it.move.where = true, w
 	if up := d.set[w.parent]; up != nil {
 		up.move.within++
@@ -50,7 +50,9 @@ func (d *downer) put(it *item, w place) {
 
 func (d *downer) take(it *item) {
 	w := it.move.where
-	delete(d.slots, w)
+	if s := d.slot(w); d.slots[s] == it {
+		delete(d.slots, s)
+	}
 	it.move.there, it.move.where = false, place{}
 	if up := d.set[w.parent]; up != nil {
 		up.move.within--
@@ -119,7 +121,7 @@ func (d *downer) dropImpossible() {
 		w := d.want(it)
 		if !d.willBe(w.parent) {
 			d.drop(it, NoFolder)
-		} else if o := d.slots[w]; o != nil && o != it && o.move.wants != Move && !o.move.trash {
+		} else if o := d.slots[d.slot(w)]; o != nil && o != it && o.move.wants != Move && !o.move.trash {
 			d.drop(it, NameTaken)
 		}
 	}
@@ -166,7 +168,7 @@ func (d *downer) drop(it *item, why Why) {
 				}
 				at.move.trash = false
 			}
-			if waiter := d.names[at.move.where]; waiter != nil && waiter != at {
+			if waiter := d.names[d.slot(at.move.where)]; waiter != nil && waiter != at {
 				todo = append(todo, waiting{waiter, NameTaken})
 			}
 			if at.local.Parent == signet.RootNode {
@@ -207,7 +209,7 @@ func (d *downer) structure() {
 // step makes or moves a node, if it can be.
 func (d *downer) step(it *item) bool {
 	w := d.want(it)
-	if o := d.slots[w]; o != nil && o != it || !d.isThere(w.parent) {
+	if o := d.slots[d.slot(w)]; o != nil && o != it || !d.isThere(w.parent) {
 		return false
 	}
 	if it.move.wants == MkDir {
@@ -218,9 +220,15 @@ func (d *downer) step(it *item) bool {
 	if d.inside(w.parent, it.id) {
 		return false
 	}
-	if it.move.where != w {
-		d.move(it, w)
+	if it.move.where == w {
+		return true
 	}
+	// Where both spellings are one name already, a system may do nothing (Linux)
+	// and say that it did: by another name it is done everywhere.
+	if temp := (place{signet.RootNode, TempName(it.id)}); d.slot(it.move.where) == d.slot(w) && d.isFree(temp) {
+		d.move(it, temp)
+	}
+	d.move(it, w)
 	return true
 }
 
@@ -268,7 +276,7 @@ func (d *downer) clear(it *item) bool {
 	if !d.isThere(w.parent) {
 		return false
 	}
-	if o := d.slots[w]; o != nil && o != it {
+	if o := d.slots[d.slot(w)]; o != nil && o != it {
 		return d.evict(o)
 	}
 	return false
@@ -281,7 +289,7 @@ func (d *downer) evict(o *item) bool {
 	case o.move.trash && o.move.within == 0:
 		d.remove(o)
 		return true
-	case o.move.wants != Move && !o.move.trash || d.slots[temp] != nil || d.settledAtTop(temp.name):
+	case o.move.wants != Move && !o.move.trash || !d.isFree(temp):
 		return false
 	}
 	d.move(o, temp)
@@ -298,6 +306,11 @@ func (d *downer) settledAtTop(name string) bool {
 		}
 	}
 	return false
+}
+
+// isFree reports whether a temporary name at the top can be had.
+func (d *downer) isFree(temp place) bool {
+	return d.slots[d.slot(temp)] == nil && !d.settledAtTop(temp.name)
 }
 
 func (d *downer) remove(it *item) {
@@ -346,7 +359,7 @@ func (d *downer) fetches() {
 			continue
 		}
 		w := d.want(it)
-		if o := d.slots[w]; o != nil && !d.evict(o) || !d.isThere(w.parent) {
+		if o := d.slots[d.slot(w)]; o != nil && !d.evict(o) || !d.isThere(w.parent) {
 			d.hold(it, NameTaken)
 			continue
 		}

@@ -181,11 +181,7 @@ func (p *planner) lookAgain() bool {
 		if names[c.Folder] == nil {
 			names[c.Folder] = map[string]bool{}
 		}
-		key := c.Name
-		if p.in.Caps.Key != nil {
-			key = p.in.Caps.Key(key)
-		}
-		names[c.Folder][key] = true
+		names[c.Folder][p.key(c.Name)] = true
 	}
 	p.lookAtSiblings(names)
 	return true
@@ -209,10 +205,7 @@ func (p *planner) lookAtSiblings(names map[id]map[string]bool) {
 		}
 		few := slices.Collect(maps.Keys(changed))
 		for k := range r.Kids() {
-			key := k.Name()
-			if p.in.Caps.Key != nil {
-				key = p.in.Caps.Key(key)
-			}
+			key := p.key(k.Name())
 			if len(few) <= manyNames && slices.Contains(few, key) || len(few) > manyNames && changed[key] {
 				p.look(k.ID())
 			}
@@ -267,4 +260,24 @@ func (p *planner) remember() {
 	}
 	slices.SortFunc(s.open, id.Compare)
 	p.out.Next = s
+	p.listAliases()
+}
+
+// listAliases says which names a person would not look for here. A name that
+// the disk only spells otherwise is none.
+func (p *planner) listAliases() {
+	note := func(r tree.Ref, name string) {
+		if !p.in.Caps.Equal(name, r.Name()) {
+			p.out.Aliases = append(p.out.Aliases, Alias{r.ID(), name})
+		}
+	}
+	for n := range p.aliased {
+		if it := p.set[n]; it == nil || !it.open {
+			note(p.in.Remote.Ref(n), p.in.Local[n].Name)
+		}
+	}
+	for _, it := range p.order {
+		note(it.ref, p.want(it).name)
+	}
+	slices.SortFunc(p.out.Aliases, func(a, b Alias) int { return a.Node.Compare(b.Node) })
 }

@@ -103,6 +103,9 @@ type Plan struct {
 	// Held says what could not be planned now and why. What is held is tried
 	// again with the next plan.
 	Held []Held
+	// Aliases are the live nodes that this disk is to show, or shows, under a
+	// name that is not theirs and that it does not take for theirs, by id.
+	Aliases []Alias
 
 	Guard Guard
 
@@ -147,6 +150,12 @@ type Action struct {
 	Name   string        // MkDir, Move, Fetch
 	Expect Local         // Move, Replace, SetAttr, Trash: what the scan saw; if the disk shows anything else, do nothing
 	Remote tree.Node     // MkDir, Move, Fetch, Replace, SetAttr: what is wanted
+}
+
+// An Alias is a node and the name that it has on this disk instead of its own.
+type Alias struct {
+	Node signet.NodeID
+	Name string
 }
 
 // A Held says why nothing is planned for a node though its trees differ.

@@ -31,10 +31,10 @@ type planner struct {
 
 	order  []*item         // open live remote nodes, parents first
 	locals []*item         // open nodes on disk, parents first, then by id
-	names  map[place]*item // order, by where it belongs on this disk
-	cover  map[place]bool  // where things are that are not synched
+	names  map[place]*item // order, by the slot where it belongs on this disk
+	cover  map[place]bool  // slots of things that are not synched
 
-	absentAt map[place]*item // nodes of base that are nowhere on disk, by where they were
+	absentAt map[place][]*item // nodes of base that are nowhere on disk, by the slot where they were
 }
 
 // An item is a node in the three trees.
@@ -105,6 +105,17 @@ func (p *planner) want(it *item) place {
 
 func at(l *Local) place { return place{l.Parent, l.Name} }
 
+// slot is what all places are that are one for the disk: two nodes cannot be
+// there at once.
+func (p *planner) slot(w place) place { return place{w.parent, p.key(w.name)} }
+
+func (p *planner) key(name string) string {
+	if p.in.Caps.Key == nil {
+		return name
+	}
+	return p.in.Caps.Key(name)
+}
+
 // index lists the local nodes. Those that hang on no folder of the disk (a
 // scan that a rename crossed) are left out: the next scan knows.
 func (p *planner) index() {
@@ -118,7 +129,7 @@ func (p *planner) index() {
 			continue
 		}
 		if it.local.Type == tree.Other {
-			p.cover[at(it.local)] = true
+			p.cover[p.slot(at(it.local))] = true
 		}
 		if p.depth(it) > 0 {
 			p.locals = append(p.locals, it)
@@ -166,7 +177,7 @@ func (p *planner) listRemote() {
 		if !it.live() {
 			continue
 		}
-		p.names[p.want(it)] = it
+		p.names[p.slot(p.want(it))] = it
 		for r := it.ref; r != root && !met[r]; r = r.Folder() {
 			if r.Type() == tree.Dir { // only they can be met again
 				met[r] = true
@@ -283,7 +294,7 @@ func (p *planner) boundTo(it *item, copies []*item) (to id, keepBase bool) {
 	if m := p.lostAt(at(l)); m != nil && m.live() && m.local == nil && m.base.Type == l.Type {
 		return m.id, true
 	}
-	m := p.names[at(l)]
+	m := p.names[p.slot(at(l))]
 	if m != nil && m.base == nil && m.local == nil && m.ref.Type() == l.Type && !l.Unsettled && sameAsRemote(l, m.ref) {
 		return m.id, false
 	}
@@ -295,17 +306,22 @@ func (p *planner) boundTo(it *item, copies []*item) (to id, keepBase bool) {
 // that is new, even if the bytes are not.
 func (p *planner) lostAt(w place) *item {
 	if p.absentAt == nil {
-		p.absentAt = map[place]*item{}
+		p.absentAt = map[place][]*item{}
 		for _, it := range p.all {
 			if it.base != nil && it.local == nil {
-				w := place{it.base.Parent, it.base.Name}
-				if old := p.absentAt[w]; old == nil || it.id.Compare(old.id) < 0 {
-					p.absentAt[w] = it
-				}
+				s := p.slot(place{it.base.Parent, it.base.Name})
+				p.absentAt[s] = append(p.absentAt[s], it)
 			}
 		}
 	}
-	return p.absentAt[w]
+	var m *item
+	for _, it := range p.absentAt[p.slot(w)] {
+		was, best := it.base != nil && it.base.Name == w.name, m != nil && m.base != nil && m.base.Name == w.name
+		if m == nil || was && !best || was == best && it.id.Compare(m.id) < 0 {
+			m = it
+		}
+	}
+	return m
 }
 
 // adopt makes the base of a node that disk and journal both have, where they

@@ -19,14 +19,18 @@ func (d *device) draw(rt *rapid.T) {
 			dirs = append(dirs, n)
 		}
 	}
-	name := rapid.SampledFrom([]string{"a", "b", "c"}).Draw(rt, "name")
+	names := []string{"a", "b", "c"}
+	if d.w.cased {
+		names = []string{"a", "A", "b", "B"}
+	}
+	name := rapid.SampledFrom(names).Draw(rt, "name")
 	parent := rapid.SampledFrom(dirs).Draw(rt, "parent")
 	there := d.path(parent)
 	if there != "" {
 		there += "/"
 	}
 	there += name
-	_, taken := d.find(there)
+	holder, taken := d.find(there)
 	text := rapid.SampledFrom([]string{"1", "2", "3"}).Draw(rt, "text")
 	verb := rapid.IntRange(0, 7).Draw(rt, "verb")
 	if len(nodes) == 0 {
@@ -34,8 +38,9 @@ func (d *device) draw(rt *rapid.T) {
 	}
 	var at string
 	var l Local
+	var n id
 	if len(nodes) > 0 {
-		n := rapid.SampledFrom(nodes).Draw(rt, "node")
+		n = rapid.SampledFrom(nodes).Draw(rt, "node")
 		at, l = d.path(n), d.disk[n]
 	}
 	switch {
@@ -47,7 +52,7 @@ func (d *device) draw(rt *rapid.T) {
 		d.write(at, text+at)
 	case verb == 3 && l.Type == tree.File:
 		d.save(at, text)
-	case verb == 4 && !taken && !within(there, at) || verb == 5 && !within(there, at) && d.overwritable(there, l):
+	case verb == 4 && (!taken || holder == n) && !within(there, at) || verb == 5 && !within(there, at) && d.overwritable(there, l):
 		d.mv(at, there)
 	case verb == 5 && len(nodes) > 1: // swap
 		other := d.path(rapid.SampledFrom(nodes).Draw(rt, "other"))
@@ -150,17 +155,65 @@ func (w *world) live(rt *rapid.T, seen map[[32]byte]bool) {
 func TestPlansWithAndWithoutMemory(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		w := newWorldOn(rt, "ann", "ben")
-		if rapid.Bool().Draw(rt, "folds") {
-			w.caps.Key = func(s string) string { return strings.Replace(strings.ToLower(s), "b", "c", 1) }
-		}
-		if rapid.Bool().Draw(rt, "unfit") {
-			w.caps.Unfit = func(s string) bool { return s == "a" }
-			w.caps.Mend = func(string) string { return "b" }
+		for _, d := range w.devices {
+			d.drawCaps(rt)
 		}
 		w.live(rt, map[[32]byte]bool{})
 		for range 3 {
 			for _, d := range w.devices {
 				d.sync()
+			}
+		}
+	})
+}
+
+// drawCaps gives a device a disk that may fold names, respell some or refuse
+// others.
+func (d *device) drawCaps(rt *rapid.T) {
+	d.w.cased = true
+	if rapid.Bool().Draw(rt, "folds") {
+		d.caps.Key = strings.ToLower
+	}
+	switch rapid.IntRange(0, 2).Draw(rt, "unfit") {
+	case 1: // as one that decomposes names: the mended name is the same one
+		d.caps.Unfit = func(s string) bool { return strings.HasPrefix(s, "a") }
+		d.caps.Mend = func(s string) string { return "A" + s[1:] }
+	case 2:
+		d.caps.Unfit = func(s string) bool { return s == "a" }
+		d.caps.Mend = func(string) string { return "b" }
+	}
+}
+
+// TestDevicesConvergeWhateverNamesTheirDisksHold is TestDevicesConverge with
+// disks each of which has names of its own. A second look finds nothing to do.
+func TestDevicesConvergeWhateverNamesTheirDisksHold(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		w := newWorldOn(rt, "ann", "ben", "cas")
+		for _, d := range w.devices {
+			d.acknowledges = rapid.Bool().Draw(rt, "acknowledges")
+			d.drawCaps(rt)
+		}
+		seen := map[[32]byte]bool{}
+		w.live(rt, seen)
+		w.settle()
+		for sum := range seen {
+			if !w.inJournal(sum) {
+				rt.Fatalf("bytes %q are lost", w.bytes[sum])
+			}
+		}
+		for _, d := range w.devices {
+			want := map[id]string{}
+			for _, n := range d.tree.Walk() {
+				if name := d.disk[n.ID].Name; !d.caps.Equal(name, n.Name) {
+					want[n.ID] = name
+				}
+			}
+			got := map[id]string{}
+			for _, a := range d.plan().Aliases {
+				got[a.Node] = a.Name
+			}
+			if !maps.Equal(got, want) {
+				rt.Fatalf("%s says that it has aliases %v, and has %v", d.name, got, want)
 			}
 		}
 	})

@@ -91,7 +91,7 @@ func (p *planner) absence(it *item) absence {
 	b := it.base
 	a := unknown
 	if b.Parent == signet.RootNode || p.get(b.Parent).local != nil {
-		if p.cover[place{b.Parent, b.Name}] {
+		if p.cover[p.slot(place{b.Parent, b.Name})] {
 			a = covered
 		} else if p.in.Complete(b.Parent) {
 			a = gone

@@ -22,7 +22,7 @@ type world struct {
 	devices []*device
 	fresh   int
 	bytes   map[[32]byte]string
-	caps    tree.Caps // of all disks
+	cased   bool // users give names that differ in case alone
 }
 
 type entry struct {
@@ -36,6 +36,7 @@ type device struct {
 	name string
 	id   signet.DeviceID
 	disk map[id]Local // ids are the inode's bindings
+	caps tree.Caps    // of the disk
 	base map[id]Base
 	tree *tree.Tree
 	pos  int      // entries replayed
@@ -86,12 +87,21 @@ func (d *device) find(path string) (n id, ok bool) {
 }
 
 func (d *device) child(parent id, name string) (id, bool) {
+	name = d.shown(name)
 	for n, l := range d.disk {
-		if l.Parent == parent && l.Name == name {
+		if l.Parent == parent && d.caps.Equal(l.Name, name) {
 			return n, true
 		}
 	}
 	return id{}, false
+}
+
+// shown is how the disk spells a new name.
+func (d *device) shown(name string) string {
+	if d.caps.Unfit != nil && d.caps.Unfit(name) {
+		return d.caps.Mend(name)
+	}
+	return name
 }
 
 func (d *device) must(path string) id {
@@ -116,7 +126,7 @@ func (d *device) write(path, s string) {
 	if !ok {
 		dir, name := cutPath(path)
 		n = d.w.newID()
-		l = Local{Parent: d.must(dir), Name: name, Type: tree.File, Mode: 0o644}
+		l = Local{Parent: d.must(dir), Name: d.shown(name), Type: tree.File, Mode: 0o644}
 	}
 	d.w.fresh++
 	l.Hash, l.Size, l.MTime = sha256.Sum256([]byte(s)), int64(len(s)), int64(d.w.fresh)
@@ -136,13 +146,13 @@ func (d *device) save(path, s string) {
 func (d *device) mkdir(path string) {
 	d.w.t.Helper()
 	dir, name := cutPath(path)
-	d.disk[d.w.newID()] = Local{Parent: d.must(dir), Name: name, Type: tree.Dir, Mode: 0o755}
+	d.disk[d.w.newID()] = Local{Parent: d.must(dir), Name: d.shown(name), Type: tree.Dir, Mode: 0o755}
 }
 
 func (d *device) symlink(path, target string) {
 	d.w.t.Helper()
 	dir, name := cutPath(path)
-	d.disk[d.w.newID()] = Local{Parent: d.must(dir), Name: name, Type: tree.Link, Target: target}
+	d.disk[d.w.newID()] = Local{Parent: d.must(dir), Name: d.shown(name), Type: tree.Link, Target: target}
 }
 
 func (d *device) chmod(path string, mode uint32) {
@@ -163,7 +173,7 @@ func (d *device) mv(from, to string) {
 		delete(d.disk, old)
 	}
 	l := d.disk[n]
-	l.Parent, l.Name = parent, name
+	l.Parent, l.Name = parent, d.shown(name)
 	d.disk[n] = l
 }
 
@@ -240,7 +250,7 @@ func (d *device) plan() *Plan {
 		}
 	}
 	in := Input{Base: maps.Clone(d.base), Local: local, Remote: d.tree, Device: d.id, Position: uint64(d.pos),
-		HoldUp: d.holdUp, HoldDown: d.holdDown, Caps: d.w.caps,
+		HoldUp: d.holdUp, HoldDown: d.holdDown, Caps: d.caps,
 		Complete: func(f id) bool { return !d.incomplete[f] }}
 	full := Make(in)
 	p := newPlanner(in)
@@ -377,8 +387,12 @@ func (d *device) apply(actions []Action) {
 			if _, ok := d.disk[a.Parent]; !ok && a.Parent != signet.RootNode {
 				fail("no folder")
 			}
+			// A system may take a move between two spellings of one name for none.
 			if _, taken := d.child(a.Parent, a.Name); taken {
 				fail("name taken")
+			}
+			if d.shown(a.Name) != a.Name {
+				fail("unfit")
 			}
 			if here != (a.Verb == Move) {
 				fail("node is, or is not, there")
@@ -467,7 +481,7 @@ func (w *world) settle() {
 	}
 	for _, d := range w.devices {
 		w.shows(d)
-		if d.list() != w.devices[0].list() {
+		if o := w.devices[0]; !d.named() && !o.named() && d.list() != o.list() {
 			w.t.Fatalf("disks differ:\n%s:\n%s\n\n%s:\n%s", w.devices[0].name, w.devices[0].list(), d.name, d.list())
 		}
 		if p := d.plan(); len(p.Held) > 0 {
@@ -475,6 +489,9 @@ func (w *world) settle() {
 		}
 	}
 }
+
+// named reports whether the disk cannot hold all names.
+func (d *device) named() bool { return d.caps.Key != nil || d.caps.Unfit != nil }
 
 // shows fails unless a disk is the journal's tree, attributes included.
 func (w *world) shows(d *device) {
@@ -484,7 +501,7 @@ func (w *world) shows(d *device) {
 	}
 	for _, n := range d.tree.Walk() {
 		l, ok := d.disk[n.ID]
-		if !ok || l.Parent != n.Parent || l.Name != d.tree.Names(n.Parent, w.caps)[n.ID] || !sameAsRemote(&l, d.tree.Ref(n.ID)) {
+		if !ok || l.Parent != n.Parent || l.Name != d.tree.Names(n.Parent, d.caps)[n.ID] || !sameAsRemote(&l, d.tree.Ref(n.ID)) {
 			w.t.Fatalf("%s: %q is not on disk as in the journal", d.name, d.tree.Path(n.ID))
 		}
 		lm, lt := attrOf(l.Type, l.Mode, l.MTime)

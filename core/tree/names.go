@@ -118,7 +118,8 @@ type Caps struct {
 	Key func(name string) string
 	// Unfit reports whether the disk cannot hold name: a reserved word, an
 	// invalid character, not UTF-8. Nil: it holds all. What is unfit gets the
-	// name that Mend gives, which must be fit.
+	// name that Mend gives, which must be fit. Where the disk takes that for
+	// the same name, it only spells it in a way of its own.
 	Unfit func(name string) bool
 	Mend  func(name string) string
 }
@@ -157,10 +158,14 @@ func (t *Tree) Aliases(parent signet.NodeID, caps Caps) map[signet.NodeID]string
 	// Plain names first, so that an alias gives way to them whenever they
 	// were made.
 	var rest []*node
+	var spelt []*node // otherwise, should they have the right to their names
 	for k := p.more.live; k != nil; k = k.next {
-		if caps.unfit(k.name()) {
+		if !caps.holds(k.name()) {
 			rest = append(rest, k)
 			continue
+		}
+		if caps.unfit(k.name()) {
+			spelt = append(spelt, k)
 		}
 		key := caps.key(k.name())
 		switch first := taken[key]; {
@@ -173,11 +178,16 @@ func (t *Tree) Aliases(parent signet.NodeID, caps Caps) map[signet.NodeID]string
 			rest = append(rest, k)
 		}
 	}
-	if len(rest) == 0 {
+	if len(rest)+len(spelt) == 0 {
 		return nil
 	}
 	slices.SortFunc(rest, placeOrder)
-	names := make(map[signet.NodeID]string, len(rest))
+	names := make(map[signet.NodeID]string, len(rest)+len(spelt))
+	for _, k := range spelt {
+		if taken[caps.key(k.name())] == k {
+			names[k.id] = caps.Mend(k.name())
+		}
+	}
 	for _, k := range rest {
 		names[k.id] = alias(k, caps, taken)
 		taken[caps.key(names[k.id])] = k
@@ -188,20 +198,23 @@ func (t *Tree) Aliases(parent signet.NodeID, caps Caps) map[signet.NodeID]string
 // Plain reports whether a live node has its own name on a disk, as Names would
 // say. It allocates nothing, and looks at every sibling.
 func (r Ref) Plain(caps Caps) bool {
-	n, p := r.n, r.n.parent
-	if caps.unfit(n.name()) {
+	if caps.unfit(r.n.name()) || r.n.parent == r.t.root && caps.key(r.n.name()) == caps.key(Hidden) {
 		return false
 	}
+	return !r.Rival(caps).OK()
+}
+
+// Rival is a sibling with a better right to a live node's name on a disk, if
+// there is one.
+func (r Ref) Rival(caps Caps) Ref {
+	n := r.n
 	key := caps.key(n.name())
-	if p == r.t.root && key == caps.key(Hidden) {
-		return false
-	}
-	for k := p.more.live; k != nil; k = k.next {
-		if k != n && caps.key(k.name()) == key && placeOrder(k, n) < 0 && !caps.unfit(k.name()) {
-			return false
+	for k := n.parent.more.live; k != nil; k = k.next {
+		if k != n && caps.key(k.name()) == key && placeOrder(k, n) < 0 && caps.holds(k.name()) {
+			return Ref{r.t, k}
 		}
 	}
-	return true
+	return Ref{}
 }
 
 func (c Caps) key(name string) string {
@@ -210,6 +223,9 @@ func (c Caps) key(name string) string {
 	}
 	return c.Key(name)
 }
+
+// holds reports whether the disk can hold name, if spelt in its own way.
+func (c Caps) holds(name string) bool { return !c.unfit(name) || c.Equal(name, c.Mend(name)) }
 
 func (c Caps) unfit(name string) bool { return c.Unfit != nil && c.Unfit(name) }
 
