@@ -239,7 +239,8 @@ func (v *Volume) Symlink(target, path string) (tree.Stat, error) {
 // Move renames the file, folder or link expect to a name that must be free
 // (ErrExists). Only its identity is expected: an edit moves with it. If
 // something else had the name it is moved back (ErrChanged). A change of case
-// on a disk that ignores case is a move like any other.
+// on a disk that ignores case is a move like any other, but on systems that do
+// nothing for it (Linux): there it is ErrExists, and takes two moves.
 func (v *Volume) Move(from, to string, expect tree.Stat) (tree.Stat, error) {
 	if err := errors.Join(checkPath("move", from), checkPath("move", to)); err != nil {
 		return tree.Stat{}, err
@@ -269,17 +270,25 @@ func (v *Volume) Move(from, to string, expect tree.Stat) (tree.Stat, error) {
 	return now, nil
 }
 
-// moveNew is renameNew that lets a name change its case where both spellings
-// are one name: to "exists" then, as from itself.
+// moveNew is renameNew that lets a name change its spelling where both are one
+// name: to "exists" then, as from itself.
 func (v *Volume) moveNew(from, to string) error {
 	err := v.fs.renameNew(from, to)
-	if !errors.Is(err, fs.ErrExist) || !strings.EqualFold(from, to) {
+	folder, name := split(to)
+	if up, _ := split(from); !errors.Is(err, fs.ErrExist) || up != folder || from == to {
 		return err
 	}
 	a, e1 := v.fs.lstat(from)
 	b, e2 := v.fs.lstat(to)
 	if e1 == nil && e2 == nil && identical(a, b) && a.Inode != 0 && (a.Links == 1 || a.Type == tree.Dir) {
-		return v.fs.renamePlain(from, to)
+		if e := v.fs.renamePlain(from, to); e != nil {
+			return e
+		}
+		for _, e := range v.fs.list(folder, new(scratch)).Entries {
+			if e.Name == name {
+				return nil
+			}
+		}
 	}
 	return err
 }

@@ -41,6 +41,7 @@ type Volume struct {
 	fs     *fsys
 	dir    string
 	marker tree.Stat // of the marker file, as it was read
+	traits traits    // of the disk, about names
 
 	mu    sync.Mutex
 	dirty map[string]bool // folders whose names changed since the last SyncFolders

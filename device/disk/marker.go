@@ -89,6 +89,7 @@ func create(dir, volume, region string, sign Signer, replace bool) (_ *Volume, _
 	if err := v.prepare(); err != nil {
 		return nil, nil, err
 	}
+	v.traits = probeNames(staging{v.fs})
 	m := &Marker{Format: 1, Volume: volume, Region: region, Root: v.rootID()}
 	if m.Signature, err = sign(m.Body()); err != nil {
 		return nil, nil, fmt.Errorf("create %s: sign marker: %w", dir, err)
@@ -123,6 +124,7 @@ func Open(dir string) (_ *Volume, _ *Marker, err error) {
 	if err := v.prepare(); err != nil && !errors.Is(err, ErrReadOnly) && !errors.Is(err, ErrNoSpace) {
 		return nil, m, err
 	}
+	v.traits = probeNames(staging{v.fs})
 	return v, m, nil
 }
 
