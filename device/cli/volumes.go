@@ -251,7 +251,7 @@ func did(v owner.Synced) string {
 	state := "in step"
 	if v.State != engine.InStep {
 		state = strings.ReplaceAll(string(v.State), "_", " ")
-	} else if len(v.Problems) > 0 {
+	} else if lost, _ := engine.Split(v.Problems); len(lost) > 0 {
 		state = "not all in step"
 	}
 	var parts []string
@@ -338,7 +338,12 @@ func checkStatus(s owner.Status) error {
 			}
 		}
 		if v.Conflicts > 0 || v.HeldDeletes > 0 || len(v.Problems) > 0 {
-			worse(control.Attention, fmt.Sprintf("%s: %d conflict copies, %d held deletions, %d names that do not sync", v.Path, v.Conflicts, v.HeldDeletes, len(v.Problems)))
+			lost, other := engine.Split(v.Problems)
+			say := fmt.Sprintf("%s: %d conflict copies, %d held deletions, %d names that do not sync", v.Path, v.Conflicts, v.HeldDeletes, len(lost))
+			if len(other) > 0 {
+				say += fmt.Sprintf(", %d that are others on this disk", len(other))
+			}
+			worse(control.Attention, say)
 		}
 	}
 	if code == control.Done {
@@ -392,6 +397,9 @@ func (a *app) showStatus(w io.Writer, s owner.Status) error {
 				break
 			}
 			fmt.Fprintf(w, "    %s: %s\n", exact(p.Path, p.PathB64), escape(p.Message))
+			if p.Hint != "" {
+				fmt.Fprintf(w, "        hint: %s\n", escape(p.Hint))
+			}
 		}
 	}
 	return nil

@@ -29,6 +29,9 @@ func (v *volume) down(ctx context.Context, actions []plan.Action) (did int, err 
 			delete(v.blocked, a.Node)
 			ok = false
 		}
+		if ok && errors.Is(b.err, errOneName) {
+			return a.Verb == plan.Fetch || a.Verb == plan.MkDir || a.Verb == plan.Move
+		}
 		return ok && (a.Verb == plan.Fetch || a.Verb == plan.Replace)
 	})
 	var failed, full error
@@ -214,6 +217,11 @@ func (v *volume) actFault(a plan.Action, err error) error {
 			}
 		}
 		p, ok := v.index.path(a.Parent)
+		if ok && f == Taken && v.oneName(a.Parent, p, a.Name) {
+			// To look at the name would show what has it by another spelling.
+			v.block(a.Node, path.Join(p, a.Name), errOneName)
+			return nil
+		}
 		if ok && a.Name != "" {
 			v.want(p, a.Name)
 		}

@@ -88,6 +88,7 @@ func (v *volume) lookAround(ctx context.Context) (seen []sight, err error) {
 	look, arrived := v.look, v.arrived
 	v.look, v.arrived = nil, nil
 	for _, folder := range sorted(look) {
+		names := sorted(look[folder])
 		if look[folder] == nil {
 			s, err := v.scanFrom(ctx, folder)
 			if err != nil {
@@ -101,32 +102,52 @@ func (v *volume) lookAround(ctx context.Context) (seen []sight, err error) {
 			seen = append(seen, s...)
 			continue
 		}
-		s := sight{Listing: Listing{Path: folder}, only: sorted(look[folder])}
-		for _, n := range s.only {
-			p := join(folder, n)
-			st, err := v.disk.Stat(p)
-			switch {
-			case err == nil:
-				s.Entries = append(s.Entries, Entry{Name: n, Stat: st})
-				if it := v.child(folder, n); st.Type == tree.Dir && (arrived[p] || it == nil || !identical(it.stat, st)) {
-					v.want(p, "") // next
-				}
-			case v.d.Classify(err) != NotThere:
-				s.Entries = append(s.Entries, Entry{Name: n, Err: err})
-			}
+		see := v.peek
+		if v.caps.Key != nil {
+			see = v.glance
+		}
+		s, err := see(ctx, folder, names)
+		if err != nil {
+			return nil, err
 		}
 		// That a name is not there means something only if its folder is.
-		if folder != "" {
-			st, err := v.disk.Stat(folder)
-			if err != nil {
-				v.wantGone(folder)
-				continue
+		if s.Stat.Type == 0 && folder != "" {
+			v.wantGone(folder)
+			continue
+		}
+		if s.Err != nil && v.d.Classify(s.Err) == Changed {
+			v.want(folder, "")
+		}
+		for _, e := range s.Entries {
+			p := join(folder, e.Name)
+			if it := v.child(folder, e.Name); e.Stat.Type == tree.Dir && (arrived[p] || it == nil || !identical(it.stat, e.Stat)) {
+				v.want(p, "") // next
 			}
-			s.Stat = st
 		}
 		seen = append(seen, s)
 	}
 	return seen, nil
+}
+
+// peek looks at some names of a folder, one by one. There is no Stat where the
+// folder could not be looked at.
+func (v *volume) peek(_ context.Context, folder string, names []string) (s sight, _ error) {
+	s = sight{Listing: Listing{Path: folder}, only: names}
+	for _, n := range names {
+		st, err := v.disk.Stat(join(folder, n))
+		switch {
+		case err == nil:
+			s.Entries = append(s.Entries, Entry{Name: n, Stat: st})
+		case v.d.Classify(err) != NotThere:
+			s.Entries = append(s.Entries, Entry{Name: n, Err: err})
+		}
+	}
+	if folder != "" {
+		if st, err := v.disk.Stat(folder); err == nil {
+			s.Stat = st
+		}
+	}
+	return s, nil
 }
 
 // wantGone looks for a folder that is not where it was, if it is known there.

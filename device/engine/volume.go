@@ -52,6 +52,7 @@ type volume struct {
 	ended  chan struct{}      // closed when its loop ended; nil before it began
 
 	disk   Volume
+	caps   tree.Caps    // of disk
 	diskMu sync.RWMutex // held by the loop to set disk, and by others to use it
 	index  *index
 
@@ -201,6 +202,7 @@ func (v *volume) open() error {
 		return fmt.Errorf("%s: %w", v.dir, ErrOtherVolume)
 	}
 	v.setDisk(disk)
+	v.caps, v.last = disk.Caps(), nil // what was planned for other names is no help
 	v.scan = true
 	return nil
 }
@@ -234,7 +236,7 @@ func (v *volume) plan() (*plan.Plan, error) {
 	v.acknowledgeLocked()
 	in := plan.Input{Base: v.index.base, Local: v.index.local, Remote: v.region.Tree,
 		Complete: func(n signet.NodeID) bool { _, blind := v.index.blind[n]; return !blind },
-		Position: v.region.Replayed(), Device: v.d.Self.Device, Last: v.last, Touched: v.index.fresh, Files: v.index.files}
+		Position: v.region.Replayed(), Device: v.d.Self.Device, Caps: v.caps, Last: v.last, Touched: v.index.fresh, Files: v.index.files}
 	if v.lastTree != v.region.Tree { // replayed anew: nothing of the last plan holds
 		in.Last, v.lastTree = nil, v.region.Tree
 	}
@@ -571,15 +573,18 @@ func (v *volume) describe(p *plan.Plan) {
 			problems = append(problems, at(Problem{Kind: "unreadable", Message: err.Error()}, path))
 		}
 	}
+	problems = append(problems, v.aliases(p)...)
 	for _, b := range v.blocked {
-		kind := "unwritable"
+		kind, hint := "unwritable", ""
 		switch {
+		case errors.Is(b.err, errOneName):
+			kind, hint = "name_taken", "rename one of the two, on any device"
 		case errors.Is(b.err, signet.ErrNotVerified):
 			kind = "not_verified"
 		case errors.Is(b.err, signet.ErrNotFound):
 			kind = "missing_content"
 		}
-		problems = append(problems, at(Problem{Kind: kind, Message: b.err.Error()}, b.path))
+		problems = append(problems, at(Problem{Kind: kind, Message: b.err.Error(), Hint: hint}, b.path))
 	}
 	for _, h := range p.Held {
 		if h.Why != plan.NameTaken && h.Why != plan.NoFolder && h.Why != plan.Unsynched {

@@ -17,6 +17,8 @@ type Volume interface {
 	// Identity is what the folder's signed marker says: which volume, which
 	// region.
 	Identity() (volume, region string)
+	// Caps is what names the disk takes for one or cannot hold; always the same.
+	Caps() tree.Caps
 	Close() error
 }
 
@@ -142,6 +144,7 @@ const (
 	RootMissing              // the volume's folder is not there
 	RootOther                // it is another folder
 	Denied                   // permission
+	Taken                    // the name is not free: look again
 )
 
 // Classify tells the kind of an error of a Volume.

@@ -206,9 +206,11 @@ func classify(err error) engine.Fault {
 		return engine.RootMissing
 	case errors.Is(err, disk.ErrRootReplaced):
 		return engine.RootOther
-	case errors.Is(err, disk.ErrChanged), errors.Is(err, disk.ErrExists), errors.Is(err, disk.ErrNotEmpty),
+	case errors.Is(err, disk.ErrChanged), errors.Is(err, disk.ErrNotEmpty),
 		errors.Is(err, disk.ErrNotFolder), errors.Is(err, disk.ErrNotFile), errors.Is(err, disk.ErrChanging):
 		return engine.Changed
+	case errors.Is(err, disk.ErrExists):
+		return engine.Taken
 	case errors.Is(err, fs.ErrNotExist):
 		return engine.NotThere
 	case errors.Is(err, disk.ErrNoSpace):

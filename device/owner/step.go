@@ -93,8 +93,13 @@ func needs(s engine.VolumeStatus, dir string, c engine.Counters, standing bool) 
 		return p("conflicts", "signet conflicts lists them; delete or merge what you do not need", "%d conflict copies were made", c.Conflicts)
 	case standing && s.Conflicts > 0:
 		return p("conflicts", "signet conflicts lists them; delete or merge what you do not need", "there are %d conflict copies", s.Conflicts)
-	case len(s.Problems) > 0:
-		return p("not_synched", "signet status lists them", "%d names do not sync, the first is %s: %s", len(s.Problems), s.Problems[0].Path, s.Problems[0].Message)
+	}
+	lost, other := engine.Split(s.Problems)
+	switch {
+	case len(lost) > 0:
+		return p("not_synched", "signet status lists them", "%d names do not sync, the first is %s: %s", len(lost), lost[0].Path, lost[0].Message)
+	case len(other) > 0:
+		return p("alias", other[0].Hint, "%d names are others on this disk, the first is %s: it %s", len(other), other[0].Path, other[0].Message)
 	}
 	return nil
 }
