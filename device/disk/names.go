@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 	"runtime"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -25,7 +26,8 @@ type traits struct {
 	normal     bool // composed and decomposed names are one
 	decomposes bool // a name is shown decomposed, whatever it was given as
 	utf8       bool // other bytes are refused
-	chars      bool // what Windows forbids is refused, dots and spaces at the end get lost
+	chars      bool // what Windows forbids is refused
+	ends       bool // dots at the end are refused, or get lost
 	words      bool // CON, NUL, COM1 and their like are devices
 }
 
@@ -53,7 +55,7 @@ type nameDisk interface {
 // written nothing is refused, and nothing else either will be.
 func probeNames(d nameDisk) (t traits) {
 	if runtime.GOOS == "windows" { // some of these are not refused but mean something else
-		t.chars, t.utf8, t.words = true, true, true
+		t.chars, t.ends, t.utf8, t.words = true, true, true, true
 	}
 	if d.folds() {
 		t.fold = ascii
@@ -87,12 +89,19 @@ func probeNames(d nameDisk) (t traits) {
 			return false
 		}
 		switch kindOf(err) {
-		case ErrNoSpace, ErrReadOnly, fs.ErrPermission, fs.ErrNotExist:
+		case ErrNoSpace, ErrReadOnly, fs.ErrPermission:
 			return false
 		}
 		return true
 	}
 	t.chars = t.chars || refuses("names:")
+	if t.chars && !t.ends {
+		err := d.create("names.")
+		t.ends = !slices.Contains(d.names(), "names.")
+		if err == nil || errors.Is(err, fs.ErrExist) {
+			d.remove("names.")
+		}
+	}
 	t.utf8 = t.utf8 || refuses("names-\xff")
 	return t
 }
@@ -202,10 +211,12 @@ const forbidden = `<>:"\|?*`
 
 func (t traits) unfit(name string) bool {
 	return t.utf8 && !utf8.ValidString(name) ||
-		t.chars && (strings.HasSuffix(name, ".") || strings.HasSuffix(name, " ") || strings.ContainsFunc(name, badChar)) ||
+		t.chars && strings.ContainsFunc(name, badChar) || t.ends && badEnd(name) ||
 		t.words && deviceName(name) > 0 ||
 		t.decomposes && !norm.NFD.IsNormalString(name)
 }
+
+func badEnd(name string) bool { return strings.HasSuffix(name, ".") || strings.HasSuffix(name, " ") }
 
 func badChar(r rune) bool { return r < ' ' || strings.ContainsRune(forbidden, r) }
 
@@ -214,20 +225,23 @@ func (t traits) mend(name string) string {
 	if t.utf8 {
 		name = strings.ToValidUTF8(name, "_")
 	}
+	if t.decomposes { // first: a letter may come apart into a forbidden one
+		name = norm.NFD.String(name)
+	}
 	if t.chars {
 		b := []byte(name) // which need not be UTF-8
 		for i, c := range b {
-			if badChar(rune(c)) || i == len(b)-1 && (c == '.' || c == ' ') {
+			if badChar(rune(c)) {
 				b[i] = '_'
 			}
 		}
 		name = string(b)
 	}
+	if t.ends && badEnd(name) {
+		name = name[:len(name)-1] + "_"
+	}
 	if n := deviceName(name); t.words && n > 0 {
 		name = name[:n] + "_" + name[n:]
-	}
-	if t.decomposes {
-		name = norm.NFD.String(name)
 	}
 	return name
 }

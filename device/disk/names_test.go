@@ -17,8 +17,10 @@ type model struct {
 	key    func(string) string
 	spells func(string) string
 	bad    func(string) bool
+	why    error
 	there  map[string]string
 	full   bool
+	strips bool // dots at the end
 }
 
 func (m *model) folds() bool { return m.key("staging") == m.key("STAGING") }
@@ -28,16 +30,19 @@ func (m *model) create(name string) error {
 	case m.full:
 		return syscall.ENOSPC
 	case m.bad != nil && m.bad(name):
-		return syscall.EINVAL
+		return m.why
 	case m.has(name):
 		return fs.ErrExist
+	}
+	if m.strips {
+		name = strings.TrimRight(name, ".")
 	}
 	m.there[m.key(name)] = name
 	return nil
 }
 
-func (m *model) has(name string) bool { _, ok := m.there[m.key(name)]; return ok }
-func (m *model) remove(name string)   { delete(m.there, m.key(name)) }
+func (m *model) has(name string) bool { _, ok := m.there[m.kept(name)]; return ok }
+func (m *model) remove(name string)   { delete(m.there, m.kept(name)) }
 func (m *model) names() (l []string) {
 	for _, n := range m.there {
 		if m.spells != nil {
@@ -68,13 +73,17 @@ func TestDiskIsAskedWhatNamesItHolds(t *testing.T) {
 		"apfs, exact":    {&model{key: nfd, bad: notUTF8}, traits{normal: true, utf8: true}},
 		"hfs+": {&model{key: func(s string) string { return strings.ToLower(nfd(s)) }, spells: nfd, bad: notUTF8},
 			traits{fold: simple, normal: true, decomposes: true, utf8: true}},
-		"ntfs": {&model{key: strings.ToLower, bad: func(s string) bool { return notUTF8(s) || strings.Contains(s, ":") }},
-			traits{fold: simple, chars: true, utf8: true}},
-		"vfat": {&model{key: upper, bad: func(s string) bool { return strings.Contains(s, ":") }}, traits{fold: ascii, chars: true}},
-		"full": {&model{key: same, full: true}, traits{}},
+		"ntfs": {&model{key: strings.ToLower, bad: func(s string) bool { return notUTF8(s) || strings.ContainsAny(s, ":") || strings.HasSuffix(s, ".") }},
+			traits{fold: simple, chars: true, ends: true, utf8: true}},
+		"exfat": {&model{key: strings.ToLower, bad: func(s string) bool { return strings.Contains(s, ":") }, why: syscall.ENOENT}, traits{fold: simple, chars: true}},
+		"vfat":  {&model{key: upper, bad: func(s string) bool { return strings.Contains(s, ":") }, strips: true}, traits{fold: ascii, chars: true, ends: true}},
+		"full":  {&model{key: same, full: true}, traits{}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c.disk.there = map[string]string{}
+			if c.disk.why == nil {
+				c.disk.why = syscall.EINVAL
+			}
 			for range 2 { // as it is, and with what a crash left
 				if got := probeNames(c.disk); got != c.want {
 					t.Errorf("got %+v, want %+v", got, c.want)
@@ -139,7 +148,7 @@ func TestNamesThatADiskTakesForOneHaveOneKey(t *testing.T) {
 }
 
 func TestMendedNameIsFit(t *testing.T) {
-	windows := traits{fold: simple, utf8: true, chars: true, words: true}
+	windows := traits{fold: simple, utf8: true, chars: true, ends: true, words: true}
 	for name, want := range map[string]string{
 		"a:b": "a_b", "what?": "what_", "end.": "end_", "end ": "end_", "con": "con_", "NUL.txt": "NUL_.txt", "com1": "com1_", "com²": "com²_",
 		"a\xffb": "a_b", "tab\t": "tab_", "console": "", "com": "", "com10": "", ".hidden": "", "a b.c": "", "aux .c": "aux_ .c",
@@ -153,7 +162,7 @@ func TestMendedNameIsFit(t *testing.T) {
 		}
 	}
 	rapid.Check(t, func(rt *rapid.T) {
-		tr := traits{utf8: rapid.Bool().Draw(rt, "utf8"), chars: rapid.Bool().Draw(rt, "chars"), words: rapid.Bool().Draw(rt, "words"), decomposes: rapid.Bool().Draw(rt, "decomposes")}
+		tr := traits{utf8: rapid.Bool().Draw(rt, "utf8"), chars: rapid.Bool().Draw(rt, "chars"), ends: rapid.Bool().Draw(rt, "ends"), words: rapid.Bool().Draw(rt, "words"), decomposes: rapid.Bool().Draw(rt, "decomposes")}
 		name := rapid.OneOf(rapid.StringMatching(`(con|aux|nul|[a-c ]*)[ .:]{0,2}[a-zé]?[. ]*`), rapid.StringN(1, 20, 200), rapid.Map(rapid.SliceOfN(rapid.Byte(), 1, 20), func(b []byte) string { return string(b) })).Draw(rt, "name")
 		if m := tr.mend(name); tr.unfit(m) {
 			rt.Fatalf("%q is mended to %q, which is unfit", name, m)
@@ -161,4 +170,12 @@ func TestMendedNameIsFit(t *testing.T) {
 			rt.Fatalf("%q is fit, and mended to %q", name, m)
 		}
 	})
+}
+
+// kept is the key of a name as the disk keeps it.
+func (m *model) kept(name string) string {
+	if m.strips {
+		name = strings.TrimRight(name, ".")
+	}
+	return m.key(name)
 }
