@@ -444,6 +444,8 @@ func (f *fsys) probe() {
 	}
 	f.fineTimes = f.probeTimes(a, b)
 	f.exchange = !unsupported(f.rename(a, b, unix.RENAME_EXCHANGE))
+	// To a free name: that one is taken the kernel says for every file system.
+	f.unlink(b)
 	f.noReplace = !unsupported(f.rename(a, b, unix.RENAME_NOREPLACE))
 }
 
