@@ -167,6 +167,11 @@ func Rename(ctx context.Context, a *Account, self region.Self, dir Directory, re
 	if err != nil {
 		return err
 	}
+	for _, other := range all {
+		if other.ID != l.ID && other.State != "revoked" && other.Profile.Name == to {
+			return fmt.Errorf("another device is called %q: %w", to, signet.ErrConflict)
+		}
+	}
 	p := l.Profile
 	p.Name = to
 	return SetName(ctx, self, dir, records, l.ID, l.version+1, p)

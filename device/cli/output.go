@@ -30,13 +30,23 @@ func (a *app) report(f *control.Fault) {
 		writeJSON(a.stderr, map[string]any{"error": e})
 		return
 	}
-	fmt.Fprintf(a.stderr, "error: %s\n", escape(f.Message))
+	fmt.Fprintf(a.stderr, "error: %s\n", oneLine(f.Message))
 	if f.Evidence != "" {
 		fmt.Fprintf(a.stderr, "evidence: %s\n", escape(f.Evidence))
 	}
 	if f.Hint != "" {
 		fmt.Fprintf(a.stderr, "hint: %s\n", escape(f.Hint))
 	}
+}
+
+// oneLine is a message without control characters: what had several lines, as
+// errors of several folders do, is told in one.
+func oneLine(s string) string {
+	lines := strings.FieldsFunc(s, func(r rune) bool { return r == '\n' })
+	for i := range lines {
+		lines[i] = escape(strings.TrimSpace(lines[i]))
+	}
+	return strings.Join(lines, "; ")
 }
 
 // hintFor is a hint for one kind of error, else none.

@@ -533,9 +533,20 @@ func (v *volume) bad(f *fetched, err error) error {
 	path := v.region.Tree.Path(f.action.Node)
 	v.d.mu.Unlock()
 	if errors.Is(err, signet.ErrNotVerified) {
+		v.disown(f)
 		err = fmt.Errorf("%s: %w (%v)", path, ErrObject, err)
 	}
 	return err
+}
+
+// disown forgets what this device knows a file's objects to hold: one of them is
+// not what it was, so that nothing new is to rest on any.
+func (v *volume) disown(f *fetched) {
+	c, err := seal.ParseContent(f.action.Remote.Data)
+	if err != nil {
+		return
+	}
+	v.d.Store.forgetSealed(v.region.ID(), c.Objects()) // what stays, stays until the next alarm
 }
 
 func (v *volume) stageWhole(f *fetched, plain []byte) error {

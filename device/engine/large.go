@@ -270,6 +270,7 @@ func (p *assembly) get(ctx context.Context, todo []int) error {
 				for _, i := range by[id] {
 					piece := &p.m.Pieces[i]
 					if plain, err = open(plain[:0], piece.Ref, object); err != nil {
+						p.v.d.Store.forgetSealed(p.v.region.ID(), []signet.ObjectID{id}) // nothing new rests on it
 						return p.v.bad(p.f, err)
 					}
 					if _, err := p.staged.WriteAt(plain, p.at[i]); err != nil {

@@ -399,7 +399,7 @@ func (v *volume) judge(err error, more bool, again time.Time) time.Time {
 		case v.blockedBy() != nil: // an alarm about a file; all others are in step
 			v.setState(AlarmedAt, v.blockedBy().Error(), "the file stays as it was; all others are kept in step")
 		case st.HeldDeletes > 0:
-			v.setState(Held, fmt.Sprintf("%d deletions wait for an answer", st.HeldDeletes), "signet approve-deletes lets them go; signet restore brings the files back")
+			v.setState(Held, fmt.Sprintf("%d deletions wait for an answer", st.HeldDeletes), "signet approve-deletes lets them go; signet restore "+v.dir+" brings the files back")
 		case v.beside.pending():
 			v.setState(Syncing, "", "")
 		case v.dying.n > 0: // deletions that may not be all wait for the rest
@@ -431,7 +431,9 @@ func (v *volume) judge(err error, more bool, again time.Time) time.Time {
 		soon = v.d.Now().Add(time.Minute)
 	case errors.Is(err, ErrNoRoom), v.d.Classify(err) == NoRoom:
 		v.setState(Syncing, err.Error(), "free some space; uploads go on")
-	case v.d.Classify(err) == RootMissing, v.d.Classify(err) == RootOther, errors.Is(err, ErrOtherVolume):
+	case v.d.Classify(err) == RootMissing:
+		v.setState(Stopped, err.Error(), "nothing was deleted; bring it back, or where it was moved to: signet add --relink --region "+v.Status().Region+" NEWPLACE")
+	case v.d.Classify(err) == RootOther, errors.Is(err, ErrOtherVolume):
 		v.setState(Stopped, err.Error(), "nothing was deleted; if this folder is to be the volume from now on: signet add --relink "+v.dir)
 	default:
 		v.setState(Stopped, err.Error(), "")

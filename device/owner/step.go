@@ -88,7 +88,7 @@ func needs(s engine.VolumeStatus, dir string, c engine.Counters, standing bool) 
 	case s.State == engine.Paused:
 		return p("paused", "signet resume "+dir, "paused: nothing is transferred")
 	case s.HeldDeletes > 0:
-		return p("held", "signet approve-deletes lets them go; signet restore brings the files back", "%d deletions are held: so many at once may be a mistake", s.HeldDeletes)
+		return p("held", "signet approve-deletes lets them go; signet restore DIR brings the files back", "%d deletions are held: so many at once may be a mistake", s.HeldDeletes)
 	case c.Conflicts > 0:
 		return p("conflicts", "signet conflicts lists them; delete or merge what you do not need", "%d conflict copies were made", c.Conflicts)
 	case standing && s.Conflicts > 0:
@@ -114,7 +114,7 @@ type SyncResult struct {
 func explain(err error, dir string) error {
 	switch classify(err) {
 	case engine.RootMissing:
-		return &problem{"root_missing", "the folder is missing; nothing was deleted anywhere", "bring it back, or signet add --relink DIR for where it is now", control.Attention}
+		return &problem{"root_missing", "the folder is missing; nothing was deleted anywhere", "bring it back, or where it was moved to: signet add --relink --region NAME NEWPLACE", control.Attention}
 	case engine.RootOther:
 		return &problem{"root_replaced", "the folder is not the one that was added (not mounted, or made anew); nothing was deleted anywhere",
 			"mount it, or signet add --relink " + dir + " to join what is there by content", control.Attention}

@@ -116,12 +116,20 @@ func (w *Work) add(ctx context.Context, p AddParams, ui control.UI) (any, error)
 	if name == "" {
 		name = filepath.Base(dir)
 	}
-	if strings.ContainsRune(name, '/') {
+	switch {
+	case p.Region == "" && dir == filepath.Dir(dir):
+		return nil, failed("no_region", "signet add "+p.Dir+" --region NAME", "the root of the file system has no name that a region could have")
+	case strings.ContainsRune(name, '/'):
 		return nil, failed("no_region", "regions that other members own can be joined once sharing is there", "region %q is not one of your own", name)
+	case strings.ContainsAny(name, ":\n"): // a PATH is REGION:PATH
+		return nil, failed("no_region", "signet add "+p.Dir+" --region NAME, without a colon", "region %q could not be named in a PATH", name)
 	}
 	out := Added{Region: name, Daemon: w.Running}
 	out.Path, out.PathB64 = control.Name(dir)
 	if p.DryRun {
+		if err := w.keepsOut(dir); err != nil {
+			return nil, err
+		}
 		return w.estimate(ctx, dir, out)
 	}
 	var others []string
@@ -134,7 +142,14 @@ func (w *Work) add(ctx context.Context, p AddParams, ui control.UI) (any, error)
 		}
 	}
 	if err := disk.Overlap(dir, others...); err != nil {
-		return nil, failed("overlap", "a folder inside another volume is in step already", "%v", err)
+		return nil, failed("overlap", "a folder inside a volume is in step already; around one, signet remove that first", "%v", err)
+	}
+	// Before a region is made for it:
+	if err := w.keepsOut(dir); err != nil {
+		return nil, err
+	}
+	if err := mayMark(dir); err != nil {
+		return nil, err
 	}
 	if err := w.Engine.Discover(ctx); err != nil {
 		return nil, err
@@ -154,15 +169,44 @@ func (w *Work) add(ctx context.Context, p AddParams, ui control.UI) (any, error)
 	if err := w.CreateVolume(ctx, dir, id, p.Relink); err != nil {
 		if errors.Is(err, disk.ErrIsVolume) {
 			hint := "signet add --relink " + p.Dir
-			if p.Region != "" {
-				hint += " --region " + p.Region
-			}
-			return nil, failed("is_volume", hint+" takes it over; nothing in it is deleted", "%s has a volume marker already, of another device or an earlier add", dir)
+			return nil, failed("is_volume", hint+" --region "+name+" takes it over; nothing in it is deleted; where it was moved here, name the region that it was in step with", "%s has a volume marker already, of another device or an earlier add", dir)
 		}
 		return nil, err
 	}
 	out.Action, out.RegionID = action, id.String()
 	return out, nil
+}
+
+// keepsOut refuses a folder with this device's own home in it, or in which the
+// home is: its keys would be sent, and its index replaced by another device's.
+func (w *Work) keepsOut(dir string) error {
+	own, err := filepath.EvalSymlinks(string(w.Home))
+	if err != nil {
+		return err
+	}
+	within := func(a, b string) bool {
+		rel, err := filepath.Rel(b, a)
+		return err == nil && (rel == "." || rel != ".." && !strings.HasPrefix(rel, ".."+string(filepath.Separator)))
+	}
+	if within(own, dir) || within(dir, own) {
+		return failed("holds_keys", "add the folders in it that you want in step, one by one", "%s and Signet's own folder %s, with this device's keys, lie in each other", dir, own)
+	}
+	return nil
+}
+
+// mayMark reports why a folder cannot get the marker that makes it a volume.
+func mayMark(dir string) error {
+	hidden := filepath.Join(dir, ".signet")
+	switch err := os.Mkdir(hidden, 0o700); {
+	case err == nil:
+		return os.Remove(hidden)
+	case errors.Is(err, fs.ErrExist):
+		return nil
+	case errors.Is(err, fs.ErrPermission):
+		return failed("permission", "make the folder writable for this user", "%s: %v", dir, err)
+	default:
+		return err
+	}
 }
 
 // region finds or makes the region that a folder is to be kept in step with.

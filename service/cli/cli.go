@@ -137,7 +137,7 @@ func newer(err error) bool {
 
 const (
 	hintNewer  = "update signet-server on this machine"
-	hintBackup = "restore a backup; devices bring back what it lacks"
+	hintBackup = "keep a copy of this data as it is; what devices have in their folders is not harmed"
 )
 
 // classes is what errors become that do not say it themselves. The first that
