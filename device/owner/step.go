@@ -98,7 +98,7 @@ func needs(s engine.VolumeStatus, dir string, c engine.Counters, standing bool) 
 	switch {
 	case len(lost) > 0:
 		return p("not_synched", "signet status lists them", "%d names do not sync, the first is %s: %s", len(lost), lost[0].Path, lost[0].Message)
-	case len(other) > 0:
+	case standing && len(other) > 0:
 		return p("alias", other[0].Hint, "%d names are others on this disk, the first is %s: it %s", len(other), other[0].Path, other[0].Message)
 	}
 	return nil
