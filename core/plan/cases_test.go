@@ -301,3 +301,25 @@ func TestWhatFollowsAnAppliedChangeIsNoConflict(t *testing.T) {
 		})
 	}
 }
+
+// A file that others edited and then deleted goes also where its time was
+// touched meanwhile: that time is of bytes that nobody has any more, so it is
+// not sent, and must not keep the file on one disk alone.
+func TestATouchDoesNotKeepWhatWasReplacedAndDeleted(t *testing.T) {
+	w := newWorldOn(t, "ann", "ben")
+	ann, ben := w.devices[0], w.devices[1]
+	ann.write("a", "one")
+	w.settle()
+	n, _ := ben.find("a")
+	l := ben.disk[n]
+	l.MTime++
+	ben.disk[n] = l
+	ann.write("a", "two")
+	ann.sync()
+	ann.rm("a")
+	ann.sync()
+	w.settle()
+	if len(ben.disk) != 0 {
+		t.Errorf("ben has\n%s", ben.list())
+	}
+}

@@ -68,6 +68,9 @@ func (d *downer) chooseTrash() {
 			continue
 		}
 		mode, mtime := retouched(l, b)
+		if it.ref.Content().Revision != b.Content {
+			mtime = false // of bytes that others replaced before: upAttr does not send it
+		}
 		if moved(it.id, l, b) || edited(l, b) || mode || mtime {
 			continue
 		}
