@@ -168,7 +168,8 @@ func (s *scan) folder(path string, sc *scratch) (found []string) {
 	}
 	s.emitting.Lock()
 	defer s.emitting.Unlock()
-	if s.ctx.Err() != nil {
+	if err := s.ctx.Err(); err != nil {
+		s.end(err) // before AfterFunc may come to it: a scan that left folders out is no whole one
 		return nil
 	}
 	if err := s.emit(l); err != nil {
