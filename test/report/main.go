@@ -2,10 +2,10 @@
 // earlier one failed, and prints what each room took, how many tests it ran
 // and what failed. Its last line is "N passed, N failed".
 //
-// It fails where anything failed, where a test was skipped (a test that does
-// not run here protects nothing), and where it took too long: all of it 25
-// minutes, or 45 on a machine that had nothing compiled yet; the short tests 90
-// seconds. It does not install what the tests need (scripts/deps does).
+// It fails where anything failed and where a test was skipped: a test that does
+// not run here protects nothing. It says where all of it took longer than 25
+// minutes, or 45 on a machine that had nothing compiled yet. It does not install
+// what the tests need (scripts/deps does).
 package main
 
 import (
@@ -82,7 +82,6 @@ func stages(goroot string) []stage {
 		{name: "race", env: []string{"SIGNET_TEST_ALL=1"}, tests: []string{"-race", "-timeout=20m", "./..."}},
 		{name: "fips", env: []string{"GODEBUG=fips140=only", "SIGNET_TEST_ALL=1"}, tests: []string{"-short", "-timeout=10m", "./core/...", "./device/...", "./service/..."}},
 		{name: "grants", tests: []string{"-tags=grants", "-timeout=10m", "-run=Grant|Reader|Role|Demoted|Recipient|Vectors", "./core/journal", "./core/region", "./test/attack"}},
-		{name: "short", tests: []string{"-short", "-timeout=10m", "./..."}, limit: limit{90 * time.Second, 5 * time.Minute}},
 		{name: "wasm", env: wasm, tests: []string{"-short", "-timeout=10m", node, "./core/..."}},
 		{name: "cross", commands: cross()},
 		{name: "sizes", run: sizes},
@@ -154,8 +153,7 @@ func main() {
 	if *only == "" {
 		inAll += fmt.Sprintf(", of at most %s", whole.of(cold))
 		for _, r := range whole.keep(cold, "all", took, worked()) {
-			table = append(table, r.line("time"), "")
-			total.add(r)
+			table = append(table, r.line("late"), "") // said, and no failure: machines differ
 		}
 	}
 	if cold {

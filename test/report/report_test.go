@@ -76,12 +76,8 @@ func TestWhatTakesTooLongFails(t *testing.T) {
 			t.Errorf("%v, cold %v: %v took %d failures", c.limit, c.cold, c.took, got.failed)
 		}
 	}
-	limited := map[string]time.Duration{}
-	for _, s := range stages("") {
-		limited[s.name] = s.limit.usual
-	}
-	if limited["short"] != 90*time.Second || whole != l {
-		t.Errorf("short tests may take %v, all of it %v", limited["short"], whole)
+	if whole != l {
+		t.Errorf("all of it may take %v", whole)
 	}
 }
 
