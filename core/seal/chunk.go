@@ -104,9 +104,8 @@ func chunkCommitment(k [32]byte) []byte {
 // where there is the room.
 func inner(dst, piece []byte, compress bool) []byte {
 	flag := byte(flagPlain)
-	dst = slices.Grow(dst, len(piece)+len(piece)/8+64)
 	if compress && worthTrying(piece) {
-		if c := deflate(dst, piece); pays(len(c), len(piece)) {
+		if c := deflate(slices.Grow(dst, len(piece)+len(piece)/8+64), piece); pays(len(c), len(piece)) {
 			dst, flag = c, flagZstd
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	"signet"
@@ -247,6 +248,11 @@ func (d *Disk) Sync() ([]Mark, error) {
 		}
 	}
 	d.mu.Unlock()
+	if len(jobs) > 1 {
+		for _, j := range jobs { // the disk takes all at once; they are waited for one by one
+			durable.Begin(j.f)
+		}
+	}
 	var marks []Mark
 	var failed error
 	for _, j := range jobs {
@@ -317,7 +323,7 @@ func (d *Disk) Get(p Place, dst []byte) ([]byte, error) {
 	}
 	defer release()
 	n := len(dst)
-	dst = append(dst, make([]byte, p.Length)...)
+	dst = slices.Grow(dst, int(p.Length))[:n+int(p.Length)]
 	if _, err := f.ReadAt(dst[n:], int64(p.Offset)); err != nil {
 		if err == io.EOF {
 			err = signet.ErrNotFound
