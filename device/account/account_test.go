@@ -455,6 +455,9 @@ func TestInvitationsThatRanOutOrThatNobodyAnswersAreSaid(t *testing.T) {
 }
 
 func TestNewcomerWhoseGiverWasKilledIsToldSo(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
 	w := newWorld(t)
 	owner := w.owner(options(t, "owner"))
 	const soon = 500 * time.Millisecond

@@ -190,6 +190,9 @@ func TestAFilmThatChangesOnItsWay(t *testing.T) {
 }
 
 func TestAFilmOnItsWayIsLeftByAPauseAndGoesOnAfter(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
 	for name, sender := range map[string]bool{"up": true, "down": false} {
 		t.Run(name, func(t *testing.T) {
 			a, b, s := holding(t, sender)
@@ -213,6 +216,9 @@ func TestAFilmOnItsWayIsLeftByAPauseAndGoesOnAfter(t *testing.T) {
 
 // A single pass of sync returns when the film has arrived, too.
 func TestSyncWaitsForWhatTravelsBeside(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
 	w := newWorld(t)
 	a, b := w.device("a"), w.device("b")
 	a.add("R")

@@ -133,6 +133,9 @@ func TestRelinkedFolderDeletesNothingThatThisDeviceMade(t *testing.T) {
 // moment after, has that as a file of its own, also where nothing runs but one
 // pass of sync.
 func TestOnePassWaitsForWhatAProgramHasOpen(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
 	w := newWorld(t)
 	a, b := w.device("a"), w.device("b")
 	a.write("f", "one")

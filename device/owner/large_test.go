@@ -91,6 +91,9 @@ func listed(t *testing.T, d *device) (sum [32]byte, ok bool) {
 
 // Of a long file the log has another hash; people see its SHA-256 all the same.
 func TestListingHasTheSHA256OfALongFileThatIsHere(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
 	w := newWorld(t)
 	a, b, c := w.device("a"), w.device("b"), w.device("c")
 	long := randomBytes(3, seal.LongFile)

@@ -351,13 +351,13 @@ func TestFolderIsJoinedByContent(t *testing.T) {
 }
 
 func TestNewcomerListsFromASnapshotBeforeItReplays(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
 	w := newWorld(t)
 	a := w.device("a")
 	const folders = 40
 	files := 10_000 - folders
-	if testing.Short() {
-		files = region.SnapshotEvery + 100
-	}
 	for i := range files {
 		content := "" // what is in them is not the point
 		if i%10 == 0 {

@@ -58,6 +58,9 @@ func (d *device) count(broken bool) counted {
 }
 
 func TestFileThatIsBeingWrittenIsNotReadAllTheTime(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
 	w := newWorld(t)
 	a := w.device("a")
 	a.write("other", "x")

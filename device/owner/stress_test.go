@@ -106,10 +106,10 @@ func (s *scribbler) step() {
 // was written and left is in both folders, or in the history, or in the trash
 // of the disk that it was written on.
 func TestTwoDaemonsUnderRandomEditsLoseNothing(t *testing.T) {
-	length := 10 * time.Second
 	if testing.Short() {
-		length = 2 * time.Second
+		t.Skip("takes some seconds")
 	}
+	const length = 10 * time.Second
 	a, b := pair(t, "f0", "f1", "d0/f0", "d1/d2/f3")
 	a.approves, b.approves = true, true
 	seed := time.Now().UnixNano()

@@ -11,6 +11,9 @@ import (
 // The bench runs, with input that is too small to measure anything, so that
 // it does not rot: against itself alone, and rsync where there is one.
 func TestBenchRunsEveryWorkload(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
 	bin := t.TempDir()
 	out, err := exec.Command("go", "build", "-o", bin+string(filepath.Separator), "signet/cmd/signet", "signet/cmd/signet-server").CombinedOutput()
 	if err != nil {

@@ -95,6 +95,9 @@ func TestChangesAroundALostIndexAreKept(t *testing.T) {
 // files of that time: what is newer elsewhere is not deleted, comes back where
 // it is missing, and is not sent again.
 func TestOlderIndexIsNoReasonToDelete(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
 	t.Parallel()
 	for _, c := range []struct {
 		name  string

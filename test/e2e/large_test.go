@@ -14,8 +14,11 @@ import (
 
 // A folder of many files is renamed: that is one operation, whatever is in it.
 func TestRenamedFolderIsOneOperationWithoutContent(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
 	t.Parallel()
-	n := pick(10_000, 1_000)
+	n := 10_000
 	w := newWorld(t)
 	one, two := w.device("one"), w.device("two")
 	one.many("photos", n)
@@ -75,8 +78,11 @@ func inodesOf(t *testing.T, dir string) map[string]uint64 {
 
 // A small change of a large file costs about what changed, both ways.
 func TestSmallChangeOfLargeFileSendsLittle(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
 	t.Parallel()
-	size := pick[int64](1<<30, 32<<20)
+	const size = int64(1 << 30)
 	w := newWorld(t)
 	one, two := w.device("one"), w.device("two")
 	name := filepath.Join(one.dir, "large.bin")
@@ -165,13 +171,16 @@ func overwrite(t *testing.T, name string, off, n int64) {
 // An upload over a slow link, killed again and again: what the service has it
 // does not get again.
 func TestKilledUploadGoesOnWhereItWas(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
 	beside(t)
-	killedUpload(t, pick[int64](1<<30, 48<<20), pick(10, 1))
+	killedUpload(t, 1<<30, 10)
 }
 
 func killedUpload(t *testing.T, size int64, kills int) {
 	w := newWorld(t)
-	w.limit.Store(pick[int64](50<<20, 20<<20))
+	w.limit.Store(50 << 20)
 	one := w.device("one")
 	writeRandom(t, filepath.Join(one.dir, "large.bin"), size, 67)
 	one.add()
@@ -222,6 +231,9 @@ func killedUpload(t *testing.T, size int64, kills int) {
 // A long file's hash in the journal is not its SHA-256. Listings have that all
 // the same where the file is here, whether a daemon is at work or not.
 func TestListingsHaveTheSHA256OfALongFile(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
 	t.Parallel()
 	one := newWorld(t).device("one")
 	one.add()

@@ -10,6 +10,9 @@ import (
 // What people rename while nothing runs is found as renames: nothing is sent
 // again, and the other device renames too.
 func TestOfflineMovesSendNothing(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
 	t.Parallel()
 	cases := []struct {
 		name  string
@@ -116,6 +119,9 @@ func inodesByContent(t *testing.T, dir string) map[[32]byte]uint64 {
 
 // Two devices move the same things in different ways, and both stay usable.
 func TestConcurrentMovesConverge(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
 	t.Parallel()
 	_, one, two := pair(t, 20)
 	one.many("a", 5)

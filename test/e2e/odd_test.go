@@ -212,6 +212,9 @@ func TestUnreadableIsReportedNotDeleted(t *testing.T) {
 // The receiver's disk is full: said clearly, nothing half done, and when there
 // is space it goes on with what it has.
 func TestFullDiskOfReceiver(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
 	t.Parallel()
 	w := newWorld(t)
 	one, two := w.device("one"), w.device("two")
@@ -272,6 +275,9 @@ func TestFullDiskOfReceiver(t *testing.T) {
 // The disk that the device's own home is on is full: nothing is taken for
 // deleted, the index stays whole, and with space all goes on.
 func TestFullDiskOfHome(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
 	t.Parallel()
 	w := newWorld(t)
 	one, two := w.device("one"), w.device("two")
@@ -295,7 +301,7 @@ func TestFullDiskOfHome(t *testing.T) {
 
 	// Nothing is left but what is in use.
 	m.run("sh", "-c", "dd if=/dev/zero of="+two.home+"/filler bs=4096 2>/dev/null; true")
-	one.many("more", pick(3000, 1500))
+	one.many("more", 3000)
 	one.sync()
 	r := two.try("", "--json", "sync")
 	t.Logf("exit %d, %+v", r.code, r.fault())

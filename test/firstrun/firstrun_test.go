@@ -273,6 +273,9 @@ func (s *screen) shows(t *testing.T, text string) {
 }
 
 func TestRunOnATerminalStaysAndItsCommandsCanBeTyped(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
 	cmd := makeCommand(t, "run")
 	cmd.SysProcAttr = nil // pty makes a session
 	tty, err := pty.Start(cmd)
@@ -312,6 +315,9 @@ func TestRunOnATerminalStaysAndItsCommandsCanBeTyped(t *testing.T) {
 }
 
 func TestRunWithAFolderGoesOnAndCleanRunRemovesAllTraces(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
 	mine := filepath.Join(t.TempDir(), "My papers")
 	if err := sample(mine); err != nil {
 		t.Fatal(err)

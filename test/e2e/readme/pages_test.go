@@ -154,6 +154,9 @@ func want(t *testing.T, shown, pattern string) {
 }
 
 func TestPagesOfUseSayWhatHappens(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
 	u := newUse(t)
 	for _, p := range []struct {
 		name string
