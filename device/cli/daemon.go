@@ -84,6 +84,11 @@ func (a *app) keepInStep(ctx context.Context, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	// Before anybody can ask: whoever asks a daemon that has just begun is not
+	// told that there is nothing.
+	if err := o.Engine.LoadVolumes(); err != nil {
+		return errors.Join(err, o.Close())
+	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	// The engine ends before the answers do: logout takes its files away.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -170,5 +171,36 @@ func TestLogoutThroughTheDaemonAnswersAllCommandsAndEndsIt(t *testing.T) {
 	}
 	if orgs, err := home.Dir(m.home).Organisations(); err != nil || len(orgs) != 0 {
 		t.Errorf("left: %v, %v", orgs, err)
+	}
+}
+
+// Whoever asks a daemon that has just begun is told what it keeps in step.
+func TestDaemonKnowsItsFoldersWhenItAnswers(t *testing.T) {
+	_, invite := serve(t)
+	m := newMachine(t)
+	m.ok("login", invite("alice"), "--yes")
+	dir := filepath.Join(t.TempDir(), "docs")
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	m.ok("add", dir)
+	for range 20 {
+		a, _, _ := tester(t, "", nil)
+		ready := make(said, 1)
+		a.methods, a.now, a.stderr = openMethods, time.Now, ready
+		ended := make(chan int, 1)
+		go func() { ended <- a.run(t.Context(), []string{"--home", m.home, "daemon"}) }()
+		select {
+		case <-ready:
+		case code := <-ended:
+			t.Fatalf("the daemon ended with %d", code)
+		}
+		if r := m.do("status", "--json"); !strings.Contains(r.out, "docs") {
+			t.Errorf("status: %+v", r)
+		}
+		m.ok("down")
+		if code := <-ended; code != 0 {
+			t.Fatalf("the daemon ended with %d", code)
+		}
 	}
 }
