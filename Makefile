@@ -35,11 +35,12 @@ bench: build
 bench-scale: build
 	$(GO) run ./test/bench -scale
 
-# Hours: tests behind the build tag soak.
+# Hours: seeds of the simulation that nobody ran before, for SECONDS, then the
+# tests behind the build tag soak.
 soak: build
+	$(GO) test -count=1 -timeout 0 -run TestSeeds -v ./test/sim -args -workers 2 -seconds $(or $(SECONDS),3600) -first $$(date +%s)000
 	$(GO) test -tags soak -count=1 -timeout 6h -run Soak -v ./...
 
 # Each fuzz target for SECONDS.
-SECONDS ?= 10
 fuzz:
-	@./scripts/fuzz $(SECONDS)
+	@./scripts/fuzz $(or $(SECONDS),10)

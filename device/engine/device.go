@@ -20,6 +20,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 	"time"
 
@@ -56,6 +57,9 @@ type Config struct {
 	// OpenVolume opens the folder of a volume; how, the engine does not know.
 	OpenVolume func(dir string) (Volume, error)
 	Classify   Classify
+	// Hands is on how many goroutines one file is worked at: it bounds memory,
+	// and disks like no more. 0: one for each processor, at most eight.
+	Hands int
 }
 
 // A Device is this device at work: its directory, its regions, its volumes.
@@ -92,6 +96,9 @@ type Alarm struct {
 
 // Open replays what the store holds, and verifies it again.
 func Open(c Config) (*Device, error) {
+	if c.Hands == 0 {
+		c.Hands = min(runtime.GOMAXPROCS(0), 8)
+	}
 	d := &Device{Config: c, lanes: make(lane, lanes), regions: map[signet.RegionID]*openRegion{}, volumes: map[string]*volume{},
 		changed: make(chan struct{})}
 	d.dir = journal.Directory{State: ring.NewState(c.Self.Org), Tree: &chain.Tree{}}

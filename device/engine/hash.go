@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"io"
-	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -83,7 +82,7 @@ func (v *volume) readAll(ctx context.Context, todo []*item, until time.Time) (do
 	results := make(chan hashed)
 	work := make(chan *item)
 	var wg sync.WaitGroup
-	for range min(2, len(todo)) {
+	for range min(2, v.d.Hands, len(todo)) {
 		wg.Go(func() {
 			for it := range work {
 				r := hashed{it: it, began: v.d.Now(), err: errNotListed}
@@ -153,7 +152,7 @@ func (v *volume) hashFile(ctx context.Context, disk Volume, path string, now tim
 		return sha, st, true, nil
 	}
 	if st.Size >= seal.LongFile {
-		sha, err = hashLarge(ctx, f, st.Size)
+		sha, err = hashLarge(ctx, v.d.Hands, f, st.Size)
 	} else {
 		h := seal.NewFileHasher(st.Size)
 		buf := buffers.Get().(*[]byte)
@@ -168,9 +167,9 @@ func (v *volume) hashFile(ctx context.Context, disk Volume, path string, now tim
 }
 
 // hashLarge hashes the parts of a long file side by side.
-func hashLarge(ctx context.Context, f io.ReaderAt, size int64) (sha [32]byte, err error) {
+func hashLarge(ctx context.Context, hands int, f io.ReaderAt, size int64) (sha [32]byte, err error) {
 	parts := seal.NewParts(size)
-	err = eachPart(ctx, parts.Count(), func(i int) error {
+	err = eachPart(ctx, hands, parts.Count(), func(i int) error {
 		sum, err := hashPart(f, parts.At(i), parts.Len(i))
 		parts.Set(i, sum)
 		return err
@@ -198,11 +197,11 @@ func hashPart(f io.ReaderAt, off, n int64) (sum [32]byte, err error) {
 	return sum, nil
 }
 
-// eachPart calls do with 0 to n-1, on as many goroutines as it pays to.
-func eachPart(ctx context.Context, n int, do func(i int) error) error {
+// eachPart calls do with 0 to n-1, on so many goroutines.
+func eachPart(ctx context.Context, hands, n int, do func(i int) error) error {
 	var next atomic.Int64
 	g, ctx := errgroup.WithContext(ctx)
-	for range min(runtime.GOMAXPROCS(0), mostHands, n) {
+	for range min(hands, n) {
 		g.Go(func() error {
 			for ctx.Err() == nil {
 				i := int(next.Add(1)) - 1
@@ -218,10 +217,6 @@ func eachPart(ctx context.Context, n int, do func(i int) error) error {
 	}
 	return g.Wait()
 }
-
-// mostHands is on how many goroutines one file is worked at: it bounds memory,
-// and disks like no more.
-const mostHands = 8
 
 var buffers = sync.Pool{New: func() any { b := make([]byte, 256<<10); return &b }}
 
@@ -248,7 +243,7 @@ func (v *volume) rehash() {
 	}
 	v.racy = time.Time{}
 	for _, it := range v.index.racy {
-		due := time.Unix(0, max(it.stat.MTime, it.stat.CTime)).Add(racyWindow)
+		due := time.Unix(0, it.changed()).Add(racyWindow)
 		if due.After(now) {
 			v.racy = earliest(v.racy, due)
 			continue

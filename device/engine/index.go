@@ -55,8 +55,17 @@ func (it *item) racy() bool {
 	if it.stat.Type != tree.File || it.sha == [32]byte{} || it.hashedAt == 0 {
 		return false
 	}
-	changed := max(it.stat.MTime, it.stat.CTime)
+	changed := it.changed()
 	return it.hashedAt >= changed && it.hashedAt-changed <= int64(racyWindow)
+}
+
+// changed is when it was changed last, in nanoseconds since 1970: by ctime where
+// the disk has one, for a program can set mtime to anything.
+func (it *item) changed() int64 {
+	if it.stat.CTime != 0 {
+		return it.stat.CTime
+	}
+	return it.stat.MTime
 }
 
 // fileKey finds an item by what the disk calls it.

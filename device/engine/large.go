@@ -163,7 +163,7 @@ func (p *assembly) have(ctx context.Context) (todo []int, err error) {
 	}
 	n := len(p.m.Pieces)
 	lacking := make([][]int, (n+together-1)/together)
-	err = eachPart(ctx, len(lacking), func(k int) (err error) {
+	err = eachPart(ctx, p.v.d.Hands, len(lacking), func(k int) (err error) {
 		lacking[k], err = p.haveOf(k*together, min((k+1)*together, n), old, slices.Clone(shifts))
 		return err
 	})

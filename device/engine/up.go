@@ -394,7 +394,7 @@ type sealing struct {
 func (s *sealing) whole(ctx context.Context, f io.ReaderAt, size int64) (hash [32]byte, err error) {
 	parts := seal.NewParts(size)
 	s.pieces = make([]seal.Piece, parts.Count())
-	err = eachPart(ctx, parts.Count(), func(i int) (err error) {
+	err = eachPart(ctx, s.u.v.d.Hands, parts.Count(), func(i int) (err error) {
 		data := getPiece(int(parts.Len(i)))
 		defer putPiece(data)
 		if n, err := f.ReadAt(data, parts.At(i)); n < len(data) {

@@ -1,0 +1,418 @@
+package sim
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"signet"
+	"signet/core/chain"
+	"signet/core/key"
+	"signet/core/region"
+	"signet/core/ring"
+	"signet/core/seal"
+	"signet/device/engine"
+	"signet/service"
+	"signet/transport"
+)
+
+// An organisation is one with a region, made once and copied for every run:
+// making it takes longer than running it.
+type organisation struct {
+	dir    string
+	log    *key.Private
+	region signet.RegionID
+	selves []region.Self
+}
+
+const most = 4 // devices
+
+const regionName = "Sim"
+
+// found makes an organisation of one member in dir.
+func found(t *testing.T, dir string) *organisation {
+	t.Helper()
+	ctx := t.Context()
+	o := &organisation{dir: dir}
+	must := func(err error) {
+		if err != nil {
+			t.Helper()
+			t.Fatal(err)
+		}
+	}
+	var err error
+	o.log, err = key.Generate()
+	must(err)
+	s := o.serve(t, o.serviceDir())
+	defer s.Close()
+	must(s.SetAddress("https://127.0.0.1:1", nil))
+	inviter := &service.Inviter{Data: o.serviceDir(), LogKey: o.log.Public(), Clock: time.Now}
+	i, err := inviter.Invite("owner")
+	must(err)
+	invite, err := ring.ParseInvite(i.URL)
+	must(err)
+
+	var devices []*ring.Device
+	for n := range most {
+		signer, err := key.Generate()
+		must(err)
+		opener, err := seal.New()
+		must(err)
+		d := &ring.Device{Class: ring.Lasting, Where: ring.InFile, Sign: signer.Public(), Seal: opener.Public()}
+		devices = append(devices, d)
+		o.selves = append(o.selves, region.Self{Device: d.ID(), Signer: signer, Opener: opener, Label: deviceName(n)})
+	}
+	founder := region.Founder{Device: devices[0], Signer: o.selves[0].Signer}
+	root, org, err := founder.Root(o.log.Public(), invite.Secret)
+	must(err)
+	_, err = s.Enrol(ctx, root, time.Now().UnixMilli())
+	must(err)
+	genesis, ringID, err := founder.Genesis(org, nil, nil)
+	must(err)
+	_, err = s.Enrol(ctx, genesis, time.Now().UnixMilli())
+	must(err)
+	for n := range o.selves {
+		o.selves[n].Org, o.selves[n].Ring = org, ringID
+	}
+	for n := range most {
+		must(os.MkdirAll(filepath.Join(dir, deviceName(n)), 0o700))
+	}
+	first, store := o.open(t, 0, filepath.Join(dir, deviceName(0)), o.connect(t, s, 0), nil)
+	for n := 1; n < most; n++ {
+		agrees, err := ring.SignNewcomer(o.selves[n].Signer, org, ringID, devices[n])
+		must(err)
+		must(first.AppendStatement(ctx, func(dir *ring.State, keys *region.Keys) (signet.Record, error) {
+			return o.selves[0].Add(dir, keys, devices[n], agrees)
+		}))
+	}
+	o.region, _, err = first.MakeRegion(ctx, regionName)
+	must(err)
+	must(store.Close())
+	for n := range most {
+		d, store := o.open(t, n, filepath.Join(dir, deviceName(n)), o.connect(t, s, n), nil)
+		must(d.Discover(ctx))
+		must(d.AddVolume("v", "/", o.region))
+		must(store.Close())
+	}
+	return o
+}
+
+func deviceName(n int) string { return string(rune('a' + n)) }
+
+func (o *organisation) serviceDir() string { return filepath.Join(o.dir, "service") }
+
+func (o *organisation) serve(t *testing.T, dir string) *service.Service {
+	t.Helper()
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	s, err := service.Open(service.Config{Data: dir, Key: o.log, Version: "sim"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// connect opens a device's session with a service.
+func (o *organisation) connect(t *testing.T, s *service.Service, n int) transport.Session {
+	t.Helper()
+	self, binding := o.selves[n], make([]byte, 32)
+	sig, err := self.Signer.Sign(key.LabelConnection, binding)
+	if err != nil {
+		t.Fatal(err)
+	}
+	x, err := s.Connect(t.Context(), self.Device, binding, sig)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return x
+}
+
+// open begins a device's program.
+func (o *organisation) open(t *testing.T, n int, home string, s engine.Service, folder engine.Volume) (*engine.Device, *engine.Store) {
+	t.Helper()
+	store, err := engine.OpenStore(filepath.Join(home, "index.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := engine.Open(engine.Config{
+		Self: o.selves[n], Service: s, Store: store, Now: time.Now, LogKeys: chain.KeysHash(o.log.Public()), Owner: true,
+		Alarm: func(kind, message string, _ []byte) string {
+			t.Errorf("%s: alarm: %s: %s", deviceName(n), kind, message)
+			return ""
+		},
+		OpenVolume: func(string) (engine.Volume, error) { return folder, nil },
+		Classify:   classify,
+		Hands:      1,
+	})
+	if err != nil {
+		t.Fatalf("%s: open: %v", deviceName(n), err)
+	}
+	return d, store
+}
+
+// A device is a disk, a home, and whatever program runs on them now.
+type device struct {
+	*run
+	n    int
+	name string
+	disk *disk
+	home string
+	gens int // homes so far: a crash goes on with a copy of the index as it was
+	rnd  *rand.Rand
+	line *line
+
+	stagings map[string]*staged
+	safe     map[string]bool // contents that a pass of this device saw from its beginning to its end
+}
+
+// copyHome makes the index as it is now the one that the next life opens.
+func (d *device) copyHome() {
+	d.gens++
+	next := filepath.Join(d.dir, fmt.Sprintf("%s-%d", d.name, d.gens))
+	if err := copyFiles(d.home, next); err != nil {
+		d.t.Fatal(err)
+	}
+	d.home = next
+}
+
+func copyFiles(from, to string) error {
+	return filepath.WalkDir(from, func(p string, e fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		rel, _ := filepath.Rel(from, p)
+		if e.IsDir() {
+			return os.MkdirAll(filepath.Join(to, rel), 0o700)
+		}
+		b, err := os.ReadFile(p)
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(filepath.Join(to, rel), b, 0o600)
+	})
+}
+
+// live runs passes of one program until it crashes or has done some.
+func (d *device) live(passes int, l *life) {
+	folder := &folderOf{disk: d.disk, life: l, volume: "v", region: d.org.region.String(), stagings: d.stagings}
+	l.onCrash = func() {
+		d.note(d.name + ": the program is killed")
+		d.line.life = nil
+		d.copyHome()
+		if d.rnd.IntN(2) == 0 {
+			d.cut()
+		}
+	}
+	d.line = &line{w: d.world, run: d.run, n: d.n, name: d.name, life: l, rnd: d.rnd, flaky: d.flaky}
+	e, store := d.org.open(d.t, d.n, d.home, d.line, folder)
+	defer store.Close()
+	if err := e.LoadVolumes(); err != nil {
+		d.t.Errorf("%s: %v", d.name, err)
+		return
+	}
+	for range passes {
+		if l.dead {
+			return
+		}
+		before := d.disk.contents()
+		_, err := e.SyncVolume(d.t.Context(), "v")
+		if l.dead {
+			return
+		}
+		if err == nil {
+			d.passed(before, e)
+		} else if !errors.Is(err, signet.ErrUnavailable) && !errors.Is(err, errIO) {
+			d.t.Errorf("%s: sync: %v", d.name, err)
+			return
+		}
+		time.Sleep(time.Duration(d.rnd.IntN(20_000)) * time.Millisecond)
+	}
+}
+
+// cut takes the power. What a user saved and no disk or service had yet is lost
+// with right.
+func (d *device) cut() {
+	d.note(d.name + ": the power is cut")
+	before := d.disk.contents()
+	d.disk.powerCut(d.rnd)
+	after := d.disk.contents()
+	for c := range before {
+		if !after[c] {
+			d.forgive(c)
+		}
+	}
+}
+
+// passed notes what a pass that went well has seen for all of its time.
+func (d *device) passed(before map[string]bool, e *engine.Device) {
+	if len(e.VolumeStatus("v").Problems) > 0 {
+		return
+	}
+	for c := range d.disk.contents() {
+		if before[c] {
+			if !d.safe[c] {
+				d.note(fmt.Sprintf("%s: safe is %.12q", d.name, c))
+			}
+			d.safe[c] = true
+		}
+	}
+}
+
+// A line is the way from a device to the service.
+type line struct {
+	w     *world
+	run   *run
+	n     int
+	name  string
+	life  *life
+	rnd   *rand.Rand
+	flaky int // one in so many requests is lost, on its way there or back; 0: none
+}
+
+var errLost = fmt.Errorf("the network lost it: %w", signet.ErrUnavailable)
+
+func (l *line) call(what string, f func(s transport.Session) error) error {
+	return l.callFor(what, "", f)
+}
+
+func (l *line) callFor(what, more string, f func(s transport.Session) error) (err error) {
+	lost := l.flaky > 0 && l.rnd.IntN(l.flaky) == 0
+	back := lost && l.rnd.IntN(2) == 0
+	if e := l.w.doOne(&step{who: l.name + ".net", what: what, more: more, life: l.life, grant: make(chan error)}, func() {
+		if lost && !back {
+			err = errLost
+			return
+		}
+		err = f(l.run.session(l.n))
+		if back {
+			err = errLost
+		}
+	}); e != nil {
+		return e
+	}
+	return err
+}
+
+func (l *line) Append(ctx context.Context, log signet.LogID, r signet.Record, sent int64) (receipt signet.Receipt, err error) {
+	err = l.call("append", func(s transport.Session) (err error) {
+		receipt, err = s.Append(ctx, log, r, sent)
+		return err
+	})
+	return receipt, err
+}
+
+func (l *line) Read(ctx context.Context, log signet.LogID, from uint64, parts signet.Parts) (p signet.Page, err error) {
+	err = l.call(fmt.Sprintf("read %d from %d", log.Kind, from), func(s transport.Session) (err error) {
+		p, err = s.Read(ctx, log, from, parts)
+		return err
+	})
+	return p, err
+}
+
+func (l *line) Wait(ctx context.Context, heads map[signet.LogID]uint64, each func(signet.Page) error) error {
+	return l.run.session(l.n).Wait(ctx, heads, each)
+}
+
+func (l *line) Have(ctx context.Context, r signet.RegionID, ids []signet.ObjectID) (missing []signet.ObjectID, err error) {
+	err = l.call(fmt.Sprintf("have %d", len(ids)), func(s transport.Session) (err error) {
+		missing, err = s.Have(ctx, r, ids)
+		return err
+	})
+	return missing, err
+}
+
+func (l *line) Put(ctx context.Context, r signet.RegionID, objects [][]byte) error {
+	return l.callFor(fmt.Sprintf("put %d", len(objects)), fmt.Sprintf("%x", sha256.Sum256(bytes.Join(objects, nil))), func(s transport.Session) error { return s.Put(ctx, r, objects) })
+}
+
+func (l *line) Get(ctx context.Context, r signet.RegionID, ids []signet.ObjectID, each func(signet.ObjectID, []byte) error) error {
+	type object struct {
+		id signet.ObjectID
+		b  []byte
+	}
+	var got []object // calling each wants steps of its own
+	err := l.callFor(fmt.Sprintf("get %d", len(ids)), fmt.Sprint(ids), func(s transport.Session) error {
+		return s.Get(ctx, r, ids, func(id signet.ObjectID, b []byte) error {
+			got = append(got, object{id, append([]byte(nil), b...)})
+			return nil
+		})
+	})
+	for _, o := range got {
+		if err == nil {
+			err = each(o.id, o.b)
+		}
+	}
+	return err
+}
+
+func (l *line) PutRecord(ctx context.Context, record []byte) error {
+	return l.call("put record", func(s transport.Session) error { return s.PutRecord(ctx, record) })
+}
+
+func (l *line) Records(ctx context.Context, owner [32]byte) (list [][]byte, err error) {
+	err = l.call("records", func(s transport.Session) (err error) {
+		list, err = s.Records(ctx, owner)
+		return err
+	})
+	return list, err
+}
+
+// A run is one seed's world with its devices and service.
+type run struct {
+	*world
+	t       *testing.T
+	org     *organisation
+	dir     string
+	devices []*device
+	flaky   int
+
+	mu       sync.Mutex
+	service  *service.Service
+	sessions map[int]transport.Session
+	serviceN int
+	owed     map[string]string // contents that users saved, and where
+	verbs    int
+}
+
+func (r *run) session(n int) transport.Session {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.sessions[n] == nil {
+		r.sessions[n] = r.org.connect(r.t, r.service, n)
+	}
+	return r.sessions[n]
+}
+
+// restart kills the service and begins another one on what it left.
+func (r *run) restart() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	next := filepath.Join(r.dir, fmt.Sprintf("service-%d", r.serviceN+1))
+	if err := copyFiles(filepath.Join(r.dir, fmt.Sprintf("service-%d", r.serviceN)), next); err != nil {
+		r.t.Fatal(err)
+	}
+	r.service.Close()
+	r.serviceN++
+	r.service, r.sessions = r.org.serve(r.t, next), map[int]transport.Session{}
+}
+
+// forgive says that a content is not owed any more, unless some device had it
+// safe.
+func (r *run) forgive(c string) {
+	for _, d := range r.devices {
+		if d.safe[c] {
+			return
+		}
+	}
+	delete(r.owed, c)
+}

@@ -1,0 +1,363 @@
+package sim
+
+import (
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"sort"
+	"strings"
+	"sync"
+	"testing"
+	"testing/cryptotest"
+	"testing/synctest"
+	"time"
+
+	"signet/core/seal"
+	"signet/core/tree"
+	"signet/device/engine"
+	"signet/transport"
+)
+
+var (
+	oneSeed   = flag.Uint64("seed", 0, "run this seed alone, and show its steps")
+	firstSeed = flag.Uint64("first", 1, "the first of the seeds")
+	seeds     = flag.Uint64("seeds", 12, "how many seeds")
+	seconds   = flag.Int("seconds", 0, "as many seeds as there is time for, instead")
+	workers   = flag.Uint64("workers", 1, "processes that share the seeds")
+	stride    = flag.Uint64("stride", 1, "from one seed to the next")
+)
+
+// scratch is where homes and services lie: in memory, where that can be had.
+func scratch(t *testing.T) string {
+	dir, err := os.MkdirTemp("/dev/shm", "signet-sim-")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
+// once makes the organisation that all runs begin with.
+func once(t *testing.T) (o *organisation) {
+	t.Helper()
+	dir := scratch(t)
+	t.Run("found", func(t *testing.T) {
+		cryptotest.SetGlobalRandom(t, 0)
+		synctest.Test(t, func(t *testing.T) { o = found(t, dir) })
+	})
+	return o
+}
+
+func TestSeeds(t *testing.T) {
+	if *workers > 1 {
+		share(t)
+		return
+	}
+	o := once(t)
+	if *oneSeed != 0 {
+		simulate(t, o, *oneSeed, true)
+		return
+	}
+	most := *seeds
+	if testing.Short() {
+		most = min(most, 2)
+	}
+	began, runs, steps, verbs := time.Now(), uint64(0), 0, 0
+	for seed := *firstSeed; ; seed += *stride {
+		if took := time.Since(began); *seconds > 0 && took > time.Duration(*seconds)*time.Second || *seconds == 0 && runs == most {
+			break
+		}
+		r := simulate(t, o, seed, false)
+		runs, steps, verbs = runs+1, steps+r.steps, verbs+r.verbs
+	}
+	t.Logf("%d seeds from %d by %d: %d verbs, %d steps, %.1f seeds a second", runs, *firstSeed, *stride, verbs, steps, float64(runs)/time.Since(began).Seconds())
+}
+
+// share lets several processes run a part of the seeds each.
+func share(t *testing.T) {
+	var wg sync.WaitGroup
+	for n := range *workers {
+		wg.Go(func() {
+			out, err := exec.Command(os.Args[0], "-test.run=^TestSeeds$", "-test.timeout=0", "-test.v", fmt.Sprint("-first=", *firstSeed+n), fmt.Sprint("-stride=", *workers),
+				fmt.Sprint("-seeds=", (*seeds+*workers-1-n) / *workers), fmt.Sprint("-seconds=", *seconds)).CombinedOutput()
+			for l := range strings.Lines(string(out)) {
+				if err != nil || strings.Contains(l, " seeds a second") {
+					t.Log(strings.TrimRight(l, "\n"))
+				}
+			}
+			if err != nil {
+				t.Errorf("worker %d: %v", n, err)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func TestSameSeedSameSteps(t *testing.T) {
+	o := once(t)
+	for seed := uint64(1); seed <= 3; seed++ {
+		a, b := simulate(t, o, seed, true), simulate(t, o, seed, true)
+		if a.digest() == b.digest() {
+			continue
+		}
+		for i := range a.trace {
+			if i >= len(b.trace) || a.trace[i] != b.trace[i] {
+				t.Errorf("seed %d: step %d of %d: %s, then %v", seed, i, len(a.trace), a.trace[i], b.trace[i:min(i+1, len(b.trace))])
+				break
+			}
+		}
+	}
+}
+
+// simulate runs one seed and holds it against the laws.
+func simulate(t *testing.T, o *organisation, seed uint64, tracing bool) (r *run) {
+	t.Helper()
+	// Coders that the last run left in pools have channels of its bubble: two
+	// collections empty the pools.
+	runtime.GC()
+	runtime.GC()
+	ok := t.Run(fmt.Sprint("seed-", seed), func(t *testing.T) {
+		cryptotest.SetGlobalRandom(t, seed)
+		synctest.Test(t, func(t *testing.T) {
+			r = newRun(t, o, seed)
+			r.tracing = tracing
+			defer func() {
+				if t.Failed() && tracing {
+					for i, l := range r.trace {
+						t.Logf("%4d %s", i, l)
+					}
+				}
+				r.service.Close()
+			}()
+			r.play(seed)
+			r.settle()
+			r.laws()
+		})
+		if t.Failed() {
+			t.Logf("again: go test ./test/sim -run TestSeeds -seed %d", seed)
+		}
+	})
+	if !ok && r == nil {
+		t.FailNow()
+	}
+	return r
+}
+
+func newRun(t *testing.T, o *organisation, seed uint64) *run {
+	dir := scratch(t)
+	r := &run{world: newWorld(seed), t: t, org: o, dir: dir, sessions: map[int]transport.Session{}, owed: map[string]string{}}
+	if err := copyFiles(o.serviceDir(), filepath.Join(dir, "service-0")); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(time.Hour) // later than all that was made before
+	r.service = o.serve(t, filepath.Join(dir, "service-0"))
+	rnd := rand.New(rand.NewPCG(seed, 1))
+	if rnd.IntN(2) == 0 {
+		r.flaky = 3 + rnd.IntN(30)
+	}
+	for n := range 2 + rnd.IntN(most-1) {
+		d := &device{run: r, n: n, name: deviceName(n), rnd: rand.New(rand.NewPCG(seed, uint64(10+n))), stagings: map[string]*staged{}, safe: map[string]bool{}}
+		d.disk = newDisk(r.world, d.name)
+		d.disk.reuse = rnd.IntN(4) == 0
+		if rnd.IntN(4) == 0 {
+			d.disk.grain = []time.Duration{4 * time.Millisecond, time.Second, 2 * time.Second}[rnd.IntN(3)]
+		}
+		d.home = filepath.Join(o.dir, d.name)
+		d.copyHome()
+		r.devices = append(r.devices, d)
+	}
+	return r
+}
+
+// play lets users and programs go on side by side.
+func (r *run) play(seed uint64) {
+	rnd := rand.New(rand.NewPCG(seed, 2))
+	verbs := 100 + rnd.IntN(60)
+	working := len(r.devices)
+	for _, d := range r.devices {
+		u := &user{device: d, rnd: rand.New(rand.NewPCG(seed, uint64(100+d.n)))}
+		mine := verbs/len(r.devices) + 1
+		r.act(func() {
+			for range mine {
+				time.Sleep(time.Duration(u.rnd.IntN(3000)) * time.Millisecond)
+				if u.rnd.IntN(12) == 0 {
+					time.Sleep(time.Minute) // a break
+				}
+				u.verb()
+			}
+			working--
+		})
+		r.act(func() {
+			for working > 0 {
+				l := &life{}
+				if d.rnd.IntN(2) == 0 {
+					l.crashAt, l.before = 1+d.rnd.IntN(400), d.rnd.IntN(2) == 0
+				}
+				d.live(5+d.rnd.IntN(30), l)
+				time.Sleep(time.Duration(d.rnd.IntN(20_000)) * time.Millisecond)
+			}
+		})
+	}
+	if rnd.IntN(4) == 0 {
+		r.act(func() {
+			for range 1 + rnd.IntN(2) {
+				time.Sleep(time.Duration(rnd.IntN(60_000)) * time.Millisecond)
+				r.do("service", "restart", nil, r.restart)
+			}
+		})
+	}
+	if err := r.run(200_000); err != nil {
+		r.t.Error(err)
+	}
+}
+
+// settle lets all devices sync, one after the other and without trouble, until
+// nothing happens any more.
+func (r *run) settle() {
+	if r.t.Failed() {
+		return
+	}
+	r.flaky = 0
+	r.act(func() {
+		for round := 0; ; round++ {
+			busy := ""
+			for _, d := range r.devices {
+				if c := d.pass(); c != (engine.Counters{}) {
+					busy = fmt.Sprintf("%s: %+v", d.name, c)
+				}
+				if r.t.Failed() || r.failed != nil {
+					return
+				}
+			}
+			if busy == "" && round > 1 {
+				return
+			}
+			if round == 20 {
+				r.t.Errorf("still at work after %d rounds: %s", round, busy)
+				return
+			}
+			time.Sleep(3 * time.Minute) // racy files, what waits
+		}
+	})
+	if err := r.run(400_000); err != nil {
+		r.t.Error(err)
+	}
+}
+
+// pass is one sync without trouble, in a program of its own.
+func (d *device) pass() (c engine.Counters) {
+	l := &life{onCrash: func() {}}
+	folder := &folderOf{disk: d.disk, life: l, volume: "v", region: d.org.region.String(), stagings: d.stagings}
+	d.line = &line{w: d.world, run: d.run, n: d.n, name: d.name, life: l, rnd: d.rnd}
+	e, store := d.org.open(d.t, d.n, d.home, d.line, folder)
+	defer store.Close()
+	if err := e.LoadVolumes(); err != nil {
+		d.t.Error(err)
+		return c
+	}
+	before := d.disk.contents()
+	c, err := e.SyncVolume(d.t.Context(), "v")
+	if err != nil {
+		d.t.Errorf("%s: sync: %v", d.name, err)
+		return c
+	}
+	d.passed(before, e)
+	if e.VolumeStatus("v").HeldDeletes > 0 {
+		if _, err := e.ApproveDeletes("v"); err != nil {
+			d.t.Error(err)
+		}
+		c.Deletes++ // there is more to do
+	}
+	return c
+}
+
+// laws looks for what must hold of every run (U1 to U3; U4 is that it ended).
+func (r *run) laws() {
+	if r.t.Failed() {
+		return
+	}
+	first := r.devices[0].disk.listing()
+	for _, d := range r.devices[1:] {
+		if l := d.disk.listing(); l != first {
+			r.t.Errorf("U2: trees differ:\n%s:\n%s\n%s:\n%s", r.devices[0].name, first, d.name, l)
+		}
+	}
+	kept := map[string]bool{}
+	for _, d := range r.devices {
+		for c := range d.disk.contents() {
+			kept[c] = true
+		}
+		for _, n := range d.disk.trash {
+			kept[string(n.data)] = true
+		}
+	}
+	var missing []string
+	for c := range r.owed {
+		if !kept[c] {
+			missing = append(missing, c)
+		}
+	}
+	if len(missing) == 0 {
+		return
+	}
+	history := r.history()
+	sort.Strings(missing)
+	for _, c := range missing {
+		if !history[hashOf(c)] {
+			r.t.Errorf("U1: what was saved at %s is lost: %.40q", r.owed[c], c)
+		}
+	}
+}
+
+func hashOf(c string) [32]byte {
+	h := seal.NewFileHasher(int64(len(c)))
+	h.Write([]byte(c))
+	return h.Sum()
+}
+
+// history is the hash of every content that the region's history has and gives
+// back.
+func (r *run) history() map[[32]byte]bool {
+	found := map[[32]byte]bool{}
+	d := r.devices[0]
+	e, store := r.org.open(r.t, 0, d.home, r.session(0), nil)
+	defer store.Close()
+	err := e.Events(r.org.region, func(_ tree.Event, op *tree.Op) error {
+		if op == nil || op.Type != tree.File || op.Kind != tree.Create && op.Kind != tree.Edit || found[op.Hash] {
+			return nil
+		}
+		found[op.Hash] = e.Fetch(r.t.Context(), r.org.region, op.Content, op.Hash, &strings.Builder{}) == nil
+		return nil
+	})
+	if err != nil {
+		r.t.Error(err)
+	}
+	return found
+}
+
+// listing is what all devices must show alike.
+func (d *disk) listing() string {
+	var b strings.Builder
+	d.walk("", func(p string, _ uint64, n *node) {
+		switch n.stat.Type {
+		case tree.File:
+			fmt.Fprintf(&b, "%s file %x %d %d %.30q\n", p, n.stat.Mode&0o111, n.stat.MTime, len(n.data), n.data)
+		case tree.Link:
+			fmt.Fprintf(&b, "%s -> %s\n", p, n.stat.Target)
+		default:
+			fmt.Fprintf(&b, "%s/\n", p)
+		}
+	})
+	return b.String()
+}
+
+// TestMain keeps to one processor: what two of them do first is chance. Several
+// runs go side by side in several processes.
+func TestMain(m *testing.M) {
+	runtime.GOMAXPROCS(1)
+	os.Exit(m.Run())
+}

@@ -1,0 +1,321 @@
+package sim
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"time"
+
+	"signet/core/tree"
+)
+
+// A user works on a device's disk, as people and their programs do.
+type user struct {
+	*device
+	rnd *rand.Rand
+	nth int
+}
+
+var names = []string{"a", "b", "c", "d", "docs", "x.txt", "ä", "Z"}
+
+// somewhere is a path that may or may not be there, at most three deep.
+func (u *user) somewhere() string {
+	p := names[u.rnd.IntN(len(names))]
+	for range u.rnd.IntN(3) {
+		p += "/" + names[u.rnd.IntN(len(names))]
+	}
+	return p
+}
+
+// some is a path of what is there, of a type (0: any); "" where there is none.
+func (u *user) some(t tree.Type) string {
+	var all []string
+	u.disk.walk("", func(p string, _ uint64, n *node) {
+		if t == 0 || n.stat.Type == t {
+			all = append(all, p)
+		}
+	})
+	if len(all) == 0 {
+		return ""
+	}
+	return all[u.rnd.IntN(len(all))]
+}
+
+// content is one that nobody wrote before.
+func (u *user) content() string {
+	u.nth++
+	n := u.rnd.IntN(200)
+	if u.rnd.IntN(40) == 0 {
+		n = 200_000 + u.rnd.IntN(300_000)
+	}
+	return fmt.Sprintf("%s%d:", u.name, u.nth) + strings.Repeat(string(rune('a'+u.rnd.IntN(26))), n)
+}
+
+func (u *user) step(what string, f func()) {
+	u.world.do(u.name+".user", what, nil, func() {
+		f()
+		u.disk.changed()
+	})
+}
+
+// gone notes that the user himself did away with a file.
+func (u *user) gone(n *node) {
+	if n != nil && n.stat.Type == tree.File && !u.disk.anywhere(string(n.data)) {
+		u.forgive(string(n.data))
+	}
+}
+
+// anywhere reports whether a live file has a content.
+func (d *disk) anywhere(c string) bool {
+	for _, n := range d.nodes {
+		if n.stat.Type == tree.File && string(n.data) == c {
+			return true
+		}
+	}
+	return false
+}
+
+// contents are those of the live files.
+func (d *disk) contents() map[string]bool {
+	m := map[string]bool{}
+	for _, n := range d.nodes {
+		if n.stat.Type == tree.File && len(n.data) > 0 {
+			m[string(n.data)] = true
+		}
+	}
+	return m
+}
+
+func (u *user) saved(c, p string) { u.owed[c] = u.name + ":" + p }
+
+// folders makes the folders above a path, where nothing else is in the way.
+func (u *user) folders(p string) bool {
+	folder, _ := split(p)
+	if folder == "" {
+		return true
+	}
+	if !u.folders(folder) {
+		return false
+	}
+	if _, n := u.disk.find(folder); n != nil {
+		return n.stat.Type == tree.Dir
+	}
+	return u.disk.link(folder, u.disk.create(tree.Stat{Type: tree.Dir, Mode: 0o755}, nil)) == nil
+}
+
+// create makes a new file in one step, as a rename does.
+func (u *user) create(p, c string) {
+	u.step(fmt.Sprintf("create %s: %.12q", p, c), func() {
+		if !u.folders(p) {
+			return
+		}
+		if _, n := u.disk.find(p); n != nil {
+			if n.stat.Type == tree.Dir {
+				return
+			}
+			u.disk.remove(p)
+			u.gone(n)
+		}
+		u.disk.link(p, u.disk.create(tree.Stat{Type: tree.File, Mode: 0o644}, []byte(c)))
+		u.saved(c, p)
+	})
+}
+
+// overwrite writes a file in place, with a moment in which it is half done, and
+// closes it.
+func (u *user) overwrite(p, c string) {
+	var id uint64
+	u.step(fmt.Sprintf("begin to write %s: %.12q", p, c), func() {
+		n, x := u.disk.find(p)
+		if x == nil || x.stat.Type != tree.File {
+			return
+		}
+		id = n
+		u.disk.open[id]++
+		now := u.disk.now()
+		u.disk.set(id, func(n *node) {
+			n.data, n.wrote = []byte(c[:len(c)/2]), time.Now()
+			n.stat.Size, n.stat.MTime, n.stat.CTime = int64(len(n.data)), now, now
+		})
+		u.gone(x)
+	})
+	if id == 0 {
+		return
+	}
+	if u.rnd.IntN(4) == 0 {
+		time.Sleep(time.Duration(u.rnd.IntN(3000)) * time.Millisecond)
+	}
+	u.step("write the rest "+p, func() {
+		if u.disk.open[id] == 0 {
+			return // the power was cut
+		}
+		if u.disk.open[id]--; u.disk.open[id] == 0 {
+			delete(u.disk.open, id)
+		}
+		now := u.disk.now()
+		finish := func(n *node) {
+			n.data, n.wrote = []byte(c), time.Now()
+			n.stat.Size, n.stat.MTime, n.stat.CTime = int64(len(c)), now, now
+		}
+		if half := u.disk.nodes[id]; half != nil {
+			u.disk.set(id, finish)
+			u.gone(half) // an append may have had all of the old content so far
+			u.saved(c, p)
+			return
+		}
+		for key, n := range u.disk.trash { // displaced or deleted while it was open
+			if n.stat.Inode == id {
+				x := *n
+				finish(&x)
+				u.disk.trash[key] = &x
+				u.saved(c, p)
+				return
+			}
+		}
+	})
+}
+
+// verb does one of the things that people do.
+func (u *user) verb() {
+	u.verbs++
+	switch u.rnd.IntN(20) {
+	case 0, 1, 2, 3:
+		u.create(u.somewhere(), u.content())
+	case 4, 5:
+		if p := u.some(tree.File); p != "" {
+			u.overwrite(p, u.content())
+		}
+	case 6: // save by renaming
+		if p := u.some(tree.File); p != "" {
+			u.create(p, u.content())
+		}
+	case 7: // append
+		if p := u.some(tree.File); p != "" {
+			if _, n := u.disk.find(p); n != nil {
+				u.overwrite(p, string(n.data)+"+"+u.content())
+			}
+		}
+	case 8:
+		u.touch(u.some(tree.File), func(s *tree.Stat) { s.MTime -= int64(1+u.rnd.IntN(1000)) * int64(time.Second) })
+	case 9:
+		u.touch(u.some(tree.File), func(s *tree.Stat) { s.Mode ^= 0o111 })
+	case 10, 11:
+		u.rename(u.some(0), u.somewhere())
+	case 12:
+		u.swap(u.some(0), u.some(0))
+	case 13:
+		u.rotate(u.some(tree.File), u.some(tree.File), u.some(tree.File))
+	case 14: // copy
+		if p := u.some(tree.File); p != "" {
+			if _, n := u.disk.find(p); n != nil {
+				u.create(u.somewhere(), string(n.data))
+			}
+		}
+	case 15, 16:
+		u.remove(u.some(0))
+	case 17:
+		p := u.somewhere()
+		u.step("mkdir "+p, func() {
+			if _, n := u.disk.find(p); n == nil && u.folders(p) {
+				u.disk.link(p, u.disk.create(tree.Stat{Type: tree.Dir, Mode: 0o755}, nil))
+			}
+		})
+	case 18: // another type
+		if p := u.some(0); p != "" {
+			u.remove(p)
+			switch u.rnd.IntN(3) {
+			case 0:
+				u.create(p, u.content())
+			case 1:
+				u.create(p+"/"+names[u.rnd.IntN(len(names))], u.content())
+			case 2:
+				u.symlink(p)
+			}
+		}
+	case 19:
+		u.symlink(u.somewhere())
+	}
+}
+
+func (u *user) symlink(p string) {
+	target := names[u.rnd.IntN(len(names))]
+	u.step("symlink "+p, func() {
+		if _, n := u.disk.find(p); n == nil && u.folders(p) {
+			u.disk.link(p, u.disk.create(tree.Stat{Type: tree.Link, Mode: 0o777, Target: target}, nil))
+		}
+	})
+}
+
+func (u *user) touch(p string, f func(*tree.Stat)) {
+	if p == "" {
+		return
+	}
+	u.step("touch "+p, func() {
+		if id, n := u.disk.find(p); n != nil && n.stat.Type == tree.File {
+			now := u.disk.now()
+			u.disk.set(id, func(n *node) { f(&n.stat); n.stat.CTime = now })
+		}
+	})
+}
+
+func (u *user) rename(from, to string) {
+	if from == "" {
+		return
+	}
+	u.step("rename "+from+" -> "+to, func() { u.renameNow(from, to) })
+}
+
+func (u *user) renameNow(from, to string) {
+	if _, n := u.disk.find(from); n == nil || !u.folders(to) {
+		return
+	}
+	if over, err := u.disk.move(from, to); err == nil {
+		u.gone(over)
+	}
+}
+
+func (u *user) swap(a, b string) { u.rotate(a, b) }
+
+// rotate gives each of some names what the one before it has, by way of a
+// third name.
+func (u *user) rotate(paths ...string) {
+	for i, p := range paths {
+		for _, q := range paths[:i] {
+			if p == "" || p == q || strings.HasPrefix(p+"/", q+"/") || strings.HasPrefix(q+"/", p+"/") {
+				return
+			}
+		}
+	}
+	if paths[0] == "" {
+		return
+	}
+	const aside = "aside"
+	at := aside
+	u.rename(paths[0], aside)
+	for _, p := range paths[1:] {
+		u.rename(p, paths[0])
+		paths[0] = p
+	}
+	u.rename(at, paths[0])
+}
+
+// remove takes a file, or a folder with all below it, one name at a time.
+func (u *user) remove(p string) {
+	if p == "" {
+		return
+	}
+	var all []string
+	u.disk.walk(p, func(p string, _ uint64, _ *node) { all = append(all, p) })
+	for i := len(all) - 1; i >= 0; i-- {
+		u.removeOne(all[i])
+	}
+	u.removeOne(p)
+}
+
+func (u *user) removeOne(p string) {
+	u.step("remove "+p, func() {
+		if n, err := u.disk.remove(p); err == nil {
+			u.gone(n)
+		}
+	})
+}
