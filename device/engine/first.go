@@ -232,12 +232,14 @@ func (d *Device) storeRecords(log signet.LogID, from uint64, recs []signet.Recor
 func (d *Device) Peek(ctx context.Context) error {
 	return d.discover(ctx, func(id signet.RegionID) error {
 		r := d.region(id)
-		r.reading.Lock()
+		if err := r.reading.take(ctx); err != nil {
+			return err
+		}
 		err := d.first(ctx, r)
 		d.mu.Lock()
 		listed := r.listing != nil
 		d.mu.Unlock()
-		r.reading.Unlock()
+		r.reading.give()
 		if err != nil || listed {
 			return err
 		}

@@ -8,7 +8,6 @@ import (
 	"math"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"signet"
@@ -25,8 +24,8 @@ type openRegion struct {
 	pending []signet.Record      // verified, not covered by a checkpoint yet, so not replayed or stored
 	poke    chan struct{}        // has an element when the region or the directory grew
 	failed  error                // an alarm that stopped this region
-	reading sync.Mutex           // one goroutine at a time reads from the service
-	writing sync.Mutex           // and one writes; taken before reading
+	reading baton                // one goroutine at a time reads from the service
+	writing baton                // and one writes; taken before reading
 	lag     bool                 // headers are verified, operations not replayed yet: see first
 	fetched uint64               // meanwhile: records before this position are stored
 	wait    error                // why operations that were verified are not replayed: see waits.go
@@ -59,7 +58,7 @@ func (r *openRegion) wake() {
 
 func (d *Device) newRegion(id signet.RegionID) *openRegion {
 	// Where no volume is kept, nobody waits for what becomes of our entries.
-	return &openRegion{Region: d.blankRegion(id), log: signet.Journal(id), poke: make(chan struct{}, 1), seen: math.MaxUint64, signed: map[signet.Hash]bool{}}
+	return &openRegion{Region: d.blankRegion(id), log: signet.Journal(id), poke: make(chan struct{}, 1), reading: newBaton(), writing: newBaton(), seen: math.MaxUint64, signed: map[signet.Hash]bool{}}
 }
 
 func (d *Device) blankRegion(id signet.RegionID) *region.Region {
@@ -148,8 +147,10 @@ func (d *Device) region(id signet.RegionID) *openRegion {
 // SyncRegion reads a region's journal up to the service's newest.
 func (d *Device) SyncRegion(ctx context.Context, id signet.RegionID) error {
 	r := d.region(id)
-	r.reading.Lock()
-	defer r.reading.Unlock()
+	if err := r.reading.take(ctx); err != nil {
+		return err
+	}
+	defer r.reading.give()
 	if err := d.first(ctx, r); err != nil {
 		return err
 	}
@@ -334,8 +335,10 @@ func (d *Device) append(ctx context.Context, r *openRegion, rec signet.Record) e
 // shows it.
 func (d *Device) commit(ctx context.Context, r *openRegion, items []tree.Item, objects []signet.ObjectID) error {
 	// One at a time: each entry names the one before it.
-	r.writing.Lock()
-	defer r.writing.Unlock()
+	if err := r.writing.take(ctx); err != nil {
+		return err
+	}
+	defer r.writing.give()
 	for try := 0; ; try++ {
 		d.mu.Lock()
 		if err := r.mayNot(len(items)); err != nil {

@@ -602,8 +602,10 @@ func (v *volume) snapshotNow(ctx context.Context) error {
 	if err := v.d.Service.Put(ctx, v.region.ID(), objects); err != nil {
 		return err
 	}
-	v.region.writing.Lock()
-	defer v.region.writing.Unlock()
+	if err := v.region.writing.take(ctx); err != nil {
+		return err
+	}
+	defer v.region.writing.give()
 	v.d.mu.Lock()
 	rec, err := v.region.CommitSnapshot(v.d.dirHead.Last, snap)
 	v.d.mu.Unlock()

@@ -149,8 +149,10 @@ const mendAgain = 30 * time.Second
 // several devices that seal the same again one is first, and the others see
 // that nothing is to be done.
 func (d *Device) mend(ctx context.Context, r *openRegion) error {
-	r.writing.Lock()
-	defer r.writing.Unlock()
+	if err := r.writing.take(ctx); err != nil {
+		return err
+	}
+	defer r.writing.give()
 	return d.mendLocked(ctx, r)
 }
 
@@ -193,9 +195,9 @@ func (d *Device) mendAll(ctx context.Context) {
 	}
 	d.mu.Unlock()
 	for _, r := range list {
-		if r.writing.TryLock() {
+		if r.writing.try() {
 			_ = d.mendLocked(ctx, r) // told to who needs it
-			r.writing.Unlock()
+			r.writing.give()
 		}
 	}
 }
