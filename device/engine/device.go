@@ -60,6 +60,9 @@ type Config struct {
 	// Hands is on how many goroutines one file is worked at: it bounds memory,
 	// and disks like no more. 0: one for each processor, at most eight.
 	Hands int
+	// Step, if set, is called before a goroutine asks for what another may have:
+	// so a simulation decides who is first.
+	Step func(what string)
 }
 
 // A Device is this device at work: its directory, its regions, its volumes.

@@ -558,9 +558,14 @@ func (v *volume) stageWhole(f *fetched, plain []byte) error {
 	if err != nil {
 		return err
 	}
-	f.staged = s
-	if _, err := s.Write(plain); err != nil {
+	_, err = s.Write(plain)
+	if err == nil {
+		err = s.Finish(f.action.Remote.Mode, f.action.Remote.MTime)
+	}
+	if err != nil { // it alone waits: what is half made must not be in the way of the others
+		s.Discard()
 		return err
 	}
-	return s.Finish(f.action.Remote.Mode, f.action.Remote.MTime)
+	f.staged = s
+	return nil
 }

@@ -58,7 +58,7 @@ func (r *openRegion) wake() {
 
 func (d *Device) newRegion(id signet.RegionID) *openRegion {
 	// Where no volume is kept, nobody waits for what becomes of our entries.
-	return &openRegion{Region: d.blankRegion(id), log: signet.Journal(id), poke: make(chan struct{}, 1), reading: newBaton(), writing: newBaton(), seen: math.MaxUint64, signed: map[signet.Hash]bool{}}
+	return &openRegion{Region: d.blankRegion(id), log: signet.Journal(id), poke: make(chan struct{}, 1), reading: newBaton("to read", d.Step), writing: newBaton("to write", d.Step), seen: math.MaxUint64, signed: map[signet.Hash]bool{}}
 }
 
 func (d *Device) blankRegion(id signet.RegionID) *region.Region {

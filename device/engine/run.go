@@ -2,9 +2,10 @@ package engine
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/binary"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"time"
 
 	"signet"
@@ -98,7 +99,7 @@ func (d *Device) follow(ctx context.Context) {
 		}
 		d.setOnline(false, err)
 		// Devices come back after a restart one by one, not all at once.
-		pause := wait/2 + rand.N(wait)
+		pause := wait/2 + upTo(wait)
 		wait = min(2*wait, time.Minute)
 		select {
 		case <-ctx.Done():
@@ -368,7 +369,15 @@ func (w *watcher) stop() {
 
 // rescan is how long a volume goes without a full scan, about an hour: what a
 // watch missed is found then.
-func rescan() time.Duration { return 50*time.Minute + rand.N(20*time.Minute) }
+func rescan() time.Duration { return 50*time.Minute + upTo(20*time.Minute) }
+
+// upTo is any time below d. It is drawn from where keys come from, because that
+// is one source: a simulation is in charge of it.
+func upTo(d time.Duration) time.Duration {
+	var b [8]byte
+	rand.Read(b[:])
+	return time.Duration(binary.BigEndian.Uint64(b[:]) % uint64(d))
+}
 
 // judge turns the result of a turn into the volume's state, and says when to
 // try again.
@@ -453,15 +462,33 @@ func (v *volume) sleep(ctx context.Context, until time.Time) {
 		defer t.Stop()
 		timer = t.C
 	}
-	select {
-	case <-ctx.Done():
-	case <-timer:
-	case <-v.region.poke:
-	case <-v.poke:
-	case e, ok := <-v.hints:
-		if !v.hint(e, ok) {
+	// What is there already is taken in this order, not in one that chance
+	// decides: so a run can be had again.
+	for _, c := range []<-chan struct{}{ctx.Done(), v.region.poke, v.poke} {
+		select {
+		case <-c:
 			return
+		default:
 		}
+	}
+	var e Event
+	var ok bool
+	select {
+	case e, ok = <-v.hints:
+	default:
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer:
+			return
+		case <-v.region.poke:
+			return
+		case <-v.poke:
+			return
+		case e, ok = <-v.hints:
+		}
+	}
+	if v.hint(e, ok) {
 		v.linger(ctx)
 	}
 }

@@ -417,7 +417,7 @@ func (s *sealing) changes(r io.Reader, size int64, old []seal.Piece) (hash [32]b
 	}
 	var slots []*slot
 	var wg sync.WaitGroup
-	limit := make(chan struct{}, 3)
+	limit := make(chan struct{}, min(3, s.u.v.d.Hands))
 	hash, err = s.secret.Cut(r, size, old, func(c seal.Cut) error {
 		w := &slot{}
 		slots = append(slots, w)

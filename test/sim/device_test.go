@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -86,7 +87,9 @@ func found(t *testing.T, dir string) *organisation {
 	for n := range most {
 		must(os.MkdirAll(filepath.Join(dir, deviceName(n)), 0o700))
 	}
-	first, store := o.open(t, 0, filepath.Join(dir, deviceName(0)), o.connect(t, s, 0), nil)
+	x, err := o.connect(t, s, 0)
+	must(err)
+	first, store := o.open(t, 0, filepath.Join(dir, deviceName(0)), x, nil, nil)
 	for n := 1; n < most; n++ {
 		agrees, err := ring.SignNewcomer(o.selves[n].Signer, org, ringID, devices[n])
 		must(err)
@@ -98,7 +101,9 @@ func found(t *testing.T, dir string) *organisation {
 	must(err)
 	must(store.Close())
 	for n := range most {
-		d, store := o.open(t, n, filepath.Join(dir, deviceName(n)), o.connect(t, s, n), nil)
+		x, err := o.connect(t, s, n)
+		must(err)
+		d, store := o.open(t, n, filepath.Join(dir, deviceName(n)), x, nil, nil)
 		must(d.Discover(ctx))
 		must(d.AddVolume("v", "/", o.region))
 		must(store.Close())
@@ -123,22 +128,18 @@ func (o *organisation) serve(t *testing.T, dir string) *service.Service {
 }
 
 // connect opens a device's session with a service.
-func (o *organisation) connect(t *testing.T, s *service.Service, n int) transport.Session {
+func (o *organisation) connect(t *testing.T, s *service.Service, n int) (transport.Session, error) {
 	t.Helper()
 	self, binding := o.selves[n], make([]byte, 32)
 	sig, err := self.Signer.Sign(key.LabelConnection, binding)
 	if err != nil {
 		t.Fatal(err)
 	}
-	x, err := s.Connect(t.Context(), self.Device, binding, sig)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return x
+	return s.Connect(t.Context(), self.Device, binding, sig)
 }
 
 // open begins a device's program.
-func (o *organisation) open(t *testing.T, n int, home string, s engine.Service, folder engine.Volume) (*engine.Device, *engine.Store) {
+func (o *organisation) open(t *testing.T, n int, home string, s engine.Service, folder engine.Volume, step func(string)) (*engine.Device, *engine.Store) {
 	t.Helper()
 	store, err := engine.OpenStore(filepath.Join(home, "index.db"))
 	if err != nil {
@@ -153,6 +154,7 @@ func (o *organisation) open(t *testing.T, n int, home string, s engine.Service, 
 		OpenVolume: func(string) (engine.Volume, error) { return folder, nil },
 		Classify:   classify,
 		Hands:      1,
+		Step:       step,
 	})
 	if err != nil {
 		t.Fatalf("%s: open: %v", deviceName(n), err)
@@ -171,6 +173,9 @@ type device struct {
 	rnd  *rand.Rand
 	line *line
 
+	blind    bool  // its disk cannot be watched
+	sick     error // of its disk
+	gone     bool  // revoked
 	stagings map[string]*staged
 	safe     map[string]bool // contents that a pass of this device saw from its beginning to its end
 }
@@ -183,6 +188,16 @@ func (d *device) copyHome() {
 		d.t.Fatal(err)
 	}
 	d.home = next
+}
+
+// older is somebody who brings an older copy of the index back, now and then.
+func (d *device) older() {
+	if d.gens < 2 || d.rnd.IntN(12) > 0 {
+		return
+	}
+	d.note(d.name + ": the index is an older one")
+	d.home = filepath.Join(d.dir, fmt.Sprintf("%s-%d", d.name, 1+d.rnd.IntN(d.gens-1)))
+	d.copyHome()
 }
 
 func copyFiles(from, to string) error {
@@ -202,9 +217,23 @@ func copyFiles(from, to string) error {
 	})
 }
 
-// live runs passes of one program until it crashes or has done some.
-func (d *device) live(passes int, l *life) {
-	folder := &folderOf{disk: d.disk, life: l, volume: "v", region: d.org.region.String(), stagings: d.stagings}
+// begin starts a program, which has its folder. The disk is watched by it alone.
+func (d *device) begin(l *life, flaky int) (*engine.Device, *engine.Store) {
+	d.disk.watch = nil
+	folder := &folderOf{disk: d.disk, life: l, volume: "v", region: d.org.region.String(), stagings: d.stagings, blind: d.blind}
+	d.line = &line{w: d.world, run: d.run, n: d.n, name: d.name, life: l, rnd: d.rnd, flaky: flaky}
+	e, store := d.org.open(d.t, d.n, d.home, d.line, folder, func(what string) { d.do(d.name+".asks", what, l, func() {}) })
+	if err := e.LoadVolumes(); err != nil {
+		d.t.Errorf("%s: %v", d.name, err)
+	}
+	return e, store
+}
+
+// live runs one program until it crashes or has done some passes: either one
+// after the other, or as a daemon that is asked so often whether it is in step.
+func (d *device) live(passes int, daemon bool, l *life) {
+	ctx, cancel := context.WithCancel(d.t.Context())
+	defer cancel()
 	l.onCrash = func() {
 		d.note(d.name + ": the program is killed")
 		d.line.life = nil
@@ -212,31 +241,85 @@ func (d *device) live(passes int, l *life) {
 		if d.rnd.IntN(2) == 0 {
 			d.cut()
 		}
+		cancel()
 	}
-	d.line = &line{w: d.world, run: d.run, n: d.n, name: d.name, life: l, rnd: d.rnd, flaky: d.flaky}
-	e, store := d.org.open(d.t, d.n, d.home, d.line, folder)
+	e, store := d.begin(l, d.flaky)
 	defer store.Close()
-	if err := e.LoadVolumes(); err != nil {
-		d.t.Errorf("%s: %v", d.name, err)
-		return
+	if daemon {
+		ended := make(chan error)
+		go func() { ended <- e.Run(ctx) }()
+		defer func() {
+			cancel()
+			if err := <-ended; err != nil {
+				d.t.Errorf("%s: daemon: %v", d.name, err)
+			}
+		}()
+	}
+	if d.n == 0 && d.revoke != nil {
+		gone := *d.revoke
+		d.devices[gone].gone = true // from now on it may be
+		if err := d.retire(ctx, e, gone); err == nil {
+			d.note(d.name + ": revoked " + deviceName(gone))
+			d.revoke = nil
+		}
 	}
 	for range passes {
-		if l.dead {
-			return
-		}
 		before := d.disk.contents()
-		_, err := e.SyncVolume(d.t.Context(), "v")
+		var err error
+		if daemon {
+			err = d.ask(ctx, e)
+		} else {
+			_, err = e.SyncVolume(ctx, "v")
+		}
 		if l.dead {
 			return
 		}
-		if err == nil {
+		switch {
+		case err == nil:
 			d.passed(before, e)
-		} else if !errors.Is(err, signet.ErrUnavailable) && !errors.Is(err, errIO) {
+		case d.gone && errors.Is(err, signet.ErrNotAllowed):
+			return
+		case !errors.Is(err, signet.ErrUnavailable) && (d.sick == nil || !errors.Is(err, d.sick)):
 			d.t.Errorf("%s: sync: %v", d.name, err)
 			return
 		}
 		time.Sleep(time.Duration(d.rnd.IntN(20_000)) * time.Millisecond)
 	}
+}
+
+var errBusy = fmt.Errorf("not in step yet: %w", signet.ErrUnavailable)
+
+// ask asks a daemon whether it is in step.
+func (d *device) ask(ctx context.Context, e *engine.Device) error {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	st, err := e.Settle(ctx, "v")
+	if ctx.Err() != nil || err == nil && st.State != engine.InStep {
+		return errBusy
+	}
+	return err
+}
+
+// retire has the owner remove another device.
+func (d *device) retire(ctx context.Context, e *engine.Device, gone int) error {
+	self := d.org.selves[d.n]
+	return e.AppendStatement(ctx, func(s *ring.State, k *region.Keys) (signet.Record, error) {
+		return self.Revoke(s, k, d.org.selves[gone].Device, time.Now().UnixMilli())
+	})
+}
+
+// trouble is what a disk does to the engine while it is in a bad mood.
+func (d *device) trouble(op, _ string) error {
+	if d.sick == nil || d.rnd.IntN(20) > 0 {
+		return nil
+	}
+	switch {
+	case d.sick == errNoSpace && !slices.Contains([]string{"stage", "write", "place", "replace", "mkdir", "link"}, op):
+		return nil // what takes room, fails
+	case op == "check":
+		return nil
+	}
+	return fmt.Errorf("%s: %w", op, d.sick)
 }
 
 // cut takes the power. What a user saved and no disk or service had yet is lost
@@ -258,7 +341,7 @@ func (d *device) passed(before map[string]bool, e *engine.Device) {
 	if len(e.VolumeStatus("v").Problems) > 0 {
 		return
 	}
-	for c := range d.disk.contents() {
+	for _, c := range sortedKeys(d.disk.contents()) {
 		if before[c] {
 			if !d.safe[c] {
 				d.note(fmt.Sprintf("%s: safe is %.12q", d.name, c))
@@ -286,14 +369,17 @@ func (l *line) call(what string, f func(s transport.Session) error) error {
 }
 
 func (l *line) callFor(what, more string, f func(s transport.Session) error) (err error) {
-	lost := l.flaky > 0 && l.rnd.IntN(l.flaky) == 0
-	back := lost && l.rnd.IntN(2) == 0
 	if e := l.w.doOne(&step{who: l.name + ".net", what: what, more: more, life: l.life, grant: make(chan error)}, func() {
+		lost := l.flaky > 0 && l.rnd.IntN(l.flaky) == 0
+		back := lost && l.rnd.IntN(2) == 0
 		if lost && !back {
 			err = errLost
 			return
 		}
-		err = f(l.run.session(l.n))
+		s, e := l.run.session(l.n)
+		if err = e; err == nil {
+			err = f(s)
+		}
 		if back {
 			err = errLost
 		}
@@ -319,8 +405,40 @@ func (l *line) Read(ctx context.Context, log signet.LogID, from uint64, parts si
 	return p, err
 }
 
+// Wait ends with the service, or with what the network does at some time.
 func (l *line) Wait(ctx context.Context, heads map[signet.LogID]uint64, each func(signet.Page) error) error {
-	return l.run.session(l.n).Wait(ctx, heads, each)
+	var end time.Duration
+	if err := l.call("wait", func(transport.Session) error {
+		if l.flaky > 0 {
+			end = time.Duration(1+l.rnd.IntN(60)) * time.Second
+		}
+		return nil
+	}); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	if end > 0 {
+		t := time.AfterFunc(end, cancel)
+		defer t.Stop()
+	}
+	defer l.run.waits(cancel)()
+	s, err := l.run.session(l.n)
+	if err != nil {
+		return err
+	}
+	err = s.Wait(ctx, heads, func(p signet.Page) error {
+		// That it came is a step too: else it would race with the answer to
+		// whoever caused it.
+		if err := l.w.do(l.name+".net", "news", l.life, func() {}); err != nil {
+			return err
+		}
+		return each(p)
+	})
+	if ctx.Err() != nil {
+		return errLost
+	}
+	return err
 }
 
 func (l *line) Have(ctx context.Context, r signet.RegionID, ids []signet.ObjectID) (missing []signet.ObjectID, err error) {
@@ -380,17 +498,39 @@ type run struct {
 	service  *service.Service
 	sessions map[int]transport.Session
 	serviceN int
+	streams  map[int]context.CancelFunc
+	nth      int
+	revoke   *int              // the device that the owner is to remove
 	owed     map[string]string // contents that users saved, and where
 	verbs    int
 }
 
-func (r *run) session(n int) transport.Session {
+// waits has a stream end with the service, until the function that it returns
+// is called.
+func (r *run) waits(cancel context.CancelFunc) func() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.nth++
+	n := r.nth
+	r.streams[n] = cancel
+	return func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		delete(r.streams, n)
+	}
+}
+
+func (r *run) session(n int) (transport.Session, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.sessions[n] == nil {
-		r.sessions[n] = r.org.connect(r.t, r.service, n)
+		s, err := r.org.connect(r.t, r.service, n)
+		if err != nil {
+			return nil, err
+		}
+		r.sessions[n] = s
 	}
-	return r.sessions[n]
+	return r.sessions[n], nil
 }
 
 // restart kills the service and begins another one on what it left.
@@ -400,6 +540,9 @@ func (r *run) restart() {
 	next := filepath.Join(r.dir, fmt.Sprintf("service-%d", r.serviceN+1))
 	if err := copyFiles(filepath.Join(r.dir, fmt.Sprintf("service-%d", r.serviceN)), next); err != nil {
 		r.t.Fatal(err)
+	}
+	for _, n := range sortedKeys(r.streams) {
+		r.streams[n]() // in this order: each draws when it is to try again
 	}
 	r.service.Close()
 	r.serviceN++

@@ -34,6 +34,7 @@ type disk struct {
 	reuse bool             // numbers of nodes that are gone are given again
 	grain time.Duration    // of times
 	fault func(op, path string) error
+	watch []chan engine.Event
 
 	lost func(content []byte) // a user's own doing: overwritten or removed
 }
@@ -90,6 +91,20 @@ func newDisk(w *world, name string) *disk {
 }
 
 func (d *disk) now() int64 { return time.Now().Truncate(d.grain).UnixNano() }
+
+// tell has those who watch look at a path. Who does not keep up is told that
+// something was missed.
+func (d *disk) tell(p string, kind engine.EventKind) {
+	for _, w := range d.watch {
+		select {
+		case w <- engine.Event{Path: p, Kind: kind}:
+			continue
+		default:
+		}
+		<-w // the oldest gives way
+		w <- engine.Event{Kind: engine.Overflow}
+	}
+}
 
 // changed remembers the names as they are now.
 func (d *disk) changed() { d.past = append(d.past, moment{time.Now(), maps.Clone(d.nodes)}) }
@@ -179,6 +194,7 @@ func (d *disk) set(id uint64, f func(*node)) *node {
 
 // name puts a node in a folder, or with 0 takes the name away.
 func (d *disk) link(p string, id uint64) error {
+	defer d.tell(p, engine.Touched)
 	folder, name := split(p)
 	f, n, err := d.lookup(folder)
 	if err != nil {
@@ -248,6 +264,7 @@ func (d *disk) move(from, to string) (over *node, err error) {
 		return nil, err
 	}
 	d.link(from, 0)
+	d.tell(to, engine.Arrived)
 	now := d.now()
 	d.set(id, func(n *node) { n.stat.CTime = now })
 	return over, nil
@@ -289,6 +306,7 @@ type folderOf struct {
 	life           *life
 	volume, region string
 	stagings       map[string]*staged
+	blind          bool // cannot be watched
 	nth            int
 }
 
@@ -315,7 +333,12 @@ func (v *folderOf) Check() error               { return v.step("check", func() e
 func (v *folderOf) Free() (uint64, uint64, error) { return 1 << 40, 1 << 41, nil }
 
 func (v *folderOf) Watch(context.Context) (<-chan engine.Event, error) {
-	return nil, errors.New("no watch here")
+	if v.blind {
+		return nil, errors.New("no watch here")
+	}
+	w := make(chan engine.Event, 64) // filled by the step that changes something, so that it is full at once
+	v.watch = append(v.watch, w)
+	return w, nil
 }
 
 func (v *folderOf) Scan(ctx context.Context, from string, emit func(engine.Listing) error) error {
@@ -713,6 +736,7 @@ func (v *folderOf) SetMeta(p string, expect tree.Stat, mode uint32, mtime int64)
 		}
 		now := v.now()
 		st = v.set(id, func(n *node) { n.stat.Mode, n.stat.MTime, n.stat.CTime = mode&0o777, mtime, now }).stat
+		v.tell(p, engine.Touched)
 		v.changed()
 		return nil
 	})

@@ -1,13 +1,17 @@
 package sim
 
 import (
+	"context"
+	"errors"
 	"flag"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"sort"
 	"strings"
 	"sync"
@@ -106,7 +110,8 @@ func TestSameSeedSameSteps(t *testing.T) {
 		}
 		for i := range a.trace {
 			if i >= len(b.trace) || a.trace[i] != b.trace[i] {
-				t.Errorf("seed %d: step %d of %d: %s, then %v", seed, i, len(a.trace), a.trace[i], b.trace[i:min(i+1, len(b.trace))])
+				from := max(0, i-6)
+				t.Errorf("seed %d: step %d of %d:\n%s\nand then\n%s", seed, i, len(a.trace), strings.Join(a.trace[from:i+1], "\n"), strings.Join(b.trace[from:min(i+1, len(b.trace))], "\n"))
 				break
 			}
 		}
@@ -149,7 +154,7 @@ func simulate(t *testing.T, o *organisation, seed uint64, tracing bool) (r *run)
 
 func newRun(t *testing.T, o *organisation, seed uint64) *run {
 	dir := scratch(t)
-	r := &run{world: newWorld(seed), t: t, org: o, dir: dir, sessions: map[int]transport.Session{}, owed: map[string]string{}}
+	r := &run{world: newWorld(seed), t: t, org: o, dir: dir, sessions: map[int]transport.Session{}, streams: map[int]context.CancelFunc{}, owed: map[string]string{}}
 	if err := copyFiles(o.serviceDir(), filepath.Join(dir, "service-0")); err != nil {
 		t.Fatal(err)
 	}
@@ -162,10 +167,12 @@ func newRun(t *testing.T, o *organisation, seed uint64) *run {
 	for n := range 2 + rnd.IntN(most-1) {
 		d := &device{run: r, n: n, name: deviceName(n), rnd: rand.New(rand.NewPCG(seed, uint64(10+n))), stagings: map[string]*staged{}, safe: map[string]bool{}}
 		d.disk = newDisk(r.world, d.name)
+		d.blind = rnd.IntN(4) == 0
 		d.disk.reuse = rnd.IntN(4) == 0
 		if rnd.IntN(4) == 0 {
 			d.disk.grain = []time.Duration{4 * time.Millisecond, time.Second, 2 * time.Second}[rnd.IntN(3)]
 		}
+		d.disk.fault = d.trouble
 		d.home = filepath.Join(o.dir, d.name)
 		d.copyHome()
 		r.devices = append(r.devices, d)
@@ -194,12 +201,24 @@ func (r *run) play(seed uint64) {
 		r.act(func() {
 			for working > 0 {
 				l := &life{}
+				d.sick = nil
+				if d.rnd.IntN(6) == 0 {
+					d.sick = []error{errNoSpace, errIO, fs.ErrPermission}[d.rnd.IntN(3)]
+				}
 				if d.rnd.IntN(2) == 0 {
 					l.crashAt, l.before = 1+d.rnd.IntN(400), d.rnd.IntN(2) == 0
 				}
-				d.live(5+d.rnd.IntN(30), l)
+				d.older()
+				d.live(5+d.rnd.IntN(30), d.rnd.IntN(2) == 0, l)
 				time.Sleep(time.Duration(d.rnd.IntN(20_000)) * time.Millisecond)
 			}
+		})
+	}
+	if rnd.IntN(5) == 0 && len(r.devices) > 2 {
+		r.act(func() {
+			time.Sleep(time.Duration(rnd.IntN(60_000)) * time.Millisecond)
+			gone := len(r.devices) - 1
+			r.do("owner", "wants to revoke", nil, func() { r.revoke = &gone })
 		})
 	}
 	if rnd.IntN(4) == 0 {
@@ -222,10 +241,17 @@ func (r *run) settle() {
 		return
 	}
 	r.flaky = 0
+	for _, d := range r.devices {
+		d.sick = nil
+		if d.gone { // or it was asked for, and did not come to pass
+			_, err := r.org.connect(r.t, r.service, d.n)
+			d.gone = err != nil
+		}
+	}
 	r.act(func() {
 		for round := 0; ; round++ {
 			busy := ""
-			for _, d := range r.devices {
+			for _, d := range r.left() {
 				if c := d.pass(); c != (engine.Counters{}) {
 					busy = fmt.Sprintf("%s: %+v", d.name, c)
 				}
@@ -248,17 +274,15 @@ func (r *run) settle() {
 	}
 }
 
+// left are the devices that were not revoked.
+func (r *run) left() []*device {
+	return slices.DeleteFunc(slices.Clone(r.devices), func(d *device) bool { return d.gone })
+}
+
 // pass is one sync without trouble, in a program of its own.
 func (d *device) pass() (c engine.Counters) {
-	l := &life{onCrash: func() {}}
-	folder := &folderOf{disk: d.disk, life: l, volume: "v", region: d.org.region.String(), stagings: d.stagings}
-	d.line = &line{w: d.world, run: d.run, n: d.n, name: d.name, life: l, rnd: d.rnd}
-	e, store := d.org.open(d.t, d.n, d.home, d.line, folder)
+	e, store := d.begin(&life{onCrash: func() {}}, 0)
 	defer store.Close()
-	if err := e.LoadVolumes(); err != nil {
-		d.t.Error(err)
-		return c
-	}
 	before := d.disk.contents()
 	c, err := e.SyncVolume(d.t.Context(), "v")
 	if err != nil {
@@ -281,7 +305,7 @@ func (r *run) laws() {
 		return
 	}
 	first := r.devices[0].disk.listing()
-	for _, d := range r.devices[1:] {
+	for _, d := range r.left()[1:] {
 		if l := d.disk.listing(); l != first {
 			r.t.Errorf("U2: trees differ:\n%s:\n%s\n%s:\n%s", r.devices[0].name, first, d.name, l)
 		}
@@ -324,9 +348,14 @@ func hashOf(c string) [32]byte {
 func (r *run) history() map[[32]byte]bool {
 	found := map[[32]byte]bool{}
 	d := r.devices[0]
-	e, store := r.org.open(r.t, 0, d.home, r.session(0), nil)
+	s, err := r.session(0)
+	if err != nil {
+		r.t.Error(err)
+		return found
+	}
+	e, store := r.org.open(r.t, 0, d.home, s, nil, nil)
 	defer store.Close()
-	err := e.Events(r.org.region, func(_ tree.Event, op *tree.Op) error {
+	err = e.Events(r.org.region, func(_ tree.Event, op *tree.Op) error {
 		if op == nil || op.Type != tree.File || op.Kind != tree.Create && op.Kind != tree.Edit || found[op.Hash] {
 			return nil
 		}
@@ -355,9 +384,26 @@ func (d *disk) listing() string {
 	return b.String()
 }
 
-// TestMain keeps to one processor: what two of them do first is chance. Several
-// runs go side by side in several processes.
+// TestMain keeps to one processor, and to goroutines that go on until they
+// wait: what else happens first is chance. Several runs go side by side in
+// several processes.
 func TestMain(m *testing.M) {
+	const steady = "asyncpreemptoff=1"
+	if debug := os.Getenv("GODEBUG"); !strings.Contains(debug, steady) { // is read once, at the start
+		cmd := exec.Command(os.Args[0], os.Args[1:]...)
+		cmd.Env = append(os.Environ(), "GODEBUG="+strings.TrimPrefix(debug+","+steady, ","))
+		cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+		err := cmd.Run()
+		var exit *exec.ExitError
+		switch {
+		case errors.As(err, &exit):
+			os.Exit(exit.ExitCode())
+		case err != nil:
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	runtime.GOMAXPROCS(1)
 	os.Exit(m.Run())
 }

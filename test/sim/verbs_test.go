@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"signet/core/tree"
+	"signet/device/engine"
 )
 
 // A user works on a device's disk, as people and their programs do.
@@ -137,6 +138,7 @@ func (u *user) overwrite(p, c string) {
 			n.data, n.wrote = []byte(c[:len(c)/2]), time.Now()
 			n.stat.Size, n.stat.MTime, n.stat.CTime = int64(len(n.data)), now, now
 		})
+		u.disk.tell(p, engine.Written)
 		u.gone(x)
 	})
 	if id == 0 {
@@ -159,6 +161,7 @@ func (u *user) overwrite(p, c string) {
 		}
 		if half := u.disk.nodes[id]; half != nil {
 			u.disk.set(id, finish)
+			u.disk.tell(p, engine.Touched)
 			u.gone(half) // an append may have had all of the old content so far
 			u.saved(c, p)
 			return
@@ -254,6 +257,7 @@ func (u *user) touch(p string, f func(*tree.Stat)) {
 		if id, n := u.disk.find(p); n != nil && n.stat.Type == tree.File {
 			now := u.disk.now()
 			u.disk.set(id, func(n *node) { f(&n.stat); n.stat.CTime = now })
+			u.disk.tell(p, engine.Touched)
 		}
 	})
 }

@@ -112,6 +112,12 @@ func (l *life) die() {
 func (w *world) run(limit int) error {
 	for {
 		synctest.Wait()
+		// Time passes with every step, a little, so that two changes of one file
+		// can have one time, and mostly do not. What it wakes comes to rest first.
+		if w.rnd.IntN(4) > 0 {
+			time.Sleep(time.Duration(1 + w.rnd.IntN(3_000_000)))
+			synctest.Wait()
+		}
 		w.mu.Lock()
 		if w.running == 0 && len(w.wanted) == 0 {
 			w.mu.Unlock()
@@ -126,7 +132,8 @@ func (w *world) run(limit int) error {
 		slices.SortStableFunc(w.wanted, func(a, b *step) int {
 			return cmp.Or(cmp.Compare(a.who, b.who), cmp.Compare(a.what, b.what), cmp.Compare(a.more, b.more))
 		})
-		i := w.rnd.IntN(len(w.wanted))
+		n := len(w.wanted)
+		i := w.rnd.IntN(n)
 		s := w.wanted[i]
 		w.wanted = slices.Delete(w.wanted, i, i+1)
 		w.steps++
@@ -135,13 +142,8 @@ func (w *world) run(limit int) error {
 			w.failed = fmt.Errorf("no end after %d steps; the last: %s", limit, line)
 		}
 		w.sum.Write([]byte(line + "\n"))
-		w.note(line)
+		w.note(fmt.Sprintf("%s (of %d)", line, n))
 		w.mu.Unlock()
-		// Time passes with every step, a little, so that two changes of one file
-		// can have one time, and mostly do not.
-		if w.rnd.IntN(4) > 0 {
-			time.Sleep(time.Duration(1 + w.rnd.IntN(3_000_000)))
-		}
 		var err error
 		switch l := s.life; {
 		case w.failed != nil:

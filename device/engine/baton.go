@@ -1,0 +1,45 @@
+package engine
+
+import "context"
+
+// A baton is for what one goroutine at a time does that may take long, such as
+// asking the service: a mutex that is waited for no longer than a context
+// lasts.
+type baton struct {
+	held chan struct{}
+	step func(what string) // Config.Step
+	what string
+}
+
+func newBaton(what string, step func(string)) baton {
+	if step == nil {
+		step = func(string) {}
+	}
+	return baton{make(chan struct{}, 1), step, what}
+}
+
+// take waits for the baton. Its error is the context's.
+func (b baton) take(ctx context.Context) error {
+	if b.try() {
+		return nil
+	}
+	select {
+	case b.held <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// try takes the baton if nobody has it.
+func (b baton) try() bool {
+	b.step(b.what)
+	select {
+	case b.held <- struct{}{}:
+		return true
+	default:
+		return false
+	}
+}
+
+func (b baton) give() { <-b.held }
