@@ -280,3 +280,32 @@ func TestStoredIndexComesBackAsItWas(t *testing.T) {
 		}
 	}
 }
+
+// What was hashed too soon after a change is to be hashed again, whatever the
+// engine itself does to the file before.
+func TestWhatWeDoToAFileDoesNotSettleIt(t *testing.T) {
+	const second = int64(1e9)
+	for name, c := range map[string]struct {
+		hashed int64 // after the change
+		racy   bool
+	}{"soon": {second, true}, "late": {90 * second, false}} {
+		s := newShelf(t)
+		st := file(10)
+		st.CTime, st.MTime = 100*second, 100*second
+		s.look(whole("", "a", st))
+		id, _ := s.x.find("a")
+		it := s.x.items[id]
+		it.sha[0], it.hashedAt = 7, st.CTime+c.hashed
+		s.x.refresh(it)
+		st.CTime += 200 * second // of our moving it
+		(&volume{index: s.x}).keep(it, st)
+		if it.sha == [32]byte{} || it.racy() != c.racy || (s.x.racy[id] != nil) != c.racy {
+			t.Errorf("hashed %s: hash %x, racy %v", name, it.sha[:1], it.racy())
+		}
+		st.MTime += 500 * second // of nobody but a program that sets times
+		it.stat.MTime = st.MTime
+		if it.racy() != c.racy {
+			t.Errorf("hashed %s: a time that is set makes it racy %v", name, it.racy())
+		}
+	}
+}
