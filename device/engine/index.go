@@ -2,6 +2,7 @@ package engine
 
 import (
 	"fmt"
+	"maps"
 	"strings"
 	"time"
 
@@ -89,6 +90,7 @@ type index struct {
 	faulty map[signet.NodeID]*item // what has a fault, or is nothing that syncs
 	sum    tally                   // of all items
 	adrift map[*item]bool          // whose names were found free, and taken: where they are now the next look tells
+	ghosts map[fileKey]*item       // what is gone from the disk and still in base: it may turn up yet
 }
 
 func newIndex() *index {
@@ -96,7 +98,7 @@ func newIndex() *index {
 		kids: map[signet.NodeID]map[string]*item{}, byKey: map[fileKey]*item{}, blind: map[signet.NodeID]error{},
 		dirty: map[signet.NodeID]bool{},
 		fresh: map[signet.NodeID]bool{}, unread: map[signet.NodeID]*item{}, racy: map[signet.NodeID]*item{},
-		faulty: map[signet.NodeID]*item{}, adrift: map[*item]bool{}}
+		faulty: map[signet.NodeID]*item{}, adrift: map[*item]bool{}, ghosts: map[fileKey]*item{}}
 }
 
 // mark notes that what is known of a node changed.
@@ -204,6 +206,9 @@ func (x *index) drop(it *item) {
 	x.tally(it, false)
 	if k := (fileKey{it.stat.Dev, it.stat.Inode}); x.byKey[k] == it {
 		delete(x.byKey, k)
+		if _, based := x.base[it.id]; based {
+			x.ghosts[k] = it
+		}
 	}
 	x.mark(it.id)
 	for _, k := range x.kids[it.id] {
@@ -363,6 +368,7 @@ func (x *index) restore(lost map[*item]bool) {
 // lose forgets what is nowhere after all was taken in: it is gone from the
 // disk; whether that is a deletion the planner decides.
 func (x *index) lose(lost map[*item]bool) {
+	maps.DeleteFunc(x.ghosts, func(_ fileKey, it *item) bool { _, based := x.base[it.id]; return !based })
 	for it := range lost {
 		if x.kids[it.parent][it.name] != it { // not seen again
 			x.drop(it)
@@ -391,6 +397,9 @@ func (x *index) see(folder signet.NodeID, e Entry, lost map[*item]bool, newID fu
 		lost[cur] = true
 	}
 	known := x.byKey[fileKey{e.Stat.Dev, e.Stat.Inode}]
+	if known == nil {
+		known = x.ghost(e.Stat)
+	}
 	// A second hard link has the identity of the first: it is a file of its own.
 	if known != nil && identical(known.stat, e.Stat) && (e.Stat.Type == tree.Dir || e.Stat.Links <= 1 || lost[known]) && !x.above(known, folder) {
 		x.detach(known)
@@ -405,6 +414,25 @@ func (x *index) see(folder signet.NodeID, e Entry, lost map[*item]bool, newID fu
 		x.blind[it.id] = errNotListed
 	}
 	x.put(it)
+}
+
+// ghost is what was gone, and turns up while nobody was told of that: a rename
+// whose second half was seen late, or what was moved out and back. A folder
+// without a time of birth can be another one that got its number.
+func (x *index) ghost(s tree.Stat) *item {
+	k := fileKey{s.Dev, s.Inode}
+	it := x.ghosts[k]
+	if it == nil {
+		return nil
+	}
+	delete(x.ghosts, k) // it is back, or its number is another's
+	if _, based := x.base[it.id]; !based || x.items[it.id] != nil || s.Type == tree.Dir && s.Birth == 0 || !identical(it.stat, s) {
+		return nil
+	}
+	if s.Type == tree.Dir {
+		x.blind[it.id] = errNotListed // what was in it is not known any more
+	}
+	return it
 }
 
 var errNotListed = fmt.Errorf("not listed yet")

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"signet"
+	"signet/core/plan"
 	"signet/core/tree"
 )
 
@@ -187,6 +188,36 @@ func TestWhatIsFoundInALaterRoundIsNotLost(t *testing.T) {
 	s.see(part("d", "a", "a", file(10))) // there it is
 	s.end()
 	s.want("d/a=1 d=2")
+}
+
+// A rename whose second half is seen when the first was taken in already: while
+// the journal has the thing, it is the same under its new name.
+func TestWhatTurnsUpLateIsTheSameThing(t *testing.T) {
+	s := newShelf(t)
+	s.look(whole("", "a", file(10), "d", folder(12), "new", file(14)), whole("d", "c", file(13)))
+	for id, it := range s.x.items {
+		if it.name != "new" {
+			s.x.agree(id, plan.Base{Type: it.stat.Type})
+		}
+	}
+	s.want("a=1 d/c=4 d=2 new=3")
+	s.look(part("", "a d new"))
+	s.want("")
+	s.look(part("", "b e old", "b", file(10), "e", folder(12), "old", file(14)), whole("e", "c", file(13)))
+	s.want("b=1 e/c=4 e=2 old=5")
+	// What the journal has no more is another thing, and so is what has its number
+	// alone.
+	s.look(part("", "b e"))
+	d, c := signet.NodeID{2}, signet.NodeID{4}
+	s.x.forget(d)
+	s.x.forget(c)
+	other := file(10)
+	other.Birth++
+	s.look(part("", "b e", "b", other, "e", folder(12)), whole("e", "c", file(13)))
+	s.want("b=6 e/c=8 e=7 old=5")
+	if len(s.x.ghosts) != 0 {
+		t.Errorf("%d things are kept for nothing", len(s.x.ghosts))
+	}
 }
 
 func TestInterruptedLookLosesNothing(t *testing.T) {
