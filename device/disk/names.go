@@ -102,6 +102,7 @@ func probeNames(d nameDisk) (t traits) {
 			d.remove("names.")
 		}
 	}
+	t.words = t.words || t.chars && refuses("CON")
 	t.utf8 = t.utf8 || refuses("names-\xff")
 	return t
 }

@@ -75,9 +75,10 @@ func TestDiskIsAskedWhatNamesItHolds(t *testing.T) {
 			traits{fold: simple, normal: true, decomposes: true, utf8: true}},
 		"ntfs": {&model{key: strings.ToLower, bad: func(s string) bool { return notUTF8(s) || strings.ContainsAny(s, ":") || strings.HasSuffix(s, ".") }},
 			traits{fold: simple, chars: true, ends: true, utf8: true}},
-		"exfat": {&model{key: strings.ToLower, bad: func(s string) bool { return strings.Contains(s, ":") }, why: syscall.ENOENT}, traits{fold: simple, chars: true}},
-		"vfat":  {&model{key: upper, bad: func(s string) bool { return strings.Contains(s, ":") }, strips: true}, traits{fold: ascii, chars: true, ends: true}},
-		"full":  {&model{key: same, full: true}, traits{}},
+		"exfat":   {&model{key: strings.ToLower, bad: func(s string) bool { return strings.Contains(s, ":") }, why: syscall.ENOENT}, traits{fold: simple, chars: true}},
+		"vfat":    {&model{key: upper, bad: func(s string) bool { return strings.Contains(s, ":") }, strips: true}, traits{fold: ascii, chars: true, ends: true}},
+		"devices": {&model{key: upper, bad: func(s string) bool { return strings.Contains(s, ":") || s == "CON" }}, traits{fold: ascii, chars: true, words: true}},
+		"full":    {&model{key: same, full: true}, traits{}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c.disk.there = map[string]string{}
