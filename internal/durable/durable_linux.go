@@ -8,7 +8,20 @@ import (
 )
 
 func syncData(f *os.File) error { return control(f, unix.Fdatasync) }
-func syncFS(f *os.File) error   { return control(f, unix.Syncfs) }
+
+// syncFS does not believe file systems that have a program or another machine
+// behind them: syncfs asks them nothing, and says that all is well.
+func syncFS(f *os.File) error {
+	var st unix.Statfs_t
+	if err := control(f, func(fd int) error { return unix.Fstatfs(fd, &st) }); err != nil {
+		return err
+	}
+	switch uint32(st.Type) {
+	case unix.FUSE_SUPER_MAGIC, unix.V9FS_MAGIC, unix.SMB2_SUPER_MAGIC, unix.CIFS_SUPER_MAGIC, unix.NFS_SUPER_MAGIC:
+		return ErrUnsupported
+	}
+	return control(f, unix.Syncfs)
+}
 
 // begin ignores what the call says: what could not be written is reported by
 // the Sync that follows.
