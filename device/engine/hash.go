@@ -118,9 +118,12 @@ func (v *volume) hashed(r hashed, now time.Time) {
 		// the last look saw of it.
 		it.sha, it.stat, it.hashedAt, it.busy, it.wait, it.fault = r.sha, r.stat, r.began.UnixNano(), time.Time{}, 0, nil
 	case r.err == nil && !r.busy, v.d.Classify(r.err) == NotThere:
-		// Something else has the name now: look.
+		// Something else has the name now: look, and also at what else is there,
+		// where it may have another.
 		it.busy, it.fault = now.Add(time.Second), nil
-		v.lookAt(it)
+		if p, ok := v.index.path(it.parent); ok {
+			v.want(p, "")
+		}
 	case r.busy || v.d.Classify(r.err) == Changed:
 		it.wait = min(max(2*it.wait, settleWait), settleMost)
 		it.busy = now.Add(it.wait)
