@@ -168,6 +168,8 @@ func (v *volume) act(a plan.Action) (done bool, err error) {
 			return false, v.actFault(a, err)
 		}
 		v.keep(it, st)
+		it.gave(mtime)
+		v.index.refresh(it)
 		return true, nil
 	case plan.Trash:
 		if !known {
@@ -400,6 +402,7 @@ func (v *volume) land(f *fetched) (bool, error) {
 		delete(v.index.byKey, k)
 	}
 	it.stat, it.sha, it.fault = st, a.Remote.Hash, nil
+	it.gave(a.Remote.MTime)
 	it.hashedAt = 0 // we wrote it ourselves: no window in which a change could hide
 	if !link && (st.Size != a.Remote.Size || st.MTime != a.Remote.MTime) {
 		it.sha = [32]byte{} // somebody writes to it already

@@ -23,6 +23,9 @@ type item struct {
 	busy     time.Time     // not to be read before
 	wait     time.Duration // the last settle wait
 	fault    *Problem
+	given    bool // an mtime was set: the disk made shown of asked
+	asked    int64
+	shown    int64
 	counted  tally // what of it is in the index's sum
 }
 
@@ -49,6 +52,21 @@ func (x *index) tally(it *item, there bool) {
 // waiting reports whether the item is left alone until a program that writes
 // to it is through. That it goes on writing is no reason to look sooner.
 func (it *item) waiting() bool { return it.fault != nil && it.fault.Kind == unsettled }
+
+// gave notes that we gave a file an mtime. Disks round it, some to seconds, and
+// have their own first and last year: what they show is that time all the same.
+func (it *item) gave(mtime int64) {
+	it.given, it.asked, it.shown = true, mtime, it.stat.MTime
+}
+
+// mtime is when the file was changed: as the disk shows it, or as we told the
+// disk.
+func (it *item) mtime() int64 {
+	if it.given && it.stat.MTime == it.shown {
+		return it.asked
+	}
+	return it.stat.MTime
+}
 
 // racy reports whether it was hashed so soon after a change that another one
 // may have left no trace.
@@ -162,7 +180,7 @@ func (x *index) put(it *item) {
 func (x *index) refresh(it *item) {
 	x.byKey[fileKey{it.stat.Dev, it.stat.Inode}] = it
 	l := plan.Local{Parent: it.parent, Name: it.name, Type: it.stat.Type, Size: it.stat.Size, Hash: it.sha,
-		Target: it.stat.Target, Mode: it.stat.Mode, MTime: it.stat.MTime}
+		Target: it.stat.Target, Mode: it.stat.Mode, MTime: it.mtime()}
 	if it.stat.Type == tree.File && it.sha == [32]byte{} {
 		l.Unsettled = true
 		x.unread[it.id] = it
@@ -481,14 +499,17 @@ func (x *index) row(id signet.NodeID) []byte {
 		return nil
 	}
 	var w wire.Writer
-	w.U8(1)
-	var flags uint8
+	format, flags := uint8(1), uint8(0)
 	if it != nil {
 		flags |= 1
+		if it.mtime() != it.stat.MTime {
+			format, flags = 2, flags|4
+		}
 	}
 	if based {
 		flags |= 2
 	}
+	w.U8(format)
 	w.U8(flags)
 	if it != nil {
 		w.Raw(it.parent[:])
@@ -502,6 +523,9 @@ func (x *index) row(id signet.NodeID) []byte {
 		w.U32(s.Links)
 		w.Vec16([]byte(s.Target))
 		w.Raw(it.sha[:])
+		if flags&4 != 0 {
+			w.I64(it.asked)
+		}
 	}
 	if based {
 		w.Raw(b.Parent[:])
@@ -522,7 +546,7 @@ func (x *index) row(id signet.NodeID) []byte {
 // load takes in a stored row.
 func (x *index) load(id signet.NodeID, row []byte) error {
 	r := wire.NewReader(row)
-	if v := r.U8(); r.Err() == nil && v != 1 {
+	if v := r.U8(); r.Err() == nil && v != 1 && v != 2 {
 		return fmt.Errorf("index row of format %d: %w", v, ErrNewer)
 	}
 	flags := r.U8()
@@ -538,6 +562,9 @@ func (x *index) load(id signet.NodeID, row []byte) error {
 		s.Links = r.U32()
 		s.Target = string(r.Vec16(1<<16 - 1))
 		r.Raw(it.sha[:])
+		if flags&4 != 0 {
+			it.gave(r.I64())
+		}
 		if r.Err() == nil {
 			x.put(it)
 			if s.Type == tree.Dir {

@@ -289,6 +289,9 @@ func TestStoredIndexComesBackAsItWas(t *testing.T) {
 	s.look(whole("", "a", file(10), "d", folder(12)), whole("d", "c", file(13)))
 	for _, it := range s.x.items {
 		it.sha[0], it.hashedAt = 7, 1
+		if it.name == "a" {
+			it.gave(123456789) // and the disk shows a rounder time
+		}
 		s.x.refresh(it)
 	}
 	y := newShelf(t)
@@ -299,6 +302,16 @@ func TestStoredIndexComesBackAsItWas(t *testing.T) {
 	}
 	y.check()
 	y.want(s.has())
+	if !maps.Equal(y.x.local, s.x.local) {
+		t.Errorf("the planner is told %+v, was told %+v", y.x.local, s.x.local)
+	}
+	a := y.x.kids[signet.RootNode]["a"]
+	if y.x.local[a.id].MTime != 123456789 {
+		t.Errorf("a time that was given is %d", y.x.local[a.id].MTime)
+	}
+	if a.stat.MTime++; a.mtime() != a.stat.MTime {
+		t.Error("a time that a program set later does not show")
+	}
 	if y.x.sum != s.x.sum {
 		t.Errorf("sum %+v, was %+v", y.x.sum, s.x.sum)
 	}
