@@ -54,6 +54,11 @@ func (w *world) settle() {
 			if c := d.sync(); c != (engine.Counters{}) {
 				did = true
 			}
+			if w.approves && d.status().HeldDeletes > 0 {
+				_, err := d.Engine.ApproveDeletes(d.volume().ID)
+				must(w.t, err)
+				did = true
+			}
 		}
 		if !did {
 			return
@@ -111,9 +116,11 @@ func (d *device) line(path string, mode uint32, mtime int64, sum [32]byte) strin
 }
 
 // lines is everything below the device's folder that syncs.
-func (d *device) lines() (lines []string) {
+func (d *device) lines() []string { d.t.Helper(); return d.linesOf("") }
+
+func (d *device) linesOf(folder string) (lines []string) {
 	d.t.Helper()
-	must(d.t, filepath.WalkDir(d.dir, func(p string, e fs.DirEntry, err error) error {
+	must(d.t, filepath.WalkDir(d.path(folder), func(p string, e fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
@@ -162,20 +169,40 @@ func apart(want, got []string) string {
 	return strings.Join(l, "\n")
 }
 
-// note notes what is settled on the device's disk.
+// note notes what is settled on the device's disk, and was not so before.
 func (d *device) note() {
 	d.t.Helper()
 	filepath.WalkDir(d.dir, func(p string, e fs.DirEntry, err error) error {
 		if rel, _ := filepath.Rel(d.dir, p); rel == ".signet" {
 			return filepath.SkipDir
 		}
-		if err == nil && e.Type().IsRegular() {
-			if b, err := os.ReadFile(p); err == nil {
-				d.w.settled[sha256.Sum256(b)] = d.name + ": " + p
-			}
+		if err != nil || !e.Type().IsRegular() {
+			return nil
+		}
+		info, err := e.Info()
+		if err != nil {
+			return nil
+		}
+		sign := fmt.Sprint(info.Size(), info.ModTime().UnixNano(), inode(info))
+		if d.disk.tick == 0 && d.noted[p] == sign {
+			return nil
+		}
+		if b, err := os.ReadFile(p); err == nil {
+			d.noted[p] = sign
+			d.w.settled[sha256.Sum256(b)] = d.name + ": " + p
 		}
 		return nil
 	})
+}
+
+// knows reports whether somebody wrote a content.
+func (w *world) knows(b []byte) bool { _, ok := w.settled[sha256.Sum256(b)]; return ok }
+
+// entries is how many entries the region's journal has, as the service says.
+func (d *device) entries() uint64 {
+	d.t.Helper()
+	must(d.t, d.Engine.SyncRegion(d.t.Context(), d.w.region))
+	return d.Engine.Regions()[0].Entries
 }
 
 // forget takes a content from what must be kept: its user gave it up before a

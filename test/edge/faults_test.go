@@ -189,3 +189,27 @@ func (m meddler) RemoveDir(path string) error {
 func (m meddler) Sync(ctx context.Context) error {
 	return m.do("sync", "", func() error { return m.Volume.Sync(ctx) })
 }
+
+// A lossy line loses the first answer to an entry.
+type lossy struct {
+	line
+	lost *int
+}
+
+func (l lossy) Append(ctx context.Context, log signet.LogID, r signet.Record, sent int64) (signet.Receipt, error) {
+	receipt, err := l.line.Append(ctx, log, r, sent)
+	if err == nil && log.Kind == signet.RegionLog {
+		*l.lost++
+	}
+	if *l.lost > 0 {
+		return signet.Receipt{}, errCut
+	}
+	return receipt, err
+}
+
+func (l lossy) Read(ctx context.Context, log signet.LogID, from uint64, parts signet.Parts) (signet.Page, error) {
+	if *l.lost > 0 {
+		return signet.Page{}, errCut
+	}
+	return l.line.Read(ctx, log, from, parts)
+}

@@ -36,6 +36,7 @@ type world struct {
 	region   signet.RegionID
 	settled  map[[32]byte]string // what was on a disk, closed and quiet, when a pass of sync began
 	quick    bool                // files of this case may not be compared by time
+	approves bool                // deletions that the guard holds
 	attended map[string]bool     // kinds of alarms that the case makes
 }
 
@@ -77,6 +78,8 @@ type device struct {
 	out  string // a folder beside it, which nobody may touch
 	was  string // what is in it
 
+	noted map[string]string // files whose content was noted, by path: what stat said of them
+
 	caps    tree.Caps // of its disk, as it was opened last
 	hooks   []func(engine.Volume) engine.Volume
 	late    time.Duration // by how much the device's clock is ahead
@@ -88,7 +91,7 @@ type device struct {
 func (w *world) device(name string) *device {
 	w.t.Helper()
 	on := w.on[min(len(w.devices), len(w.on)-1)]
-	d := &device{t: w.t, w: w, name: name, disk: on, home: home.Dir(filepath.Join(scratch(w.t), "home"))}
+	d := &device{t: w.t, w: w, name: name, disk: on, noted: map[string]string{}, home: home.Dir(filepath.Join(scratch(w.t), "home"))}
 	top := on.folder(w.t)
 	d.dir, d.out = filepath.Join(top, name), filepath.Join(top, "beside")
 	must(w.t, os.Mkdir(d.dir, 0o755))

@@ -17,6 +17,7 @@ import (
 	"sync"
 	"syscall"
 	"time"
+	"unicode"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/text/unicode/norm"
@@ -116,11 +117,32 @@ func (d *Disk) Cut(names bool) {
 	}
 }
 
+// Sync makes everything durable.
+func (d *Disk) Sync() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, n := range d.nodes {
+		n.safe = n.copy()
+	}
+}
+
 // Syncs is how many files and folders were synced.
 func (d *Disk) Syncs() int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.syncs
+}
+
+// Renumber gives everything but the root another number, as disks do that make
+// numbers up when they are mounted.
+func (d *Disk) Renumber() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, n := range d.nodes {
+		if n.id != fuse.FUSE_ROOT_ID {
+			n.ino += 1 << 32
+		}
+	}
 }
 
 // Break makes reading a file fail, by its last name; 0 mends it.
@@ -198,9 +220,18 @@ func (d *Disk) key(name string) string {
 		name = norm.NFD.String(name)
 	}
 	if d.o.Fold {
-		name = strings.ToLower(name)
+		name = strings.Map(first, name)
 	}
 	return name
+}
+
+// first is the first of all letters that are r but for their case.
+func first(r rune) rune {
+	least := r
+	for x := unicode.SimpleFold(r); x != r; x = unicode.SimpleFold(x) {
+		least = min(least, x)
+	}
+	return least
 }
 
 // fit is the name as the disk spells it, or why it cannot.

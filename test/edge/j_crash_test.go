@@ -1,0 +1,353 @@
+package edge
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"signet/test/edge/oddfs"
+)
+
+// J. Crashes, restarts, power cuts.
+
+// errDead is what a disk answers to a program that is dead: nothing that it
+// still does counts.
+var errDead = errors.New("the program is dead")
+
+// dies makes the device's program die at the n-th step that changes its disk:
+// before the step, or after it and before the program knows. It says whether it
+// came so far.
+func (d *device) dies(n int, after bool) (died *bool) {
+	died = new(bool)
+	before := func(s step) error {
+		if *died || s.n == n && !after {
+			*died = true
+			return errDead
+		}
+		return nil
+	}
+	d.meddle(before, func(s step) error {
+		if s.n == n && after {
+			*died = true
+		}
+		if *died {
+			return errDead
+		}
+		return nil
+	})
+	return died
+}
+
+// upheaval is what an apply that dies is in the middle of: everything that can
+// come from the other side.
+func (a *device) upheaval(in string) {
+	a.write(in+"/edited", "a new version in "+in)
+	a.save(in+"/saved", "saved anew in "+in)
+	a.rm(in + "/deleted")
+	a.mv(in+"/folder", in+"/renamed")
+	a.write(in+"/renamed/child", "edited in a renamed folder of "+in)
+	a.mv(in+"/x", in+"/t")
+	a.mv(in+"/y", in+"/x")
+	a.mv(in+"/t", in+"/y")
+	a.write(in+"/new/deep/file", "new in "+in)
+	a.write(in+"/new/second", "second in "+in)
+	a.rm(in + "/file")
+	a.write(in+"/file/now a folder", "in a folder of "+in)
+	a.rm(in + "/gone")
+	a.chmod(in+"/mode", 0o755)
+	a.rm(in + "/to link")
+	a.link("edited", in+"/to link")
+}
+
+var before = []string{"edited", "saved", "deleted", "folder/child", "folder/other", "x", "y", "file", "gone/f", "gone/g", "mode", "to link", "left"}
+
+// dying runs upheavals until an apply goes through without having died: at a
+// first step, and so many further each time. A program that dies before a step knows of all that
+// it did; one that dies after it does not know of that one.
+func dying(t *testing.T, w *world, a, b *device, from, stride int, after func(n int) bool, recover func()) {
+	t.Helper()
+	for n := from; ; n += stride {
+		in := fmt.Sprintf("r%02d", n)
+		for _, f := range before {
+			a.write(in+"/"+f, "first "+f+" in "+in)
+		}
+		w.settle()
+		a.upheaval(in)
+		a.sync()
+		died := b.dies(n, after(n))
+		b.try()
+		recover()
+		b.plainly()
+		w.settle()
+		if x, y := a.linesOf(in), b.linesOf(in); !slices.Equal(x, y) {
+			t.Errorf("the folders differ:\n%s", apart(x, y))
+		}
+		if t.Failed() {
+			t.Fatalf("died at step %d", n)
+		}
+		if !*died {
+			t.Logf("%d steps at most", n-1)
+			return
+		}
+	}
+}
+
+func TestCase107CrashAtEachStepOfAnApply(t *testing.T) {
+	long(t)
+	on(t, []disk{plain}, func(t *testing.T, w *world) {
+		a, b := w.pair("top")
+		w.approves = true // the deletions of all rounds are many
+		dying(t, w, a, b, 1, 1, func(n int) bool { return n%2 == 0 }, func() {})
+	})
+}
+
+// What is on the disk after a power cut is old or new, and never empty or cut;
+// what was acknowledged does not count as deleted because it is not there.
+func TestCase106PowerCutAtEachStepOfAnApply(t *testing.T) {
+	long(t)
+	t.Parallel()
+	for _, names := range []bool{false, true} {
+		t.Run(map[bool]string{false: "names and bytes", true: "bytes alone"}[names], func(t *testing.T) {
+			t.Parallel()
+			odd, d := oddity(t, oddfs.Options{})
+			w := newWorld(t, plain, d)
+			w.approves = true
+			a := w.device("a")
+			a.add()
+			b := w.device("b")
+			odd.Sync()
+			b.add()
+			w.settle()
+			dying(t, w, a, b, map[bool]int{false: 1, true: 2}[names], 2, func(int) bool { return true }, func() {
+				b.Close()
+				odd.Cut(names)
+				b.whole(a)
+			})
+			w.check()
+		})
+	}
+}
+
+// whole says that each file in the device's folder has a content that somebody
+// wrote.
+func (d *device) whole(others ...*device) {
+	d.t.Helper()
+	for _, o := range others {
+		o.note()
+	}
+	filepath.WalkDir(d.dir, func(p string, e fs.DirEntry, err error) error {
+		if err != nil || e.Name() == ".signet" {
+			return fs.SkipDir
+		}
+		if e.Type().IsRegular() {
+			b, _ := os.ReadFile(p)
+			if !d.w.knows(b) {
+				d.t.Errorf("after the cut %s has %q, which nobody wrote", p, b)
+			}
+		}
+		return nil
+	})
+}
+
+func TestCase102CutAtEachCallOfAnUpload(t *testing.T) {
+	long(t)
+	on(t, []disk{plain}, func(t *testing.T, w *world) {
+		a, b := w.pair("top")
+		w.approves = true
+		for n := int32(1); ; n++ {
+			in := fmt.Sprintf("r%02d", n)
+			for _, f := range before {
+				a.write(in+"/"+f, "first "+f+" in "+in)
+			}
+			w.settle()
+			a.upheaval(in)
+			a.write(in+"/large", strings.Repeat(in, 1<<20))
+			a.cut("", n)
+			_, err := a.try()
+			a.again()
+			a.sync()
+			b.sync()
+			w.settle()
+			if n := len(a.copies()); n > 0 {
+				t.Errorf("in conflict with itself: %q", a.copies())
+			}
+			if t.Failed() {
+				t.Fatalf("cut at call %d", n)
+			}
+			if err == nil {
+				t.Logf("%d calls", n-1)
+				break
+			}
+		}
+	})
+}
+
+// The service has the entry, the device does not know: it dies, or the answer
+// is lost.
+func TestCase103AnswerLostAfterTheCommit(t *testing.T) {
+	for _, dies := range []bool{false, true} {
+		t.Run(map[bool]string{false: "answer lost", true: "died"}[dies], func(t *testing.T) {
+			on(t, exact, func(t *testing.T, w *world) {
+				a, b := w.pair("f", "moved", "deleted")
+				a.write("f", "edited")
+				a.write("new", "new")
+				a.mv("moved", "d/moved")
+				a.rm("deleted")
+				lost := 0
+				a.Engine.Service = lossy{line{Service: a.service}, &lost}
+				a.try()
+				if lost == 0 {
+					t.Error("no answer was lost")
+				}
+				if dies {
+					a.again()
+				} else {
+					a.plug()
+				}
+				before := a.entries()
+				b.sync()
+				w.want("d/moved=first moved", "f=edited", "new=new")
+				if now := a.entries(); now > before+1 {
+					t.Errorf("%d more entries for what was committed", now-before)
+				}
+			})
+		})
+	}
+}
+
+func TestCase104StagedFilesOfACrash(t *testing.T) {
+	on(t, exact, func(t *testing.T, w *world) {
+		a, b := w.pair("f")
+		content := strings.Repeat("x", 3<<20)
+		a.write("f", content)
+		a.write("g", content+"y")
+		a.sync()
+		died := false
+		b.meddle(func(s step) error {
+			if died = died || s.verb == "place" || s.verb == "replace"; died {
+				return errDead
+			}
+			return nil
+		}, nil)
+		b.try()
+		if !died {
+			t.Error("nothing was placed")
+		}
+		b.plainly()
+		w.want("f="+content, "g="+content+"y")
+		list, err := os.ReadDir(b.path(".signet/staging"))
+		must(t, err)
+		if len(list) > 0 {
+			t.Errorf("staging has %v", list)
+		}
+	})
+}
+
+func TestCase105CrashAfterTheRename(t *testing.T) {
+	on(t, exact, func(t *testing.T, w *world) {
+		a, b := w.pair("f", "g")
+		a.write("f", "of a")
+		a.write("new", "of a, new")
+		a.mv("g", "moved")
+		a.sync()
+		died := false
+		b.meddle(func(s step) error {
+			if s.verb == "sync" {
+				died = true
+			}
+			if died {
+				return errDead
+			}
+			return nil
+		}, nil)
+		b.try()
+		if !died {
+			t.Error("nothing was renamed")
+		}
+		b.plainly()
+		if c := b.sync(); c.FilesUp != 0 || c.Conflicts != 0 || c.Entries > 0 {
+			t.Errorf("did %+v", c)
+		}
+		w.want("f=of a", "moved=first g", "new=of a, new")
+	})
+}
+
+func TestCase108IndexDeleted(t *testing.T) {
+	on(t, all, func(t *testing.T, w *world) {
+		a, b := w.pair("d/f", "d/g", "h")
+		a.lose()
+		if c := a.sync(); c.Deletes+c.FilesUp+c.FilesDown+c.Conflicts+c.Moves != 0 {
+			t.Errorf("did %+v", c)
+		}
+		a.mv("d", "e")
+		a.moved(1)
+		b.sync()
+		w.want("e/f=first d/f", "e/g=first d/g", "h=first h")
+	})
+}
+
+func TestCase109IndexOfAnOlderBackup(t *testing.T) {
+	on(t, exact, func(t *testing.T, w *world) {
+		a, b := w.pair("f", "g", "d/h")
+		a.Close()
+		saved := map[string][]byte{}
+		for _, p := range a.indexes() {
+			data, err := os.ReadFile(p)
+			must(t, err)
+			saved[p] = data
+		}
+		a.open()
+		for i, d := range []*device{a, b, a} {
+			d.write(fmt.Sprint("new ", i), fmt.Sprint("newer than the backup ", i))
+			d.write("f", "edit "+strings.Repeat("!", i))
+			d.sync()
+			w.settle()
+		}
+		b.mv("d", "e")
+		w.settle()
+		a.Close()
+		for _, p := range a.indexes() {
+			must(t, os.Remove(p))
+		}
+		for p, data := range saved {
+			must(t, os.WriteFile(p, data, 0o600))
+		}
+		a.open()
+		c, err := a.try()
+		if err != nil {
+			t.Logf("the device says %v", err)
+		}
+		if c.Deletes != 0 || c.FilesUp != 0 {
+			t.Errorf("did %+v", c)
+		}
+		w.want("e/h=first d/h", "f=edit !!", "g=first g", "new 0=newer than the backup 0", "new 1=newer than the backup 1", "new 2=newer than the backup 2")
+	})
+}
+
+// A running device loses its line in the middle of a transfer, again and again.
+func TestCase114LineThatComesAndGoes(t *testing.T) {
+	long(t)
+	on(t, exact, func(t *testing.T, w *world) {
+		a, b := w.pair("f")
+		content := strings.Repeat("0123456789abcdef", 1<<18)
+		a.write("large", content)
+		a.write("f", "edited")
+		for n := int32(1); n < 12; n += 2 {
+			a.cut("", n)
+			a.try()
+		}
+		a.plug()
+		a.sync()
+		for n := int32(1); n < 8; n += 2 {
+			b.cut("", n)
+			b.try()
+		}
+		b.plug()
+		w.want("f=edited", "large="+content)
+	})
+}
