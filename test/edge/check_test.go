@@ -103,7 +103,7 @@ func (d *device) below(t *tree.Tree, folder signet.NodeID, prefix string, lines 
 		case tree.Link:
 			*lines = append(*lines, path+" -> "+n.Target)
 		default:
-			*lines = append(*lines, d.line(path, n.Mode, n.MTime, n.Hash))
+			*lines = append(*lines, d.line(path, n.Mode&0o777, n.MTime, n.Hash))
 		}
 	}
 }

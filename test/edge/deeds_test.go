@@ -1,6 +1,8 @@
 package edge
 
 import (
+	"context"
+	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -11,6 +13,8 @@ import (
 	"signet"
 	"signet/core/region"
 	"signet/core/tree"
+	"signet/device/cli/control"
+	"signet/device/owner"
 )
 
 // What people and programs do to a folder.
@@ -222,3 +226,21 @@ func (d *device) folders() (l []string) {
 }
 
 func (d *device) tryMove(from, to string) { os.Rename(d.path(from), d.path(to)) }
+
+// restore brings back what a path was at a time, or before it was deleted.
+func (d *device) restore(name string, at time.Time) {
+	d.t.Helper()
+	m := owner.Methods(func(do func(*owner.Work) (any, error)) (any, error) { return do(&owner.Work{Owner: d.Owner}) })
+	_, err := control.Local(m, nil).Call(d.t.Context(), "restore", owner.RestoreParams{Path: d.path(name), At: at}, silent{})
+	must(d.t, err)
+}
+
+// silent is a UI that has nobody to ask.
+type silent struct{}
+
+func (silent) Note(string)               {}
+func (silent) Progress(control.Progress) {}
+func (silent) Item(any) error            { return nil }
+func (silent) Ask(context.Context, control.Question) (string, error) {
+	return "", errors.New("nobody is there")
+}

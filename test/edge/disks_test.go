@@ -53,7 +53,6 @@ var (
 	folds   = odd("fuse-fold", oddfs.Options{Fold: true})
 	nfd     = odd("fuse-nfd", oddfs.Options{Fold: true, Decompose: true})
 	coarse  = odd("fuse-coarse", oddfs.Options{Tick: 2 * time.Second})
-	reuses  = odd("fuse-reuse", oddfs.Options{Reuse: true})
 	refuses = odd("fuse-reserved", oddfs.Options{Fold: true, Reserved: true})
 	cheap   = odd("fuse-cheap", oddfs.Options{Tick: 2 * time.Second, Reuse: true, Plain: true})
 

@@ -4,12 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
+	"signet/device/cli/home"
 	"signet/test/edge/oddfs"
 )
 
@@ -349,5 +351,67 @@ func TestCase114LineThatComesAndGoes(t *testing.T) {
 		}
 		b.plug()
 		w.want("f=edited", "large="+content)
+	})
+}
+
+// Two that are one device: neither takes the other's entries for its own, and
+// nothing is lost.
+func TestCase110HomeCopiedToASecondMachine(t *testing.T) {
+	on(t, []disk{plain}, func(t *testing.T, w *world) {
+		_, b := w.pair("f", "g", "d/h")
+		b.Close()
+		twin := *b
+		twin.home = home.Dir(filepath.Join(scratch(t), "home"))
+		must(t, os.CopyFS(string(twin.home), os.DirFS(string(b.home))))
+		must(t, filepath.WalkDir(string(twin.home), func(p string, e fs.DirEntry, err error) error {
+			if err == nil && e.IsDir() {
+				return os.Chmod(p, 0o700)
+			}
+			return errors.Join(err, os.Chmod(p, 0o600))
+		}))
+		twin.name, twin.dir, twin.noted = "twin", b.dir+"-twin", map[string]string{}
+		must(t, os.CopyFS(twin.dir, os.DirFS(b.dir)))
+		b.open()
+		twin.open()
+		t.Cleanup(func() { twin.Close() })
+		twin.relink()
+		w.devices = append(w.devices, &twin)
+		for i := range 4 {
+			b.write("f", "of b "+strings.Repeat("!", i))
+			twin.write("f", "of its twin "+strings.Repeat("!", i))
+			twin.write(fmt.Sprint("new ", i), "of the twin")
+			b.write(fmt.Sprint("new ", i), "of b")
+			b.rm("g")
+			twin.mv("d", fmt.Sprint("d", i))
+			twin.write("d/h", fmt.Sprint("again ", i))
+			b.sync()
+			twin.sync()
+			w.settle()
+		}
+	})
+}
+
+// What came before the cut is not fetched again.
+func TestCase121DownloadThatIsCut(t *testing.T) {
+	long(t)
+	on(t, exact, func(t *testing.T, w *world) {
+		a, b := w.pair("f")
+		const size = 24 << 20
+		content := make([]byte, size)
+		rand.NewChaCha8([32]byte{1}).Read(content)
+		a.write("film", string(content))
+		a.sync()
+		b.cut("get", 4)
+		got, err := b.try()
+		if err == nil || got.BytesDown == 0 || b.has("film") {
+			t.Errorf("cut after %+v: %v", got, err)
+		}
+		b.again()
+		if rest := b.sync(); rest.BytesDown+got.BytesDown > size+size/4 {
+			t.Errorf("fetched %d bytes before the cut, and %d after it", got.BytesDown, rest.BytesDown)
+		}
+		if b.read("film") != string(content) {
+			t.Error("it is another film")
+		}
 	})
 }

@@ -133,13 +133,17 @@ func (d *Disk) Syncs() int {
 	return d.syncs
 }
 
-// Renumber gives everything but the root another number, as disks do that make
-// numbers up when they are mounted.
+// Renumber gives everything but the root, and what is in it, another number, as
+// disks do that make numbers up when they are mounted.
 func (d *Disk) Renumber() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	top := map[*node]bool{d.nodes[fuse.FUSE_ROOT_ID]: true}
+	for _, e := range d.nodes[fuse.FUSE_ROOT_ID].kids {
+		top[e.node] = true
+	}
 	for _, n := range d.nodes {
-		if n.id != fuse.FUSE_ROOT_ID {
+		if !top[n] {
 			n.ino += 1 << 32
 		}
 	}
