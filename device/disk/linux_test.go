@@ -3,6 +3,7 @@
 package disk
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io/fs"
@@ -452,5 +453,44 @@ func TestAFolderIsListedWholeWhereTimesComeInTicks(t *testing.T) {
 	}
 	if d := b.stat("d"); time.Since(time.Unix(0, d.CTime)) < tick {
 		t.Error("the listing did not wait for the end of the tick")
+	}
+}
+
+func TestAHoleThatZerosAreWrittenToStaysOne(t *testing.T) {
+	dir := t.TempDir()
+	v, _, err := Create(dir, "v", "r", signNothing)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer v.Close()
+	s, err := v.Stage("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const size = 4 << 20
+	want := make([]byte, size)
+	copy(want[size/2+100:], "in the middle")
+	// What was written before, zeros replace.
+	if _, err := s.WriteAt([]byte("what was there"), 1<<20); err != nil {
+		t.Fatal(err)
+	}
+	for _, cut := range [][2]int{{0, 3}, {3, size/2 + 105}, {size/2 + 105, size}} {
+		if n, err := s.WriteAt(want[cut[0]:cut[1]], int64(cut[0])); err != nil || n != cut[1]-cut[0] {
+			t.Fatalf("%d bytes, %v", n, err)
+		}
+	}
+	if err := errors.Join(s.Finish(0o644, 1), v.SyncStaged(t.Context(), []*Staged{s})); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := v.Place(s, "f"); err != nil {
+		t.Fatal(err)
+	}
+	got, err := os.ReadFile(filepath.Join(dir, "f"))
+	if err != nil || !bytes.Equal(got, want) {
+		t.Errorf("another content: %v", err)
+	}
+	var st unix.Stat_t
+	if err := unix.Stat(filepath.Join(dir, "f"), &st); err != nil || st.Blocks*512 > size/4 {
+		t.Errorf("%d bytes on the disk, %v", st.Blocks*512, err)
 	}
 }

@@ -1,9 +1,11 @@
 package disk
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"sync/atomic"
@@ -87,15 +89,56 @@ func (s *Staged) Write(p []byte) (int, error) {
 	return n, wrap("write", s.path, err)
 }
 
-// WriteAt writes at an offset; what lies between is a hole of zeros. Calls may
-// be concurrent.
+// WriteAt writes at an offset; what lies between is a hole of zeros, and a hole
+// that zeros are written to stays one. Calls may be concurrent.
 func (s *Staged) WriteAt(p []byte, off int64) (int, error) {
-	n, err := s.f.WriteAt(p, off)
+	n, err := s.writeAt(p, off)
 	if w := s.written.Add(int64(n)); w/beginEvery != (w-int64(n))/beginEvery {
 		durable.Begin(s.f)
 	}
 	return n, wrap("write", s.path, err)
 }
+
+// writeAt writes what lies between holes in one go each. Of a hole at the end of
+// the file it writes the last byte, so that the file has its length.
+func (s *Staged) writeAt(p []byte, off int64) (n int, err error) {
+	from, hole := 0, false // p[from:to] is to be written
+	for to := 0; to < len(p); {
+		k := min(len(p)-to, len(zeros))
+		if hole = s.hole(p[to:to+k], off+int64(to)); hole {
+			if n, err := s.f.WriteAt(p[from:to], off+int64(from)); err != nil {
+				return from + n, err
+			}
+			from = to + k
+		}
+		to += k
+	}
+	if last := off + int64(len(p)) - 1; hole && s.end(last) {
+		from = len(p) - 1
+	}
+	n, err = s.f.WriteAt(p[from:], off+int64(from))
+	return from + n, err
+}
+
+// hole reports whether p is zeros, and the file has zeros there, or nothing yet.
+func (s *Staged) hole(p []byte, off int64) bool {
+	if !bytes.Equal(p, zeros[:len(p)]) {
+		return false
+	}
+	there := make([]byte, len(p))
+	n, err := s.f.ReadAt(there, off)
+	return (err == nil || err == io.EOF) && bytes.Equal(there[:n], p[:n])
+}
+
+// end reports whether the file has no byte at off.
+func (s *Staged) end(off int64) bool {
+	var b [1]byte
+	_, err := s.f.ReadAt(b[:], off)
+	return err != nil
+}
+
+// zeros is the size of hole that is looked for.
+var zeros [64 << 10]byte
 
 // beginEvery is after how many bytes the disk is set to work, so that little is
 // left for SyncStaged to wait for.
