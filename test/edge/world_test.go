@@ -80,6 +80,7 @@ type device struct {
 
 	noted map[string]string // files whose content was noted, by path: what stat said of them
 
+	runs    bool      // as a daemon does
 	caps    tree.Caps // of its disk, as it was opened last
 	hooks   []func(engine.Volume) engine.Volume
 	late    time.Duration // by how much the device's clock is ahead
@@ -197,10 +198,16 @@ func (d *device) relink() {
 // most is how long one pass of sync may take (U4).
 const most = 60 * time.Second
 
-// try is a pass of sync. What is settled on the disk as it begins is noted.
+// try is a pass of sync, or, where the device runs, all that it does until it is
+// in step. What is settled on the disk as it begins is noted.
 func (d *device) try() (engine.Counters, error) {
 	d.t.Helper()
 	d.note()
+	if d.runs {
+		before := d.counters()
+		d.rest()
+		return d.counters().Minus(before), nil
+	}
 	ctx, cancel := context.WithTimeout(d.t.Context(), most)
 	defer cancel()
 	c, err := d.Engine.SyncVolume(ctx, d.volume().ID)
@@ -239,12 +246,13 @@ func (d *device) run() (stop func()) {
 	done := make(chan error, 1)
 	e := d.Engine
 	go func() { done <- e.Run(ctx) }()
+	d.runs = true
 	ended := false
 	stop = func() {
 		if ended {
 			return
 		}
-		ended = true
+		ended, d.runs = true, false
 		cancel()
 		select {
 		case err := <-done:
