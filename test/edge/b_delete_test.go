@@ -124,12 +124,12 @@ func TestCase022OfflineForLongWithDeletedFiles(t *testing.T) {
 		a.rm("f")
 		a.rm("d")
 		a.sync()
-		for i := range 30 {
+		for i := range 12 {
 			a.write("kept", fmt.Sprint("version ", i, strings.Repeat("!", i)))
 			a.sync()
 		}
 		b.again()
-		w.want("kept=version 29" + strings.Repeat("!", 29))
+		w.want("kept=version 11" + strings.Repeat("!", 11))
 	})
 }
 

@@ -104,7 +104,7 @@ func TestCase107CrashAtEachStepOfAnApply(t *testing.T) {
 	on(t, []disk{plain}, func(t *testing.T, w *world) {
 		a, b := w.pair("top")
 		w.approves = true // the deletions of all rounds are many
-		dying(t, w, a, b, 1, 1, func(n int) bool { return n%2 == 0 }, func() {})
+		dying(t, w, a, b, 1, 2, func(n int) bool { return n%4 == 3 }, func() {})
 	})
 }
 
@@ -125,7 +125,7 @@ func TestCase106PowerCutAtEachStepOfAnApply(t *testing.T) {
 			odd.Sync()
 			b.add()
 			w.settle()
-			dying(t, w, a, b, map[bool]int{false: 1, true: 2}[names], 2, func(int) bool { return true }, func() {
+			dying(t, w, a, b, map[bool]int{false: 1, true: 3}[names], 4, func(int) bool { return true }, func() {
 				b.Close()
 				odd.Cut(names)
 				b.whole(a)
