@@ -1,5 +1,6 @@
-// Package signet holds the nouns of Signet and the two seams between a device
-// and the service: Log, which orders, and Chunks, which stores.
+// Package signet holds the nouns of Signet and the seams between a device and
+// the service: Log, which orders, Chunks, which stores, and Recovery, which mends
+// what a service lost.
 //
 // It imports the standard library only, does no I/O and holds no key. What the
 // words mean is in GLOSSARY.md; what the bytes are is in spec/.
@@ -116,6 +117,25 @@ type Log interface {
 	// region) comes with From 0. When what there was at the beginning is
 	// through, an empty page of the directory says so, once.
 	Wait(ctx context.Context, heads map[LogID]uint64, each func(Page) error) error
+}
+
+// A Reoffer is a run of records that a restored service lost, with what shows
+// that it had them: Page.Checkpoint is one that it signed and that covers them,
+// Proof the consistency proof from the tree that ends with Page's last record to
+// that checkpoint. A page without records shows what the device has seen.
+type Reoffer struct {
+	Page
+	Proof []Hash
+	Done  bool // the device holds nothing more for this log; of the directory: for any log
+}
+
+// Recovery is how devices give back what a restored service lost.
+type Recovery interface {
+	// Recovering lists the logs that take nothing but re-offers yet.
+	Recovering(ctx context.Context) ([]LogID, error)
+	// Reoffer gives records of a log back, and shows what the device has seen of
+	// it. It answers with the log's size, and whether the log takes entries.
+	Reoffer(ctx context.Context, r Reoffer) (size uint64, whole bool, err error)
 }
 
 // Chunks is the storing half of the service as a device sees it.

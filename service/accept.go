@@ -81,6 +81,9 @@ func (s *Service) acceptStatement(o *offer) error {
 	if there, err := s.again(o, s.directory); there || err != nil {
 		return err
 	}
+	if err := s.ordinary(o.log, false); err != nil {
+		return err
+	}
 	now := s.now()
 	if err := s.skew(o, now); err != nil {
 		return err
@@ -129,6 +132,9 @@ func (s *Service) lastTime(h *history) int64 { return max(h.Time, h.time) }
 func (s *Service) acceptEntry(o *offer) error {
 	h := s.logs[o.log]
 	if there, err := s.again(o, h); there || err != nil {
+		return err
+	}
+	if err := s.ordinary(o.log, h == nil); err != nil {
 		return err
 	}
 	now := s.now()

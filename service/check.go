@@ -51,6 +51,17 @@ func Check(ctx context.Context, dir string, pub *key.Public, repair bool, report
 	if err := store.Known(); err != nil {
 		return Checked{}, err
 	}
+	return checkAll(ctx, db, store, pub, repair, report)
+}
+
+// checkCopy verifies a copy of the database and the packs in dir.
+func checkCopy(ctx context.Context, db *meta.DB, dir string, pub *key.Public, report func(Problem)) (Checked, error) {
+	store := blob.OpenReader(dir)
+	defer store.Close()
+	return checkAll(ctx, db, store, pub, false, report)
+}
+
+func checkAll(ctx context.Context, db *meta.DB, store *blob.Disk, pub *key.Public, repair bool, report func(Problem)) (Checked, error) {
 	c := &checker{ctx: ctx, db: db, store: store, pub: pub, dir: ring.NewState(signet.OrgID{}), tree: &chain.Tree{}, named: map[meta.LogNum]map[signet.ObjectID]bool{}}
 	c.report = func(p Problem) {
 		c.Problems++

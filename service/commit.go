@@ -74,6 +74,9 @@ func (s *Service) commitLoop(ctx context.Context) {
 			return
 		case o := <-s.offers:
 			s.commit(s.gather(o))
+		case r := <-s.reoffers:
+			size, whole, err := s.takeBack(r)
+			r.answer <- reofferAnswer{size, whole, err}
 		}
 	}
 }
@@ -97,6 +100,8 @@ func (s *Service) refuseRest() {
 		select {
 		case o := <-s.offers:
 			o.answer <- answer{err: errStopping}
+		case r := <-s.reoffers:
+			r.answer <- reofferAnswer{err: errStopping}
 		default:
 			return
 		}

@@ -53,6 +53,7 @@ type Service struct {
 	uploads  *uploads
 	relay    relay
 	offers   chan *offer
+	reoffers chan *reoffer
 	stop     context.CancelFunc
 	done     sync.WaitGroup
 	counters counters
@@ -65,7 +66,8 @@ type Service struct {
 	tree      *chain.Tree // of the directory
 	logs      map[signet.LogID]*history
 	waiters   map[*waiter]struct{}
-	failed    error // memory and disk may differ: nothing is accepted any more
+	recovery  *recovery // nil: never restored
+	failed    error     // memory and disk may differ: nothing is accepted any more
 }
 
 // maxSkew is by how much a device's clock may differ (spec/journal.md).
@@ -83,12 +85,12 @@ func Open(c Config) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Service{config: c, db: db, offers: make(chan *offer, 1024), logs: map[signet.LogID]*history{}, waiters: map[*waiter]struct{}{}}
+	s := &Service{config: c, db: db, offers: make(chan *offer, 1024), reoffers: make(chan *reoffer, 64), logs: map[signet.LogID]*history{}, waiters: map[*waiter]struct{}{}}
 	if err := s.openStore(); err != nil {
 		db.Close()
 		return nil, err
 	}
-	if err := s.load(); err != nil {
+	if err := errors.Join(s.loadRecovery(), s.load()); err != nil {
 		s.store.Close()
 		db.Close()
 		return nil, err

@@ -32,6 +32,8 @@ type Status struct {
 	Unpinned      int64           `json:"unpinned"`
 	UnpinnedBytes int64           `json:"unpinned_bytes"`
 	LastEntry     time.Time       `json:"last_record,omitzero"`
+	Recovering    int64           `json:"recovering"` // logs that wait for what devices give back, after a restoring
+	Lost          int64           `json:"lost"`       // objects that no device had so far
 	Settings      json.RawMessage `json:"settings"`
 }
 
@@ -61,6 +63,24 @@ func ReadStatus(dir string) (Status, error) {
 		}
 		if t := time.UnixMilli(l.Time).UTC(); t.After(out.LastEntry) {
 			out.LastEntry = t
+		}
+	}
+	r, err := readRecovery(db)
+	if err != nil {
+		return Status{}, err
+	}
+	if r != nil {
+		open, err := db.Setting(settingOpen)
+		if err != nil && !errors.Is(err, signet.ErrNotFound) {
+			return Status{}, err
+		}
+		for _, l := range logs {
+			if r.waits(l.ID.String()) && string(open) != r.stamp() {
+				out.Recovering++
+			}
+		}
+		for _, holes := range r.Holes {
+			out.Lost += int64(len(holes))
 		}
 	}
 	for name, use := range map[string]func([]byte){

@@ -59,6 +59,7 @@ type Backend interface {
 type Session interface {
 	signet.Log
 	signet.Chunks
+	signet.Recovery
 	// PutRecord stores a sealed record: an opaque signed byte string of at
 	// most MaxSealedRecord bytes, such as a device's name. The newest of its
 	// kind and owner replaces the one before.
@@ -96,5 +97,6 @@ const (
 	pageTarget = 4 << 20                        // a page is cut after the record that passes this
 	maxPage    = pageTarget + maxRecord + 1<<20 // so a page is never above this
 	maxError   = 1 << 20                        // body of an error
+	maxReoffer = maxPage + 32*MaxProof + 2      // body of a re-offer
 	maxRecords = 64 << 20                       // body of a Records answer
 )

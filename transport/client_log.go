@@ -43,6 +43,31 @@ func (c *Client) Read(ctx context.Context, log signet.LogID, from uint64, parts 
 	return p, nil
 }
 
+// Recovering implements signet.Recovery.
+func (c *Client) Recovering(ctx context.Context) (logs []signet.LogID, err error) {
+	err = c.call(ctx, c.control, pathLost, nil, 4+33*MaxHeads, func(r *wire.Reader) { logs = takeLogs(r) })
+	return logs, err
+}
+
+// Reoffer implements signet.Recovery.
+func (c *Client) Reoffer(ctx context.Context, o signet.Reoffer) (size uint64, whole bool, err error) {
+	if len(o.Proof) > MaxProof {
+		return 0, false, Errorf(KindTooLarge, "proof of %d hashes, at most %d allowed", len(o.Proof), MaxProof)
+	}
+	for _, x := range o.Records {
+		if err := checkRecord(x); err != nil {
+			return 0, false, err
+		}
+	}
+	var w wire.Writer
+	putReoffer(&w, o)
+	err = c.call(ctx, c.control, pathReoffer, w.B, 16, func(r *wire.Reader) {
+		size = r.U64()
+		whole = takeFlag(r)
+	})
+	return size, whole, err
+}
+
 // PutRecord implements Session.
 func (c *Client) PutRecord(ctx context.Context, record []byte) error {
 	if len(record) > MaxSealedRecord {

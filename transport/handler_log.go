@@ -99,6 +99,42 @@ func checkPage(p signet.Page) error {
 	return nil
 }
 
+func (c *call) recovering() error {
+	logs, err := c.ch.session.Recovering(c.r.Context())
+	if err != nil {
+		return err
+	}
+	var w wire.Writer
+	putLogs(&w, logs[:min(len(logs), MaxHeads)])
+	return c.answer(w.B)
+}
+
+func (c *call) reoffer() error {
+	// A page is as large as what a Put holds, and is held to the same number.
+	if c.r.ContentLength > smallBuffer {
+		if err := c.uploads.begin(c.r.Context(), c.ch.device); err != nil {
+			return err
+		}
+		defer c.uploads.end(c.ch.device)
+	}
+	r, err := c.body()
+	if err != nil {
+		return err
+	}
+	o := takeReoffer(r)
+	if err := r.Done(); err != nil {
+		return malformed(err)
+	}
+	size, whole, err := c.ch.session.Reoffer(context.WithoutCancel(c.r.Context()), o)
+	if err != nil {
+		return err
+	}
+	var w wire.Writer
+	w.U64(size)
+	w.U8(flag(whole))
+	return c.answer(w.B)
+}
+
 func (c *call) putRecord() error {
 	b := make([]byte, c.r.ContentLength)
 	if err := c.fill(b); err != nil {

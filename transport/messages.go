@@ -22,6 +22,8 @@ const (
 	pathGet      = "/v1/get"
 	pathRecord   = "/v1/record"
 	pathRecords  = "/v1/records"
+	pathLost     = "/v1/recovering"
+	pathReoffer  = "/v1/reoffer"
 )
 
 const (
@@ -119,6 +121,44 @@ func takePage(r *wire.Reader) (p signet.Page) {
 	return p
 }
 
+// putReoffer writes a page, its proof and a flag.
+func putReoffer(w *wire.Writer, o signet.Reoffer) {
+	putPage(w, o.Page)
+	w.U8(uint8(len(o.Proof)))
+	for _, h := range o.Proof {
+		w.Raw(h[:])
+	}
+	w.U8(flag(o.Done))
+}
+
+func takeReoffer(r *wire.Reader) (o signet.Reoffer) {
+	o.Page = takePage(r)
+	o.Proof = takeProof(r)
+	o.Done = takeFlag(r)
+	return o
+}
+
+// putLogs and takeLogs: a count in four bytes, then that many logs.
+func putLogs(w *wire.Writer, logs []signet.LogID) {
+	w.U32(uint32(len(logs)))
+	for _, l := range logs {
+		putLog(w, l)
+	}
+}
+
+func takeLogs(r *wire.Reader) []signet.LogID {
+	n := int(r.U32())
+	if n > MaxHeads || n*33 > r.Len() {
+		r.Fail("%d logs in %d bytes", n, r.Len())
+		return nil
+	}
+	logs := make([]signet.LogID, n)
+	for i := range logs {
+		logs[i] = takeLog(r)
+	}
+	return logs
+}
+
 func putReceipt(w *wire.Writer, c signet.Receipt) {
 	w.U64(c.Position)
 	w.Vec8(c.Leaf)
@@ -133,16 +173,21 @@ func takeReceipt(r *wire.Reader) (c signet.Receipt) {
 	c.Position = r.U64()
 	c.Leaf = r.Vec8(MaxLeaf)
 	c.Checkpoint = r.Vec16(MaxCheckpoint)
+	c.Proof = takeProof(r)
+	return c
+}
+
+func takeProof(r *wire.Reader) []signet.Hash {
 	n := int(r.U8())
 	if n > MaxProof {
 		r.Fail("proof of %d hashes", n)
-		return c
+		return nil
 	}
-	c.Proof = make([]signet.Hash, n)
-	for i := range c.Proof {
-		r.Raw(c.Proof[i][:])
+	proof := make([]signet.Hash, n)
+	for i := range proof {
+		r.Raw(proof[i][:])
 	}
-	return c
+	return proof
 }
 
 func putInfo(w *wire.Writer, i Info) {

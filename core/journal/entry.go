@@ -278,6 +278,18 @@ func parse(head []byte) (*item, error) {
 	return i, nil
 }
 
+// ObjectsOf lists the new objects of an entry, from its whole record.
+func ObjectsOf(head, blob []byte) ([]signet.ObjectID, error) {
+	i, err := parse(head)
+	if err == nil {
+		err = i.attach(blob)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return i.objects, nil
+}
+
 const maxPart = 1<<24 - 1 // what a vector with three bytes of length can hold
 
 // attach reads the blob of a parsed head. Its error means that the blob is not

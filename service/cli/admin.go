@@ -175,6 +175,12 @@ func (a *app) printStatus(s status) error {
 	line("records", s.Records)
 	line("objects", fmt.Sprintf("%d of %d bytes", s.Objects, s.ObjectBytes))
 	line("not named by an entry", fmt.Sprintf("%d of %d bytes", s.Unpinned, s.UnpinnedBytes))
+	if s.Recovering > 0 {
+		line("recovering", fmt.Sprintf("%d logs wait for what devices give back; signet-server restore --open ends the wait", s.Recovering))
+	}
+	if s.Lost > 0 {
+		line("lost", fmt.Sprintf("%d objects that no device has given back yet", s.Lost))
+	}
 	line("on disk", fmt.Sprintf("%d bytes", s.DiskBytes))
 	if !s.LastEntry.IsZero() {
 		line("last record", s.LastEntry.Format(time.RFC3339))

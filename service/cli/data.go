@@ -15,6 +15,7 @@ import (
 	"signet/core/key"
 	"signet/core/ring"
 	"signet/internal/durable"
+	"signet/service"
 )
 
 // What lies in a data folder besides the database, the packs and a self-made
@@ -31,6 +32,26 @@ var errHeld = errors.New("in use by another signet-server")
 // hold takes the data folder for this process, until it ends or release is
 // called.
 func hold(dir string) (release func(), err error) {
+	if release, err = holdAny(dir); err != nil {
+		return nil, err
+	}
+	if err := finished(dir); err != nil {
+		release()
+		return nil, err
+	}
+	return release, nil
+}
+
+// finished refuses data whose restoring was cut off.
+func finished(dir string) error {
+	if _, err := os.Stat(filepath.Join(dir, service.RestoreMarker)); err == nil {
+		return &failure{err: fmt.Errorf("the restoring of %s was cut off", dir), hint: "run signet-server restore again, with the same --from and --data", kind: "unfinished"}
+	}
+	return nil
+}
+
+// holdAny is hold of a folder that need not be whole.
+func holdAny(dir string) (release func(), err error) {
 	f, err := os.OpenFile(filepath.Join(dir, fileLock), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, err
@@ -67,6 +88,9 @@ func makeData(dir string) error {
 
 // needData fails where there is no service's data.
 func needData(dir string) error {
+	if err := finished(dir); err != nil {
+		return err
+	}
 	if _, err := os.Stat(filepath.Join(dir, fileLogKey)); errors.Is(err, fs.ErrNotExist) {
 		return hinted(fmt.Errorf("no service's data in %s", dir), "signet-server serve --data DIR makes them")
 	} else if err != nil {

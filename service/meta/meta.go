@@ -21,6 +21,7 @@ import (
 	_ "modernc.org/sqlite" // the driver "sqlite"
 
 	"signet"
+	"signet/internal/durable"
 )
 
 // ErrNewer says that a database was written by a newer program.
@@ -77,6 +78,61 @@ func (db *DB) open() error {
 	db.readers.SetMaxOpenConns(8)
 	db.readers.SetMaxIdleConns(8)
 	return nil
+}
+
+// OpenCopy opens a database for reading alone, one that nobody writes: nothing
+// is made beside it, and nothing migrated.
+func OpenCopy(path string) (*DB, error) {
+	db := &DB{path: path, write: map[string]*sql.Stmt{}, read: map[string]*sql.Stmt{}}
+	if err := db.openCopy(); err != nil {
+		db.Close()
+		return nil, fmt.Errorf("database %s: %w", filepath.Base(path), err)
+	}
+	return db, nil
+}
+
+func (db *DB) openCopy() error {
+	if _, err := os.Stat(db.path); err != nil { // SQLite would make one
+		return err
+	}
+	var err error
+	if db.readers, err = sql.Open("sqlite", dsn(db.path, "query_only(1)", "cache_size(-16384)")+"&mode=ro&immutable=1"); err != nil {
+		return err
+	}
+	var version, app int
+	for q, p := range map[string]*int{"PRAGMA user_version": &version, "PRAGMA application_id": &app} {
+		if err := db.readers.QueryRow(q).Scan(p); err != nil {
+			return err
+		}
+	}
+	switch {
+	case app != application:
+		return errors.New("not a database of signet-server")
+	case version > format:
+		return fmt.Errorf("%w: format %d, this program knows %d", ErrNewer, version, format)
+	case version < format:
+		return fmt.Errorf("format %d, this program copies %d alone", version, format)
+	}
+	return nil
+}
+
+// CopyTo writes the database as it is at one moment to a new file, while others
+// read and write it, and makes the file durable.
+func (db *DB) CopyTo(path string) error {
+	db.writing.Lock()
+	_, err := db.writer.ExecContext(context.Background(), "VACUUM INTO ?", path)
+	db.writing.Unlock()
+	if err != nil {
+		return fmt.Errorf("copy database: %w", err)
+	}
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	if err = errors.Join(f.Chmod(0o600), durable.SyncFile(f), f.Close()); err == nil {
+		err = durable.SyncDir(filepath.Dir(path))
+	}
+	return err
 }
 
 func dsn(path string, pragmas ...string) string {

@@ -292,6 +292,22 @@ func (x *session) Get(ctx context.Context, region signet.RegionID, ids []signet.
 	})
 }
 
+func (x *session) Recovering(ctx context.Context) ([]signet.LogID, error) {
+	s, _, err := x.inner(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return s.Recovering(ctx)
+}
+
+func (x *session) Reoffer(ctx context.Context, r signet.Reoffer) (uint64, bool, error) {
+	s, _, err := x.inner(ctx)
+	if err != nil {
+		return 0, false, err
+	}
+	return s.Reoffer(ctx, r)
+}
+
 func (x *session) PutRecord(ctx context.Context, record []byte) error {
 	s, _, err := x.inner(ctx)
 	if err != nil {

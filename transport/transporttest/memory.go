@@ -337,6 +337,26 @@ func (s *session) Get(_ context.Context, region signet.RegionID, ids []signet.Ob
 	return nil
 }
 
+// Recovering implements transport.Session: every log is whole.
+func (s *session) Recovering(context.Context) ([]signet.LogID, error) { return nil, s.check() }
+
+// Reoffer implements transport.Session. The records are taken as they come.
+func (s *session) Reoffer(_ context.Context, r signet.Reoffer) (size uint64, whole bool, err error) {
+	if err := s.check(); err != nil {
+		return 0, false, err
+	}
+	s.m.change(func() {
+		l := s.m.log(r.Log)
+		for i, rec := range r.Records {
+			if r.From+uint64(i) == uint64(len(l.records)) {
+				l.records = append(l.records, rec)
+			}
+		}
+		size = uint64(len(l.records))
+	})
+	return size, true, nil
+}
+
 // PutRecord implements transport.Session. The owner is the first 32 bytes.
 func (s *session) PutRecord(_ context.Context, record []byte) error {
 	if err := s.check(); err != nil {
