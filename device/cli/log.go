@@ -99,8 +99,12 @@ func watch(ctx context.Context, e *engine.Device, log *slog.Logger) {
 			log.Info("service "+now, reason(err)...)
 		}
 		for _, a := range e.Alarms() {
-			if id := a.Kind + a.Since.String(); !alarms[id] {
+			if id := a.Kind + a.Since.String() + a.State; !alarms[id] {
 				alarms[id] = true
+				if a.State != "" {
+					log.Warn("notice", "kind", a.Kind, "state", a.State, "message", a.Message)
+					continue
+				}
 				log.Error("alarm", "kind", a.Kind, "message", a.Message, "evidence", a.Evidence)
 			}
 		}

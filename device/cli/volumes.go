@@ -324,7 +324,7 @@ func checkStatus(s owner.Status) error {
 	}
 	for _, v := range s.Volumes {
 		switch v.State {
-		case engine.Offline, engine.Starved:
+		case engine.Offline, engine.Starved, engine.Recover:
 			worse(control.Unreachable, v.Reason)
 		case engine.ReadOnly:
 			worse(control.NotAllowed, v.Reason)
@@ -432,6 +432,12 @@ func (a *app) notices() *cobra.Command {
 			}
 			for _, al := range list {
 				fmt.Fprintf(w, "%s  %s: %s\n", al.Since.Local().Format("2006-01-02 15:04:05"), al.Kind, escape(al.Message))
+				switch al.State {
+				case engine.AlarmRecovering:
+					fmt.Fprintln(w, "    the service was restored from a backup, and gets back from the devices what it lost")
+				case engine.AlarmEnded:
+					fmt.Fprintf(w, "    ended %s: the service has again all that it had signed\n", al.Ended.Local().Format("2006-01-02 15:04:05"))
+				}
 				if al.Evidence != "" {
 					fmt.Fprintf(w, "    evidence: %s\n", escape(al.Evidence))
 				}

@@ -37,6 +37,7 @@ import (
 type Service interface {
 	signet.Log
 	signet.Chunks
+	signet.Recovery
 	PutRecord(ctx context.Context, record []byte) error
 	Records(ctx context.Context, owner [32]byte) ([][]byte, error)
 }
@@ -47,6 +48,7 @@ type Config struct {
 	Self    region.Self
 	Service Service
 	Store   *Store
+	Kept    *Kept // nil: a service that was restored gets no objects back from here
 	Now     func() time.Time
 	// Alarm is called once for each new alarm, with evidence where there is
 	// some, and returns where it kept it.
@@ -68,7 +70,8 @@ type Config struct {
 // A Device is this device at work: its directory, its regions, its volumes.
 type Device struct {
 	Config
-	lanes lane // of large files
+	lanes  lane       // of large files
+	giving sync.Mutex // one goroutine at a time re-offers
 
 	mu          sync.Mutex // guards all below, and the regions themselves
 	dir         journal.Directory
@@ -79,6 +82,7 @@ type Device struct {
 	volumes     map[string]*volume
 	alarms      []Alarm
 	failed      error // an alarm that stopped the directory, and so everything
+	behind      bool  // the service lost some of the directory and gets it back
 	online      bool  // the stream of the service is open
 	onlineSince time.Time
 	lastErr     error // why not
@@ -87,7 +91,8 @@ type Device struct {
 }
 
 // An Alarm is something that was not verified. It stays until a person
-// acknowledges it.
+// acknowledges it; one that says that the service went back, only until the
+// service has again what it lost.
 type Alarm struct {
 	Kind     string    `json:"kind"`
 	Message  string    `json:"message"`
@@ -95,6 +100,10 @@ type Alarm struct {
 	Since    time.Time `json:"since"`
 	Region   string    `json:"region,omitempty"`
 	Device   string    `json:"device,omitempty"` // whom it is about, where it is one
+
+	State  string     `json:"state,omitempty"`  // empty: it stands; AlarmRecovering, AlarmEnded
+	Ended  *time.Time `json:"ended,omitempty"`  // when it ended by itself
+	Proved bool       `json:"proved,omitempty"` // the evidence convinces a stranger
 }
 
 // Open replays what the store holds, and verifies it again.
@@ -224,7 +233,8 @@ func (d *Device) restoreHead(f *chain.Follower, t *chain.Tree) error {
 
 // SyncDirectory reads the directory up to the service's newest.
 func (d *Device) SyncDirectory(ctx context.Context) error {
-	for {
+	var waits error
+	for tried := false; ; {
 		d.mu.Lock()
 		from, last := d.dir.Tree.Size()+uint64(len(d.dirPending)), d.dirHead.Last
 		d.mu.Unlock()
@@ -239,7 +249,21 @@ func (d *Device) SyncDirectory(ctx context.Context) error {
 		} else {
 			d.dirPending = nil
 		}
+		if err == nil && !more {
+			d.healed(d.dirHead.Log)
+		}
 		d.mu.Unlock()
+		var back *chain.Rollback
+		if errors.As(err, &back) && !tried {
+			tried = true
+			if waits = d.regressed(ctx, back); waits != nil && !isRecovering(waits) {
+				return waits
+			}
+			continue
+		}
+		if back != nil && waits != nil {
+			return waits
+		}
 		if err != nil || !more {
 			return d.raise(err, signet.RegionID{})
 		}

@@ -24,6 +24,7 @@ type openRegion struct {
 	pending []signet.Record      // verified, not covered by a checkpoint yet, so not replayed or stored
 	poke    chan struct{}        // has an element when the region or the directory grew
 	failed  error                // an alarm that stopped this region
+	behind  bool                 // the service lost some of the journal and gets it back
 	reading baton                // one goroutine at a time reads from the service
 	writing baton                // and one writes; taken before reading
 	lag     bool                 // headers are verified, operations not replayed yet: see first
@@ -157,11 +158,22 @@ func (d *Device) SyncRegion(ctx context.Context, id signet.RegionID) error {
 	if err := d.catchUp(ctx, r); err != nil {
 		return err
 	}
-	for {
+	var waits error
+	for tried := false; ; {
 		d.mu.Lock()
 		from, last := r.State.Size(), r.Follower.Last
 		d.mu.Unlock()
 		p, err := d.Service.Read(ctx, r.log, from, signet.Whole)
+		if errors.Is(err, signet.ErrNotFound) && last != nil && !tried { // made after the backup that was restored
+			tried = true
+			d.noteRegression(r.log, last.Size, 0)
+			if waits = d.giveBack(ctx); waits == nil || isRecovering(waits) {
+				continue
+			}
+		}
+		if errors.Is(err, signet.ErrNotFound) && isRecovering(waits) {
+			return waits
+		}
 		if err != nil {
 			return err
 		}
@@ -170,11 +182,30 @@ func (d *Device) SyncRegion(ctx context.Context, id signet.RegionID) error {
 		if err != nil && len(r.pending) > 0 {
 			err = d.undoRegion(r, err)
 		}
+		if err == nil && passing(r.failed) {
+			r.failed = nil // to be seen below
+		}
 		d.mu.Unlock()
+		var back *chain.Rollback
+		if errors.As(err, &back) && !tried {
+			tried = true
+			if waits = d.regressed(ctx, back); waits != nil && !isRecovering(waits) {
+				return waits
+			}
+			continue
+		}
+		if back != nil && waits != nil {
+			return waits
+		}
 		if err != nil {
 			return d.raise(err, id)
 		}
 		more, err := d.takeJournal(ctx, r, p)
+		if err == nil && !more {
+			d.mu.Lock()
+			d.healed(r.log)
+			d.mu.Unlock()
+		}
 		if err != nil || !more {
 			return err
 		}
@@ -368,6 +399,9 @@ func (d *Device) commit(ctx context.Context, r *openRegion, items []tree.Item, o
 		case err == nil:
 			d.fed(r)
 			return nil
+		case isRecovering(err): // nobody's entries are taken
+			d.fed(r)
+			return err
 		case try >= 10 || !errors.Is(err, signet.ErrConflict) && !errors.Is(err, signet.ErrStale):
 			return err
 		}
@@ -492,10 +526,17 @@ func (d *Device) raise(err error, id signet.RegionID) error {
 	}
 	// The same again is told with the alarm that there is: a second command
 	// names the same kind and evidence as the first.
-	for _, old := range d.alarms {
-		if old.Kind == a.Kind && old.Message == a.Message {
-			return &AlarmError{Alarm: old, err: err}
+	for i := range d.alarms {
+		old := &d.alarms[i]
+		if old.Kind != a.Kind || old.Message != a.Message || old.State == AlarmEnded {
+			continue
 		}
+		if old.State == AlarmRecovering { // it was hoped to pass
+			old.State = ""
+			d.saveAlarms()
+			d.signal()
+		}
+		return &AlarmError{Alarm: *old, err: err}
 	}
 	var evidence []byte
 	var fork *chain.Fork
@@ -506,6 +547,7 @@ func (d *Device) raise(err error, id signet.RegionID) error {
 	case errors.As(err, &back) && back.Evidence != nil:
 		evidence = back.Evidence.Bytes()
 	}
+	a.Proved = evidence != nil
 	return &AlarmError{Alarm: d.keep(a, evidence), err: err}
 }
 

@@ -33,6 +33,9 @@ func (d *Device) Discover(ctx context.Context) error {
 }
 
 func (d *Device) discover(ctx context.Context, read func(signet.RegionID) error) error {
+	if err := d.recover(ctx); err != nil {
+		return err
+	}
 	if err := d.SyncDirectory(ctx); err != nil {
 		return err
 	}
@@ -100,7 +103,9 @@ func (d *Device) follow(ctx context.Context) {
 		d.setOnline(false, err)
 		// Devices come back after a restart one by one, not all at once.
 		pause := wait/2 + upTo(wait)
-		wait = min(2*wait, time.Minute)
+		if wait = min(2*wait, time.Minute); isRecovering(err) {
+			wait = min(wait, recoverEvery) // the others are coming
+		}
 		select {
 		case <-ctx.Done():
 		case <-time.After(pause):
@@ -401,6 +406,8 @@ func (v *volume) judge(err error, more bool, again time.Time) time.Time {
 		switch {
 		case !online && errors.Is(why, signet.ErrNotAllowed):
 			v.setState(ReadOnly, why.Error(), "the files stay; if the device was revoked, signet logout and signet login with a new link join again")
+		case !online && isRecovering(why):
+			v.setState(Recover, why.Error(), hintRecovering)
 		case !online && why != nil && !errors.Is(why, signet.ErrNotVerified):
 			v.setState(Offline, why.Error(), "")
 		case v.verifying():
@@ -430,6 +437,8 @@ func (v *volume) judge(err error, more bool, again time.Time) time.Time {
 		err = v.d.raise(err, v.region.ID())
 		v.setState(AlarmedAt, err.Error(), "")
 		return soon
+	case isRecovering(err):
+		v.setState(Recover, err.Error(), hintRecovering)
 	case errors.Is(err, signet.ErrUnavailable):
 		v.setState(Offline, err.Error(), "")
 	case errors.As(err, &reader):
@@ -626,6 +635,7 @@ func (v *volume) snapshotNow(ctx context.Context) error {
 	if err != nil || !ready {
 		return err // others wrote at the same moment: the next time
 	}
+	v.d.Kept.keep(v.region.ID(), objects)
 	if err := v.d.Service.Put(ctx, v.region.ID(), objects); err != nil {
 		return err
 	}

@@ -127,10 +127,15 @@ func (d *Device) keep(a Alarm, evidence []byte) Alarm {
 	for _, v := range d.volumes {
 		v.wake() // their states say so
 	}
+	d.saveAlarms()
+	return a
+}
+
+// saveAlarms stores the alarms. With the lock held.
+func (d *Device) saveAlarms() {
 	if b, err := json.Marshal(d.alarms); err == nil {
 		d.Store.SetNote("alarms", b)
 	}
-	return a
 }
 
 // hunger is since when a region takes no entry of this device's.

@@ -646,6 +646,7 @@ func (u *uploader) send(group [][]byte, rows []sealedRow) error {
 	go func() {
 		err := u.ctx.Err()
 		if err == nil {
+			u.v.d.Kept.keep(u.v.region.ID(), group)
 			err = u.v.d.Service.Put(u.ctx, u.v.region.ID(), group)
 		}
 		<-u.slots

@@ -437,7 +437,9 @@ const slice = 5 * time.Second
 // another turn has something to do now; again, when one has at the latest.
 func (v *volume) turn(ctx context.Context) (more bool, again time.Time, err error) {
 	v.d.mu.Lock()
-	err = v.failure()
+	if err = v.failure(); err == nil {
+		err = v.regression()
+	}
 	v.d.mu.Unlock()
 	if err != nil {
 		v.beside.stop()

@@ -41,6 +41,7 @@ type Owner struct {
 	Engine  *engine.Device
 
 	store *engine.Store
+	kept  *engine.Kept
 
 	mu   sync.Mutex
 	open map[string]*disk.Volume // folders that the engine has open
@@ -72,7 +73,8 @@ func OpenAt(d home.Dir, version string, now func() time.Time) (_ *Owner, err err
 	if o.store, err = engine.OpenStore(d.IndexFile(a.Org)); err != nil {
 		return nil, indexProblem(err, d.IndexFile(a.Org))
 	}
-	o.Engine, err = engine.Open(engine.Config{Self: o.Self, Service: o.Client, Store: o.store, Now: now, Alarm: o.evidence,
+	o.kept = engine.OpenKept(d.KeptDir(a.Org), keptMost, now)
+	o.Engine, err = engine.Open(engine.Config{Self: o.Self, Service: o.Client, Store: o.store, Kept: o.kept, Now: now, Alarm: o.evidence,
 		LogKeys: a.LogKeys, OpenVolume: o.openVolume, Classify: classify})
 	if err == nil && o.Engine.DirectoryHead() == nil {
 		// An enrolment leaves a directory in the index: this is another index.
@@ -80,6 +82,10 @@ func OpenAt(d home.Dir, version string, now func() time.Time) (_ *Owner, err err
 	}
 	return o, err
 }
+
+// keptMost is how many bytes of sealed objects are kept for a service that loses
+// them: what is changed between two backups, as a rule.
+const keptMost = 1 << 30
 
 // noteAnew is in an index that was made anew, after the first one was deleted,
 // until a folder is added.
@@ -130,6 +136,7 @@ func (o *Owner) Close() error {
 	if o.Client != nil {
 		o.Client.Close()
 	}
+	o.kept.Close()
 	if o.store != nil {
 		return o.store.Close()
 	}

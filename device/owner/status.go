@@ -29,13 +29,24 @@ type Alarm struct {
 	Since    control.Time `json:"since"`
 	Region   string       `json:"region,omitempty"`
 	Device   string       `json:"device,omitempty"` // whom it is about, where it is one
+
+	State string        `json:"state,omitempty"` // recovering, ended; empty: it stands
+	Ended *control.Time `json:"ended,omitempty"`
 }
 
-// alarms lists the alarms, the first first.
-func (w *Work) alarms() []Alarm {
+// alarms lists the alarms, the first first: those that stand, or also those that
+// ended by themselves or are about to.
+func (w *Work) alarms(past bool) []Alarm {
 	list := []Alarm{}
 	for _, a := range w.Engine.Alarms() {
-		list = append(list, Alarm{a.Kind, a.Message, a.Evidence, control.Time{Time: a.Since}, a.Region, a.Device})
+		if a.State != "" && !past {
+			continue
+		}
+		out := Alarm{a.Kind, a.Message, a.Evidence, control.Time{Time: a.Since}, a.Region, a.Device, a.State, nil}
+		if a.Ended != nil {
+			out.Ended = &control.Time{Time: *a.Ended}
+		}
+		list = append(list, out)
 	}
 	return list
 }
@@ -71,7 +82,7 @@ type ServiceStatus struct {
 
 func (w *Work) status(ctx context.Context, _ struct{}, _ control.UI) (any, error) {
 	s := Status{Device: w.Account.Name, DeviceID: w.Account.Device.String(), Member: w.Account.Ring.String(), Organisation: w.Account.Org.String(),
-		Daemon: w.Running, IndexAnew: w.anew(), Volumes: w.volumes(), Alarms: w.alarms(), Service: ServiceStatus{URL: w.Account.Service, State: "unknown"}}
+		Daemon: w.Running, IndexAnew: w.anew(), Volumes: w.volumes(), Alarms: w.alarms(false), Service: ServiceStatus{URL: w.Account.Service, State: "unknown"}}
 	if w.Running {
 		on, err := w.Engine.Online()
 		s.Service.State = map[bool]string{true: "online", false: "offline"}[on]
@@ -90,7 +101,7 @@ type noticesParams struct {
 }
 
 func (w *Work) notices(_ context.Context, p noticesParams, _ control.UI) (any, error) {
-	a := w.alarms()
+	a := w.alarms(true)
 	if p.Seen {
 		return a, w.Engine.Seen()
 	}

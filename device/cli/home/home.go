@@ -145,6 +145,11 @@ func (d Dir) EvidenceDir(o signet.OrgID) string {
 	return filepath.Join(d.Organisation(o), "evidence")
 }
 
+// KeptDir is where sealed objects are kept for a service that lost them.
+func (d Dir) KeptDir(o signet.OrgID) string {
+	return filepath.Join(d.Organisation(o), "kept")
+}
+
 // Organisations lists the organisations that have a folder here.
 func (d Dir) Organisations() ([]signet.OrgID, error) {
 	entries, err := os.ReadDir(filepath.Join(string(d), "organisations"))
