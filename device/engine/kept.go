@@ -125,13 +125,16 @@ func (k *Kept) append(region signet.RegionID, objects [][]byte) error {
 	return w.Flush()
 }
 
-// begin begins the next file, and takes the oldest away where there are too
-// many.
+// begin goes on with the newest file, or begins the next one and takes the
+// oldest away where there are too many.
 func (k *Kept) begin() error {
 	if err := os.MkdirAll(k.dir, 0o700); err != nil {
 		return err
 	}
 	files := k.files()
+	if n := len(files); n > 0 && k.resume(files[n-1]) {
+		return nil
+	}
 	for len(files) >= keptFiles {
 		os.Remove(files[0])
 		files = files[1:]
@@ -144,6 +147,42 @@ func (k *Kept) begin() error {
 	k.f, k.size = f, int64(len(keptMagic))
 	_, err = f.WriteString(keptMagic)
 	return err
+}
+
+// resume opens a file of an earlier run that has room, and cuts off a record that
+// is not whole.
+func (k *Kept) resume(name string) bool {
+	f, err := os.OpenFile(name, os.O_RDWR, 0)
+	if err != nil {
+		return false
+	}
+	end := int64(len(keptMagic))
+	magic := make([]byte, end)
+	info, err := f.Stat()
+	if err == nil {
+		_, err = f.ReadAt(magic, 0)
+	}
+	if err != nil || string(magic) != keptMagic || info.Size() >= k.most/keptFiles {
+		f.Close()
+		return false
+	}
+	var h [keptHeader]byte
+	for {
+		if _, err := f.ReadAt(h[:], end); err != nil {
+			break
+		}
+		next := end + keptHeader + int64(binary.BigEndian.Uint32(h[64:]))
+		if next > info.Size() {
+			break
+		}
+		end = next
+	}
+	if _, err := f.Seek(end, io.SeekStart); err != nil || f.Truncate(end) != nil {
+		f.Close()
+		return false
+	}
+	k.f, k.size = f, end
+	return true
 }
 
 // each calls f with every wanted object that is kept of a region, until it
@@ -175,8 +214,8 @@ func (k *Kept) ids(region signet.RegionID, f func(id signet.ObjectID) error) err
 	return errors.Join(failed, err)
 }
 
-// eachKept reads one file up to its first record that is not whole: a crash, or
-// a writer that is not through, leaves one.
+// eachKept reads one file up to a record that is not whole: a crash, or a writer
+// that is not through, leaves one.
 func eachKept(name string, region signet.RegionID, wanted func(signet.ObjectID) bool, each func(signet.ObjectID, []byte) error) error {
 	f, err := os.Open(name)
 	if err != nil {
@@ -204,8 +243,11 @@ func eachKept(name string, region signet.RegionID, wanted func(signet.ObjectID) 
 			continue
 		}
 		object := make([]byte, n)
-		if _, err := io.ReadFull(r, object); err != nil || sha256.Sum256(object) != id {
+		if _, err := io.ReadFull(r, object); err != nil {
 			return nil
+		}
+		if sha256.Sum256(object) != id {
+			continue // a power cut took it
 		}
 		if err := each(id, object); err != nil {
 			return err
