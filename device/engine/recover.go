@@ -88,6 +88,9 @@ func (d *Device) giveBack(ctx context.Context) error {
 	}
 	var refused, wait error
 	for _, r := range list {
+		if err := d.doubt(r.ID()); err != nil {
+			return err
+		}
 		rerr := d.giveLog(ctx, r.log, true)
 		switch {
 		case rerr == nil:

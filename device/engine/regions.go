@@ -21,6 +21,7 @@ import (
 type openRegion struct {
 	*region.Region
 	log     signet.LogID
+	doubt   bool                 // the service may lack objects, see reseal
 	pending []signet.Record      // verified, not covered by a checkpoint yet, so not replayed or stored
 	poke    chan struct{}        // has an element when the region or the directory grew
 	failed  error                // an alarm that stopped this region
@@ -94,6 +95,11 @@ func (d *Device) restoreRegions() error {
 		if err := d.Store.db.QueryRow("SELECT seen FROM volumes WHERE region = ?", log.ID[:]).Scan(&seen); err == nil {
 			r.seen = uint64(seen)
 		}
+		note, err := d.Store.Note(doubtNote(r.ID()))
+		if err != nil {
+			return err
+		}
+		r.doubt = note != nil
 		if err := errors.Join(d.loadSigned(r), d.replayStored(r)); err != nil {
 			return err
 		}

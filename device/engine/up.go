@@ -142,6 +142,7 @@ type upFile struct {
 	op     tree.Op
 	path   string
 	sealed *sealedFile // while it was hashed; nil: not yet
+	anew   bool        // the service lacks some of the version before: nothing of it is used again
 }
 
 // A sealedFile is a file whose content is sealed, stored or about to be.
@@ -331,6 +332,9 @@ func (v *volume) sealFile(ctx context.Context, disk Volume, u *uploader, file up
 	case err != nil:
 		out.err = err
 		return out
+	}
+	if file.anew {
+		old = nil
 	}
 	var oldPieces []seal.Piece
 	if old != nil {

@@ -482,6 +482,9 @@ func (v *volume) turn(ctx context.Context) (more bool, again time.Time, err erro
 	v.unblock(p)
 	v.prune(p)
 	v.describe(p)
+	if n, err := v.reseal(ctx); err != nil || n > 0 {
+		return n > 0, again, err
+	}
 	if p.Empty() {
 		v.stuck, v.dying = 0, dying{}
 		return len(v.look) > 0, again, nil
