@@ -317,6 +317,23 @@ const (
 
 // noteRegression keeps a notice that the service went back. It is no alarm yet.
 func (d *Device) noteRegression(log signet.LogID, from, to uint64) {
+	d.noteBehind(log, from, to)
+	// For who asks when no loop turns that could say so.
+	d.mu.Lock()
+	var stand []*volume
+	for _, v := range d.volumes {
+		if v.regression() != nil && v.failure() == nil {
+			stand = append(stand, v)
+		}
+	}
+	d.mu.Unlock()
+	for _, v := range stand {
+		v.setState(Recover, wentBack(log, from, to), hintRecovering)
+		v.saveCounters()
+	}
+}
+
+func (d *Device) noteBehind(log signet.LogID, from, to uint64) {
 	id := regionOf(log)
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -20,6 +20,7 @@ type lies struct {
 	records func(list [][]byte) [][]byte
 	relay   func(slot uint8, message []byte) []byte
 	connect func(d signet.DeviceID) error
+	reoffer func(r signet.Reoffer) (size uint64, whole bool, err error)
 }
 
 // A liar stands in front of a service. It may show each device another
@@ -301,6 +302,9 @@ func (x *session) Recovering(ctx context.Context) ([]signet.LogID, error) {
 }
 
 func (x *session) Reoffer(ctx context.Context, r signet.Reoffer) (uint64, bool, error) {
+	if f := x.liar.now().reoffer; f != nil {
+		return f(r)
+	}
 	s, _, err := x.inner(ctx)
 	if err != nil {
 		return 0, false, err

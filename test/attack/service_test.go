@@ -7,9 +7,13 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"signet"
 	"signet/core/chain"
+	"signet/device/engine"
+	"signet/service"
+	"signet/transport"
 )
 
 func TestDeviceRefusesObjectWithOneBitFlipped(t *testing.T) {
@@ -214,6 +218,54 @@ func TestDeviceRefusesServiceThatWentBack(t *testing.T) {
 	if b.read("after.txt") != "after" {
 		t.Error("the newer file is gone")
 	}
+}
+
+// It says that it takes back what it lost, or that it is about to, and goes on
+// showing less: the first is an alarm, the second is waited for and named.
+func TestServiceThatClaimsToTakeBackStaysAnAlarm(t *testing.T) {
+	w, a, b, _ := pair(t)
+	old := w.copyData()
+	a.write("after.txt", "after")
+	a.sync()
+	b.sync()
+	w.stop()
+	w.run(old)
+	w.liar.lie(lies{reoffer: func(r signet.Reoffer) (uint64, bool, error) {
+		return 0, false, transport.Errorf(transport.KindRecovering, "soon")
+	}})
+	before := b.listing()
+	var kind interface{ ErrorKind() string }
+	if _, err := b.try(); !errors.As(err, &kind) || kind.ErrorKind() != "recovering" || !errors.Is(err, signet.ErrUnavailable) {
+		t.Errorf("while it is to come: %v", err)
+	}
+	if s := b.Engine.Status()[0].State; s == engine.InStep {
+		t.Errorf("while it is to come: %s", s)
+	}
+	w.liar.lie(lies{reoffer: func(r signet.Reoffer) (uint64, bool, error) { return r.From + uint64(len(r.Records)), true, nil }})
+	refused(t, b, "rollback", "went back", "journal/")
+	w.liar.lie(lies{})
+	refused(t, b, "rollback", "went back", "journal/")
+	if b.listing() != before {
+		t.Error("something was applied")
+	}
+	// When it has all again, the alarm ends, and a record stays.
+	b.reopen()
+	w.stop()
+	if _, err := service.MarkRestored(old, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	w.run(old)
+	a.sync()
+	b.sync()
+	for _, al := range b.Engine.Alarms() {
+		if al.State != engine.AlarmEnded || al.Ended == nil {
+			t.Errorf("after it was mended: %+v", al)
+		}
+	}
+	if len(b.Engine.Alarms()) == 0 {
+		t.Error("no record of it")
+	}
+	same(t, a, b)
 }
 
 func TestDeviceRefusesDirectoryThatWentBack(t *testing.T) {

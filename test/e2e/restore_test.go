@@ -37,7 +37,10 @@ func (w *world) mustServer(args ...string) string {
 func (w *world) backup() string { return filepath.Join(w.dir, "backup") }
 
 // takeBackup backs the service up while it runs.
-func (w *world) takeBackup() { w.t.Helper(); w.mustServer("backup", "--data", w.data(), "--to", w.backup()) }
+func (w *world) takeBackup() {
+	w.t.Helper()
+	w.mustServer("backup", "--data", w.data(), "--to", w.backup())
+}
 
 // lose kills the service and loses its data.
 func (w *world) lose() {

@@ -73,6 +73,7 @@ func (p *page) typed(w *terminal) string {
 type use struct {
 	docs                         string
 	server, laptop, desktop, nas *terminal
+	serving                      *terminal // where the service runs
 	seen                         []string
 }
 
@@ -81,9 +82,8 @@ func newUse(t *testing.T) *use {
 	t.Helper()
 	m := machines(t, build(t), "server", "laptop", "desktop", "nas")
 	u := &use{docs: filepath.Join("..", "..", "..", "doc", "use")}
-	serving := m[0].open(t)
-	serving.types("signet-server serve --data ~/signet-data --listen :8443 --public-url https://" + address + ":8443 --tls-self 2>log")
-	serving.shows("listening on")
+	u.serving = m[0].open(t)
+	u.serve("~/signet-data")
 	u.server, u.laptop, u.desktop, u.nas = m[0].open(t), m[1].open(t), m[2].open(t), m[3].open(t)
 	m[1].documents(t, texts())
 	m[2].documents(t, nil)
@@ -99,6 +99,11 @@ func newUse(t *testing.T) *use {
 	u.desktop.does("signet up")
 	u.inStep()
 	return u
+}
+
+func (u *use) serve(data string) {
+	u.serving.types("signet-server serve --data " + data + " --listen :8443 --public-url https://" + address + ":8443 --tls-self 2>log")
+	u.serving.shows("listening on")
 }
 
 func texts() map[string]string {
@@ -164,7 +169,7 @@ func TestPagesOfUseSayWhatHappens(t *testing.T) {
 	}{
 		{"two-devices", (*use).twoDevices}, {"second-folder", (*use).secondFolder}, {"headless", (*use).headless},
 		{"restore", (*use).restore}, {"conflicts", (*use).conflicts}, {"held-deletions", (*use).heldDeletions},
-		{"service-sees", (*use).serviceSees}, {"moving", (*use).moving}, {"lost-device", (*use).lostDevice}, {"recovery", (*use).recovery},
+		{"service-sees", (*use).serviceSees}, {"back-up", (*use).backUp}, {"moving", (*use).moving}, {"lost-device", (*use).lostDevice}, {"recovery", (*use).recovery},
 	} {
 		if !t.Run(p.name, func(t *testing.T) { p.run(u, t, u.open(t, p.name)) }) {
 			t.FailNow() // the next one stands on it
@@ -354,6 +359,28 @@ func (u *use) heldDeletions(t *testing.T, p *page) {
 func (u *use) serviceSees(t *testing.T, p *page) {
 	want(t, p.typed(u.laptop), `no alarms`)
 	want(t, p.typed(u.server), `(?s)running +true.* 0 problems`)
+}
+
+func (u *use) backUp(t *testing.T, p *page) {
+	want(t, p.typed(u.server), `copied now`)
+	for i := range 3 {
+		write(t, docsOf(u.laptop, "letter.txt"), fmt.Sprintf("Dear backup %d,\n", i))
+		u.inStep()
+	}
+	u.desktop.does("signet down") // so that it is the laptop that gives back
+	u.serving.interrupt()
+	if code, shown := u.serving.prompt(); code != 130 {
+		t.Fatalf("the service ends with %d:\n%s", code, shown)
+	}
+	want(t, p.typed(u.server), `recovering +\d logs`)
+	u.serve("~/signet-restored")
+	u.laptop.does("signet wait")
+	u.desktop.does("signet up")
+	u.inStep()
+	u.same(t)
+	u.laptop.does("signet status --check")
+	want(t, p.typed(u.laptop), `(?s)rollback: the service went back.*ended`)
+	p.typed(u.server)
 }
 
 func (u *use) moving(t *testing.T, p *page) {
