@@ -12,6 +12,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -83,7 +84,10 @@ func Backup(ctx context.Context, c BackupConfig) (Backed, error) {
 	if err := b.begin(); err != nil {
 		return Backed{}, err
 	}
-	if err := b.files(); err != nil {
+	if err := b.files(); err != nil { // the keys of another service end it here
+		return Backed{}, err
+	}
+	if err := b.note(); err != nil {
 		return Backed{}, err
 	}
 	if err := b.database(); err != nil {
@@ -98,6 +102,26 @@ func Backup(ctx context.Context, c BackupConfig) (Backed, error) {
 		}
 	}
 	return b.out, b.end()
+}
+
+// CanBackup looks whether a folder may take a backup: one that is not there or
+// empty, but for files that do not count, or that holds one already.
+func CanBackup(to string, ours []string) error {
+	for _, name := range []string{backupProgress, backupFile} {
+		if _, err := os.Stat(filepath.Join(to, name)); err == nil {
+			return nil
+		}
+	}
+	names, err := os.ReadDir(to)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	for _, n := range names {
+		if !slices.Contains(ours, n.Name()) {
+			return ErrNotABackup
+		}
+	}
+	return err
 }
 
 type backingUp struct {
@@ -128,14 +152,8 @@ func (b *backingUp) begin() (err error) {
 		}
 	}
 	if b.old == nil {
-		names, err := os.ReadDir(b.To)
-		if err != nil {
+		if err := CanBackup(b.To, append(b.Files, b.Lock)); err != nil {
 			return err
-		}
-		for _, n := range names {
-			if n.Name() != b.Lock {
-				return ErrNotABackup
-			}
 		}
 		b.old = &backup{}
 	}
@@ -143,7 +161,7 @@ func (b *backingUp) begin() (err error) {
 	for p, end := range b.have {
 		b.progress.Packs = append(b.progress.Packs, blob.Mark{Pack: p, End: end})
 	}
-	return b.note()
+	return nil
 }
 
 // note writes down which packs are copied.

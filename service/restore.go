@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"signet"
@@ -41,14 +42,10 @@ func CanRestore(data string, ours ...string) error {
 	if _, err := os.Stat(filepath.Join(data, RestoreMarker)); err == nil {
 		return nil
 	}
-next:
 	for _, n := range names {
-		for _, o := range ours {
-			if n.Name() == o {
-				continue next
-			}
+		if !slices.Contains(ours, n.Name()) {
+			return ErrNotEmpty
 		}
-		return ErrNotEmpty
 	}
 	return nil
 }
@@ -110,6 +107,12 @@ func Restore(ctx context.Context, from, data string, open bool, now time.Time) (
 		}
 	}
 	return out, durable.Remove(filepath.Join(data, RestoreMarker))
+}
+
+// HasBackup fails where there is no backup in a folder that could be restored.
+func HasBackup(from string) error {
+	_, err := findBackup(from)
+	return err
 }
 
 // findBackup reads what backup lies in a folder.

@@ -3,9 +3,11 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -17,6 +19,9 @@ import (
 
 // fileCertificate is where transport.SelfSigned keeps what devices have pinned.
 const fileCertificate = "tls-self.pem"
+
+// backedUp are the small files of the data that a backup holds.
+var backedUp = []string{fileLogKey, fileConnector, fileCertificate}
 
 func (a *app) backupCommand() *cobra.Command {
 	c := &cobra.Command{Use: "backup --data DIR --to DIR [--verify]", Short: "Copy all data, also while the service runs", Args: exactly(0),
@@ -32,8 +37,11 @@ func (a *app) backupCommand() *cobra.Command {
 		if within(*to, dir) || within(dir, *to) {
 			return usage("--to %s and --data %s: one lies in the other", *to, dir)
 		}
+		if err := service.CanBackup(*to, append(backedUp, fileLock)); err != nil {
+			return backupFailure(err, *to)
+		}
 		if err := makeData(*to); err != nil {
-			return err
+			return hinted(err, "name a folder that this user may write")
 		}
 		release, err := holdAny(*to)
 		if err != nil {
@@ -48,7 +56,7 @@ func (a *app) backupCommand() *cobra.Command {
 		if *verify {
 			check = logKey.Public()
 		}
-		b, err := service.Backup(c.Context(), service.BackupConfig{Data: dir, To: *to, Files: []string{fileLogKey, fileConnector, fileCertificate},
+		b, err := service.Backup(c.Context(), service.BackupConfig{Data: dir, To: *to, Files: backedUp,
 			Lock: fileLock, Version: version(), Now: a.now(), Verify: check, Report: a.problem})
 		if err != nil {
 			return backupFailure(err, *to)
@@ -106,7 +114,7 @@ func (a *app) restore(c *cobra.Command, from, data string, open bool) error {
 	if info, err := os.Stat(from); err != nil {
 		return hinted(err, "name the folder that signet-server backup --to wrote")
 	} else if !info.IsDir() {
-		return fmt.Errorf("%s: not a folder", from)
+		return hinted(fmt.Errorf("%s: not a folder", from), "name the folder that signet-server backup --to wrote")
 	}
 	if _, err := os.Stat(filepath.Join(data, fileLock)); err == nil { // else there is nothing that could be in use
 		release, err := holdAny(data)
@@ -118,8 +126,11 @@ func (a *app) restore(c *cobra.Command, from, data string, open bool) error {
 	if err := service.CanRestore(data, fileLock); err != nil {
 		return &failure{err: fmt.Errorf("%s: %w", data, err), hint: "name a new folder; what is in this one stays as it is", kind: "not_empty"}
 	}
+	if err := service.HasBackup(from); err != nil {
+		return backupFailure(err, from)
+	}
 	if err := makeData(data); err != nil {
-		return err
+		return hinted(err, "name a folder that this user may write")
 	}
 	release, err := holdAny(data)
 	if err != nil {
@@ -181,6 +192,10 @@ func backupFailure(err error, dir string) error {
 		f.kind, f.hint = "not_empty", "name a new folder, or that of an earlier backup"
 	case errors.Is(err, service.ErrBackupDamaged):
 		f.kind, f.hint = "damaged", "take another backup; signet-server check says whether the data are whole"
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.ENOTDIR):
+		f.hint = "name a folder that this user may write"
+	case errors.Is(err, syscall.ENOSPC):
+		f.kind, f.hint = "no_space", "free some space, then run it again: it goes on"
 	default:
 		return f.err
 	}
