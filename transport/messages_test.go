@@ -22,6 +22,8 @@ var parsers = []struct {
 	{"receipt", func(r *wire.Reader, w *wire.Writer) { putReceipt(w, takeReceipt(r)) }},
 	{"record", func(r *wire.Reader, w *wire.Writer) { putRecord(w, takeRecord(r)) }},
 	{"ids", func(r *wire.Reader, w *wire.Writer) { putIDs(w, takeIDs(r)) }},
+	{"logs", func(r *wire.Reader, w *wire.Writer) { putLogs(w, takeLogs(r)) }},
+	{"re-offer", func(r *wire.Reader, w *wire.Writer) { putReoffer(w, takeReoffer(r)) }},
 	{"records", func(r *wire.Reader, w *wire.Writer) { putRecords(w, takeRecords(r)) }},
 }
 
@@ -32,6 +34,13 @@ func FuzzParsedBodiesAreWrittenAgain(f *testing.F) {
 	f.Add(w.B)
 	w.B = nil
 	putReceipt(&w, signet.Receipt{Position: 3, Leaf: []byte("leaf"), Checkpoint: []byte("note"), Proof: []signet.Hash{{1}, {2}}})
+	f.Add(w.B)
+	w.B = nil
+	putReoffer(&w, signet.Reoffer{Page: signet.Page{Log: signet.Journal(signet.RegionID{1}), From: 7, Checkpoint: []byte("note"),
+		Records: []signet.Record{{Leaf: []byte("leaf"), Head: []byte("head"), Blob: []byte("blob")}}}, Proof: []signet.Hash{{1}}, Done: true})
+	f.Add(w.B)
+	w.B = nil
+	putLogs(&w, []signet.LogID{signet.Directory(signet.OrgID{1}), signet.Journal(signet.RegionID{2})})
 	f.Add(w.B)
 	w.B = nil
 	putIDs(&w, []signet.ObjectID{{1}, {2}})

@@ -59,6 +59,7 @@ func Run(t *testing.T, open func(t *testing.T) Subject) {
 		{"GetEndsWithItsCallback", getEnds},
 		{"TransfersRunSideBySide", sideBySide},
 		{"SealedRecordsAreReadBack", sealedRecords},
+		{"WhatWasNotRestoredRecoversNothing", notRestored},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(t, open(t)) })
 	}
@@ -410,4 +411,12 @@ func sealedRecords(t *testing.T, s Subject) {
 		}
 	}
 	t.Fatalf("%d records of the owner, not the one that was put", len(records))
+}
+
+func notRestored(t *testing.T, s Subject) {
+	logs, err := s.Session.Recovering(within(t))
+	must(t, err)
+	if len(logs) != 0 {
+		t.Errorf("%d logs wait for re-offers", len(logs))
+	}
 }
