@@ -344,9 +344,8 @@ func TestRestoredServiceThatTookOtherEntriesIsAFork(t *testing.T) {
 	scribble(t, away, 3)
 	before := treeOf(t, one.dir)
 	for _, d := range []*device{one, two} {
-		r := d.try("", "--json", "sync")
-		if r.code != 3 {
-			t.Errorf("%s: exit %d\n%s", d.name, r.code, r.stderr)
+		if f := d.fails(3, "fork", "sync"); !strings.Contains(f.Message, "two histories") {
+			t.Errorf("%s: %s", d.name, f.Message)
 		}
 	}
 	if after := treeOf(t, one.dir); len(after) != len(before) {
