@@ -117,11 +117,19 @@ func CanBackup(to string, ours []string) error {
 		return nil
 	}
 	for _, n := range names {
-		if !slices.Contains(ours, n.Name()) {
+		if !isOurs(n.Name(), append(ours, backupProgress)) {
 			return ErrNotABackup
 		}
 	}
 	return err
+}
+
+// isOurs reports whether a file is one of those named, or what a kill left of
+// writing one (internal/durable).
+func isOurs(name string, ours []string) bool {
+	return slices.ContainsFunc(ours, func(o string) bool {
+		return name == o || strings.HasPrefix(name, "."+o+".") && strings.HasSuffix(name, ".tmp")
+	})
 }
 
 type backingUp struct {
@@ -323,11 +331,23 @@ func (b *backingUp) end() error {
 	return err
 }
 
-// sweep takes away databases of no account. What stays, the next run takes.
+// sweep takes away databases of no account, and what kills left. What stays, the
+// next run takes.
 func (b *backingUp) sweep() {
+	sweepTemporary(b.To, append(b.Files, backupFile, backupProgress))
 	names, _ := filepath.Glob(filepath.Join(b.To, "signet-*.db*"))
 	for _, n := range names {
 		if b.old.Database == "" || !strings.HasPrefix(filepath.Base(n), b.old.Database) {
+			os.Remove(n)
+		}
+	}
+}
+
+// sweepTemporary takes away what kills left of writing files.
+func sweepTemporary(dir string, files []string) {
+	for _, f := range files {
+		names, _ := filepath.Glob(filepath.Join(dir, "."+f+".*.tmp"))
+		for _, n := range names {
 			os.Remove(n)
 		}
 	}

@@ -1,6 +1,7 @@
 package service
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -95,6 +96,13 @@ func (r *recovery) store(tx *meta.Tx) error {
 		return err
 	}
 	return tx.Set(settingRecovery, b)
+}
+
+// same reports whether two say the same.
+func (r *recovery) same(o *recovery) bool {
+	a, err := json.Marshal(r)
+	b, oerr := json.Marshal(o)
+	return err == nil && oerr == nil && bytes.Equal(a, b)
 }
 
 // readRecovery reads what was stored; nil where the service was never restored.

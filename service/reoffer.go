@@ -308,6 +308,9 @@ func (b *takingBack) finish(r *reoffer) error {
 			return err
 		}
 	}
+	if tip == nil && len(b.next.Holes[b.log]) == 0 && b.next.same(b.recovery) {
+		return b.settle(r) // asked again: nothing to write
+	}
 	var freed []meta.Object
 	num := h.Num
 	err := b.uploads.flush(func(tx *meta.Tx) (err error) {

@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"signet"
@@ -43,7 +42,7 @@ func CanRestore(data string, ours ...string) error {
 		return nil
 	}
 	for _, n := range names {
-		if !slices.Contains(ours, n.Name()) {
+		if !isOurs(n.Name(), append(ours, RestoreMarker)) {
 			return ErrNotEmpty
 		}
 	}
@@ -106,6 +105,7 @@ func Restore(ctx context.Context, from, data string, open bool, now time.Time) (
 			return out, err
 		}
 	}
+	sweepTemporary(data, append(b.Files, RestoreMarker))
 	return out, durable.Remove(filepath.Join(data, RestoreMarker))
 }
 

@@ -58,13 +58,25 @@ func (d *Device) recover(ctx context.Context) error {
 	if kindOf(err) == "bad_request" { // a service from before there was such a request
 		return nil
 	}
-	if err != nil || len(logs) == 0 {
+	if err != nil || !d.hasAny(logs) {
 		return err
 	}
 	if err = d.giveBack(ctx); isRecovering(err) || errors.As(err, &errRefused{}) {
 		return nil // who reads the log next sees what is wrong with it
 	}
 	return err
+}
+
+// hasAny reports whether this device follows one of some logs.
+func (d *Device) hasAny(logs []signet.LogID) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, l := range logs {
+		if r := d.regions[signet.RegionID(l.ID)]; l == d.dirHead.Log && d.dirHead.Last != nil || r != nil && r.Follower.Last != nil && !r.lag {
+			return true
+		}
+	}
+	return false
 }
 
 // giveBack re-offers all that this device has: the directory first, because
@@ -111,7 +123,7 @@ func (d *Device) giveBack(ctx context.Context) error {
 }
 
 // pageBytes is about how many bytes of records one re-offer holds.
-const pageBytes = 1 << 20
+const pageBytes = 128 << 10
 
 // followed is what this device knows of a log that it follows. With the lock
 // held.

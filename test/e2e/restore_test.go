@@ -287,6 +287,20 @@ func TestBackupThatIsKilledLeavesTheOneBefore(t *testing.T) {
 	if killed == 0 {
 		t.Error("every run was through before it was killed")
 	}
+	to := filepath.Join(w.dir, "restored")
+	for i := range 6 { // and each run of restore, but the last
+		cmd := exec.Command(programs.service, "restore", "--from", w.backup(), "--data", to)
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		<-time.After(time.Duration(5*i) * time.Millisecond)
+		cmd.Process.Kill()
+		if cmd.Wait() == nil {
+			to = filepath.Join(w.dir, fmt.Sprint("restored-too-", i))
+		}
+	}
+	w.mustServer("restore", "--from", w.backup(), "--data", to)
+	w.mustServer("check", "--data", to)
 	w.mustServer("backup", "--data", w.data(), "--to", w.backup(), "--verify")
 	after, err := os.ReadFile(filepath.Join(w.backup(), "backup.json"))
 	if err != nil || bytes.Equal(before, after) {
