@@ -74,7 +74,7 @@ func (d *downer) chooseTrash() {
 		if moved(it.id, l, b) || edited(l, b) || mode || mtime {
 			continue
 		}
-		stays := false
+		stays := d.keeps(it.id)
 		for _, k := range it.below {
 			stays = stays || !k.move.trash && k.move.wants != Move
 		}
@@ -101,11 +101,12 @@ func (d *downer) chooseWants() {
 			if !it.moveUp && known && !it.clash && at(it.local) != d.want(it) {
 				it.move.wants = Move
 			}
-		case it.del:
+		case it.del, d.ignored(it):
 		case known && d.absence(it) == unknown:
 			d.hold(it, Unlisted)
 		case known && d.absence(it) == covered:
 			d.hold(it, Unsynched)
+		case d.hollow(it.ref):
 		case it.ref.Type() == tree.Dir:
 			it.move.wants = MkDir
 		default:
@@ -123,9 +124,19 @@ func (d *downer) dropImpossible() {
 		}
 		w := d.want(it)
 		if !d.willBe(w.parent) {
-			d.drop(it, NoFolder)
+			why := NoFolder
+			if up := d.get(w.parent); it.move.wants == Move && up.move.wants == 0 && d.ignored(up) {
+				why = InIgnored
+			}
+			d.drop(it, why)
 		} else if o := d.slots[d.slot(w)]; o != nil && o != it && o.move.wants != Move && !o.move.trash {
-			d.drop(it, NameTaken)
+			why := NameTaken
+			if d.shell(o) {
+				why = Unsynched
+			}
+			d.drop(it, why)
+		} else if d.kept(w.parent, w.name) {
+			d.drop(it, Unsynched)
 		}
 	}
 }

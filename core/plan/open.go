@@ -129,7 +129,13 @@ func (p *planner) lookAtAll() {
 	if live < p.in.Remote.Len() {
 		for r := range p.in.Remote.Refs() {
 			if _, here := p.in.Local[r.ID()]; !here {
-				p.open(r.ID())
+				_, up := p.in.Local[r.Parent()]
+				switch {
+				case !p.passedOver(r):
+					p.open(r.ID())
+				case !up && r.Parent() != signet.RootNode:
+					continue // has its name where there is nobody else
+				}
 				mixed[r.Parent()] = true
 			}
 		}
@@ -182,6 +188,9 @@ func (p *planner) lookAgain() bool {
 			names[c.Folder] = map[string]bool{}
 		}
 		names[c.Folder][p.key(c.Name)] = true
+		if p.in.Ignored != nil {
+			p.lookBelow(p.in.Remote.Ref(c.Node))
+		}
 	}
 	p.lookAtSiblings(names)
 	return true
@@ -213,6 +222,18 @@ func (p *planner) lookAtSiblings(names map[id]map[string]bool) {
 	}
 }
 
+// lookBelow looks at all that is in a folder which came to another place: some
+// of it may be ignored there, or not be any more.
+func (p *planner) lookBelow(r tree.Ref) {
+	if !r.Live() {
+		return
+	}
+	for k := range r.Kids() {
+		p.look(k.ID())
+		p.lookBelow(k)
+	}
+}
+
 // look makes a node open if it is.
 func (p *planner) look(n id) {
 	if p.set[n] != nil || p.seen[n] {
@@ -227,7 +248,7 @@ func (p *planner) look(n id) {
 	b, known := p.in.Base[n]
 	delete(p.aliased, n)
 	if !r.Live() || !here || !known || !p.agrees(&l, &b, r) || l.Name != p.nameOf(r) {
-		if here || known || r.Live() {
+		if here || known || r.Live() && !p.passedOver(r) {
 			p.open(n)
 		}
 		return
@@ -277,7 +298,9 @@ func (p *planner) listAliases() {
 		}
 	}
 	for _, it := range p.order {
-		note(it.ref, p.want(it).name)
+		if !p.ignored(it) {
+			note(it.ref, p.want(it).name)
+		}
 	}
 	slices.SortFunc(p.out.Aliases, func(a, b Alias) int { return a.Node.Compare(b.Node) })
 }

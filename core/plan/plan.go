@@ -4,7 +4,7 @@
 //
 // It promises: a pure function of its input, in the same order every time;
 // that absence is taken for deletion only below a folder that was listed
-// completely; that a local change which the journal does not have is never
+// completely, and never of what is not observed; that a local change which the journal does not have is never
 // overwritten or removed; that following Down never needs a name that is taken
 // or a folder that is not there, and that planning again after Up and Down took
 // effect, wholly or in part, leads to a disk that shows the journal's tree. It
@@ -66,6 +66,20 @@ type Input struct {
 	Device   signet.DeviceID // this device: its own puts are no conflict with its next
 	Caps     tree.Caps       // of the disk
 
+	// Some of a disk is not observed: it is ignored. Ignored reports whether a
+	// live remote node that is not in Local would be so if it were made; what is
+	// below such a folder is as well. nil: none. Where it says another thing than
+	// it did for the last plan, Last is no help, unless a node that Remote moved
+	// is in it or above it.
+	Ignored func(tree.Ref) bool
+	// Kept has the names of things on disk, by their folders in Local, that are
+	// not observed and therefore are not in Local.
+	Kept map[signet.NodeID]map[string]bool
+	// Away are nodes of Base that were seen where they are not observed: they
+	// were moved, and are no deletions. What is in Local, or is in a folder that
+	// is, need not be left out of it.
+	Away map[signet.NodeID]bool
+
 	// HoldUp and HoldDown keep deletions back, of remote nodes and of local
 	// files, while the guard waits for an answer. The rest goes on.
 	HoldUp, HoldDown bool
@@ -103,6 +117,10 @@ type Plan struct {
 	// Held says what could not be planned now and why. What is held is tried
 	// again with the next plan.
 	Held []Held
+	// Stayed are those of Away that the journal has and nothing took the place
+	// of: Down makes them again where they were. Of those in a folder that is
+	// one of them, none.
+	Stayed []signet.NodeID
 	// Aliases are the live nodes that this disk is to show, or shows, under a
 	// name that is not theirs and that it does not take for theirs, by id.
 	Aliases []Alias
@@ -171,6 +189,7 @@ type Why string
 const (
 	Unsettled Why = "being written, or not hashed yet"
 	NameTaken Why = "its name is taken on this disk"
+	InIgnored Why = "it was moved to a folder that is ignored, and not on this disk"
 	NoFolder  Why = "its folder is not on this disk, or not listed"
 	Unlisted  Why = "not seen, but its folder was not listed completely"
 	Unsynched Why = "something that is not synched has its name"
@@ -211,6 +230,7 @@ func (p *planner) run() *Plan {
 	p.index()
 	p.listRemote()
 	p.bind()
+	p.letGo()
 	p.compare()
 	p.planUp()
 	p.planDown()

@@ -34,6 +34,8 @@ type planner struct {
 	names  map[place]*item // order, by the slot where it belongs on this disk
 	cover  map[place]bool  // slots of things that are not synched
 
+	was      map[id]id         // folders that were bound to another node until now, by the new one
+	hollows  map[tree.Ref]bool // what hollow said
 	absentAt map[place][]*item // nodes of base that are nowhere on disk, by the slot where they were
 }
 
@@ -68,6 +70,7 @@ const (
 	unknown absence = iota + 1 // not looked for well enough
 	gone                       // not there, on evidence
 	covered                    // something unsynched has its name
+	away                       // it is, or may be, where nothing is observed
 )
 
 func newPlanner(in Input) *planner {
@@ -250,6 +253,10 @@ func (p *planner) bind() {
 			continue
 		}
 		renamed[it.id] = to
+		if p.was == nil {
+			p.was = map[id]id{}
+		}
+		p.was[to] = it.id
 		p.open(to)
 		other := p.get(to)
 		it.local, other.local = nil, l
@@ -279,6 +286,9 @@ func (p *planner) boundTo(it *item, copies []*item) (to id, keepBase bool) {
 			}
 		}
 	}
+	if m := p.refill(it); m != nil {
+		return m.id, false
+	}
 	if it.base != nil || it.live() || l.Type == tree.Other {
 		return it.id, true
 	}
@@ -295,7 +305,7 @@ func (p *planner) boundTo(it *item, copies []*item) (to id, keepBase bool) {
 		return m.id, true
 	}
 	m := p.names[p.slot(at(l))]
-	if m != nil && m.base == nil && m.local == nil && m.ref.Type() == l.Type && !l.Unsettled && sameAsRemote(l, m.ref) {
+	if m != nil && m.base == nil && m.local == nil && !p.ignored(m) && m.ref.Type() == l.Type && !l.Unsettled && sameAsRemote(l, m.ref) {
 		return m.id, false
 	}
 	return it.id, true

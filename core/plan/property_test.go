@@ -125,8 +125,8 @@ func (w *world) live(rt *rapid.T, seen map[[32]byte]bool) {
 				d.pull()
 			}
 			p := d.plan()
-			for n, l := range d.disk {
-				if !d.unsettled[n] && l.Type == tree.File {
+			for _, l := range d.before.Local {
+				if !l.Unsettled && l.Type == tree.File {
 					seen[l.Hash] = true
 				}
 			}

@@ -90,9 +90,13 @@ func (p *planner) absence(it *item) absence {
 	it.absent = unknown // until known; also stops at a loop in a broken base
 	b := it.base
 	a := unknown
-	if b.Parent == signet.RootNode || p.get(b.Parent).local != nil {
+	if p.in.Away[it.id] {
+		a = away
+	} else if b.Parent == signet.RootNode || p.get(b.Parent).local != nil {
 		if p.cover[p.slot(place{b.Parent, b.Name})] {
 			a = covered
+		} else if p.kept(b.Parent, b.Name) {
+			a = away
 		} else if p.in.Complete(b.Parent) {
 			a = gone
 		}

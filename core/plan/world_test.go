@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"signet"
+	"signet/core/ignore"
 	"signet/core/tree"
 )
 
@@ -49,6 +50,10 @@ type device struct {
 	holdUp     bool
 	holdDown   bool
 
+	rules   *ignore.Rules
+	away    map[id]bool
+	removed map[id]bool // by its user
+
 	before Input // of the last plan; Last is what it remembered
 }
 
@@ -61,7 +66,7 @@ func newWorldOn(t interface {
 	w := &world{t: t, bytes: map[[32]byte]string{}}
 	for i, n := range names {
 		w.devices = append(w.devices, &device{w: w, name: n, id: signet.DeviceID{byte(i + 1)},
-			disk: map[id]Local{}, base: map[id]Base{}, tree: tree.New()})
+			disk: map[id]Local{}, base: map[id]Base{}, tree: tree.New(), away: map[id]bool{}, removed: map[id]bool{}})
 	}
 	return w
 }
@@ -138,7 +143,7 @@ func (d *device) write(path, s string) {
 func (d *device) save(path, s string) {
 	d.w.t.Helper()
 	if n, ok := d.find(path); ok {
-		delete(d.disk, n)
+		d.unlink(n)
 	}
 	d.write(path, s)
 }
@@ -170,7 +175,7 @@ func (d *device) mv(from, to string) {
 	dir, name := cutPath(to)
 	parent := d.must(dir)
 	if old, ok := d.child(parent, name); ok && old != n {
-		delete(d.disk, old)
+		d.unlink(old)
 	}
 	l := d.disk[n]
 	l.Parent, l.Name = parent, d.shown(name)
@@ -188,7 +193,12 @@ func (d *device) remove(n id) {
 			d.remove(k)
 		}
 	}
+	d.unlink(n)
+}
+
+func (d *device) unlink(n id) {
 	delete(d.disk, n)
+	d.removed[n] = true
 }
 
 // list is the disk as sorted lines: "dir/", "file: content", "link -> target".
@@ -242,7 +252,7 @@ func (d *device) pull() {
 // same comes out without that, and if every node is held to be open.
 func (d *device) plan() *Plan {
 	d.w.t.Helper()
-	local := maps.Clone(d.disk)
+	local, kept := d.observe()
 	for n := range d.unsettled {
 		if l, ok := local[n]; ok && l.Type == tree.File {
 			l.Unsettled = true
@@ -251,7 +261,7 @@ func (d *device) plan() *Plan {
 	}
 	in := Input{Base: maps.Clone(d.base), Local: local, Remote: d.tree, Device: d.id, Position: uint64(d.pos),
 		HoldUp: d.holdUp, HoldDown: d.holdDown, Caps: d.caps,
-		Complete: func(f id) bool { return !d.incomplete[f] }}
+		Complete: func(f id) bool { return !d.incomplete[f] }, Ignored: d.ignored(local), Kept: kept, Away: maps.Clone(d.away)}
 	full := Make(in)
 	p := newPlanner(in)
 	for n := range in.Local {
@@ -267,10 +277,12 @@ func (d *device) plan() *Plan {
 	if all := p.run(); full.outcome() != all.outcome() {
 		d.w.t.Fatalf("%s: with agreed nodes left out: %s\nwith all: %s", d.name, full.text(), all.text())
 	}
-	if d.before.Last != nil {
+	d.deletesOnlyWhatWasRemoved(full)
+	if d.before.Last != nil && (in.Ignored == nil || !d.shifted(in)) {
 		in.Last, in.Touched = d.before.Last, map[id]bool{}
 		differing(in.Touched, d.before.Base, in.Base)
 		differing(in.Touched, d.before.Local, in.Local)
+		differing(in.Touched, d.before.Away, in.Away)
 		if again := Make(in); full.outcome() != again.outcome() {
 			d.w.t.Fatalf("%s: with the last plan's memory: %s\nwithout: %s", d.name, again.text(), full.text())
 		} else {
@@ -328,6 +340,7 @@ func (d *device) note(p *Plan) {
 	}
 	for _, n := range p.Forget {
 		delete(d.base, n)
+		delete(d.away, n)
 	}
 	maps.Copy(d.base, p.Agree)
 }
@@ -496,6 +509,10 @@ func (d *device) named() bool { return d.caps.Key != nil || d.caps.Unfit != nil 
 // shows fails unless a disk is the journal's tree, attributes included.
 func (w *world) shows(d *device) {
 	w.t.Helper()
+	if !d.rules.Empty() {
+		w.showsUnlessIgnored(d)
+		return
+	}
 	if d.tree.Len() != len(d.disk) {
 		w.t.Fatalf("%s: %d nodes on disk, %d in the journal; plans %s\n%s\n%s", d.name, len(d.disk), d.tree.Len(), d.plan().text(), d.list(), journalText(d.tree))
 	}
