@@ -21,7 +21,8 @@ func (p *planner) keeps(folder id) bool { return len(p.in.Kept[p.before(folder)]
 func (p *planner) kept(folder id, name string) bool {
 	names := p.in.Kept[p.before(folder)]
 	if len(names) == 0 || p.in.Caps.Key == nil {
-		return names[name]
+		_, ok := names[name]
+		return ok
 	}
 	for n := range names {
 		if p.in.Caps.Equal(n, name) {

@@ -73,7 +73,8 @@ type Input struct {
 	// is in it or above it.
 	Ignored func(tree.Ref) bool
 	// Kept has the names of things on disk, by their folders in Local, that are
-	// not observed and therefore are not in Local.
+	// not observed and therefore are not in Local; what it says of them does not
+	// matter here.
 	Kept map[signet.NodeID]map[string]bool
 	// Away are nodes of Base that were seen where they are not observed: they
 	// were moved, and are no deletions. What is in Local, or is in a folder that

@@ -16,14 +16,15 @@ const (
 	Meta     EventKind = 2 // mode, times or attributes only: bytes are as they were
 	Closed   EventKind = 3 // closed by a program that had it open for writing: settled
 	MovedTo  EventKind = 4 // renamed to this name: settled; of a folder: list it
-	Gone     EventKind = 5 // removed, or renamed from this name
+	Gone     EventKind = 5 // removed
 	Overflow EventKind = 6 // anything may have happened anywhere: scan the volume
 	RootGone EventKind = 7 // the volume's folder or its .signet was moved or removed: Check
+	Left     EventKind = 8 // renamed from this name, to another one or out of the volume
 )
 
 // String is the kind's name.
 func (k EventKind) String() string {
-	names := [...]string{"none", "changed", "meta", "closed", "moved to", "gone", "overflow", "root gone"}
+	names := [...]string{"none", "changed", "meta", "closed", "moved to", "gone", "overflow", "root gone", "left"}
 	if int(k) < len(names) {
 		return names[k]
 	}
@@ -67,7 +68,7 @@ func (q *eventQueue) put(path string, kind EventKind) {
 		q.overflow()
 	default:
 		old, there := q.kinds[path]
-		if there && kind == Meta && old != Gone {
+		if there && kind == Meta && old != Gone && old != Left {
 			return
 		}
 		if !there {

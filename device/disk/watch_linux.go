@@ -30,6 +30,7 @@ type watcher struct {
 	sc    *scratch
 	walk  uint32 // number of the last walk over all folders
 	limit int
+	skip  func(path string) bool
 
 	nodes map[int32]*watchNode
 	root  *watchNode
@@ -62,11 +63,14 @@ const awayTime = time.Second
 // Where the system allows too few watches the rest is not seen; Overflow is
 // sent once and Watches says so. Other mounts and .signet are not watched.
 //
+// Folders that skip names, with what is below them, are not watched, but their
+// own names are; skip may be nil, and is called by one goroutine at a time.
+//
 // It fails where no watching is possible at all; Scan from time to time then,
 // and in any case about hourly: some file systems (network, FUSE) are silent
 // about what others do.
-func (v *Volume) Watch(ctx context.Context) (<-chan Event, error) {
-	w, err := v.newWatcher(ctx, 0)
+func (v *Volume) Watch(ctx context.Context, skip func(path string) bool) (<-chan Event, error) {
+	w, err := v.newWatcher(ctx, 0, skip)
 	if err != nil {
 		return nil, wrap("watch", "", err)
 	}
@@ -75,13 +79,13 @@ func (v *Volume) Watch(ctx context.Context) (<-chan Event, error) {
 
 // newWatcher watches every folder. Tests set a limit of watches; 0 is the
 // system's.
-func (v *Volume) newWatcher(ctx context.Context, limit int) (*watcher, error) {
+func (v *Volume) newWatcher(ctx context.Context, limit int, skip func(path string) bool) (*watcher, error) {
 	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
 	if err != nil {
 		return nil, err
 	}
 	w := &watcher{
-		v: v, file: os.NewFile(uintptr(fd), "inotify"), queue: newEventQueue(), sc: new(scratch), limit: limit,
+		v: v, file: os.NewFile(uintptr(fd), "inotify"), queue: newEventQueue(), sc: new(scratch), limit: limit, skip: skip,
 		nodes: map[int32]*watchNode{}, away: map[*watchNode]time.Time{},
 	}
 	v.watches.reset()
@@ -212,6 +216,9 @@ func (w *watcher) below(ctx context.Context, path string, n *watchNode, report b
 				continue
 			}
 			path := join(at.path, e.Name)
+			if w.skip != nil && w.skip(path) {
+				continue
+			}
 			if at.n == nil { // below what is not watched: counted only
 				w.short(unix.ENOSPC)
 				todo = append(todo, item{path, nil})
@@ -357,7 +364,9 @@ func (w *watcher) event(ctx context.Context, wd int32, mask uint32, name string)
 
 func fileKind(mask uint32) EventKind {
 	switch {
-	case mask&(unix.IN_DELETE|unix.IN_MOVED_FROM) != 0:
+	case mask&unix.IN_MOVED_FROM != 0:
+		return Left
+	case mask&unix.IN_DELETE != 0:
 		return Gone
 	case mask&unix.IN_MOVED_TO != 0:
 		return MovedTo
@@ -375,7 +384,9 @@ func (w *watcher) folderEvent(ctx context.Context, n *watchNode, path string, ma
 		if child := n.children[name]; child != nil {
 			w.lose(child)
 		}
-		w.queue.put(path, Gone)
+		w.queue.put(path, fileKind(mask))
+	case w.skip != nil && w.skip(path):
+		w.queue.put(path, fileKind(mask))
 	case mask&(unix.IN_CREATE|unix.IN_MOVED_TO) != 0:
 		child, err := w.add(path, n, name)
 		kind := Changed

@@ -26,7 +26,7 @@ func (b *box) watch() *watch {
 	b.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	b.t.Cleanup(cancel)
-	events, err := b.Watch(ctx)
+	events, err := b.Watch(ctx, nil)
 	b.must(err)
 	return &watch{box: b, events: events}
 }
@@ -72,7 +72,8 @@ func TestWatchTellsWhatHappenedAndWhatIsSettled(t *testing.T) {
 		b.save("d/f", "saved")
 		w.want("d/f", MovedTo)
 		b.must(os.Rename(b.path("d/f"), b.path("g")))
-		w.until("both names", func(e Event) bool { return e == Event{"g", MovedTo} })
+		w.want("d/f", Left)
+		w.want("g", MovedTo)
 		b.must(os.Remove(b.path("g")))
 		w.want("g", Gone)
 		b.must(os.Symlink("x", b.path("l")))
@@ -163,7 +164,7 @@ func TestAMovedFolderKeepsItsWatchesUnderItsNewName(t *testing.T) {
 		t.Errorf("watches %d of %d, %v; want %d", now, want, err, have)
 	}
 	for _, e := range w.got { // its files did not change: they are not to be looked at again
-		if e != (Event{"a", Gone}) && e != (Event{"z", MovedTo}) && e.Path != "z/d7/e/new" {
+		if e != (Event{"a", Left}) && e != (Event{"z", MovedTo}) && e.Path != "z/d7/e/new" {
 			t.Errorf("got %v", e)
 		}
 	}
@@ -174,7 +175,7 @@ func (b *box) bare(limit int) *watcher {
 	b.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	b.t.Cleanup(cancel)
-	w, err := b.newWatcher(ctx, limit)
+	w, err := b.newWatcher(ctx, limit, nil)
 	b.must(err)
 	b.t.Cleanup(func() { w.file.Close() })
 	return w
@@ -194,7 +195,7 @@ func TestAFolderThatLeavesTheVolumeIsNotWatchedAnyMore(t *testing.T) {
 	if have, want, _ := b.Watches(); have != 2 || want != 2 {
 		t.Errorf("watches %d of %d; want those of the top and d", have, want)
 	}
-	if got := w.queue.take(); len(got) != 1 || got[0] != (Event{"a", Gone}) {
+	if got := w.queue.take(); len(got) != 1 || got[0] != (Event{"a", Left}) {
 		t.Errorf("got %v", got)
 	}
 }
@@ -263,7 +264,7 @@ func TestARootThatIsMovedOrUnmarkedIsReported(t *testing.T) {
 func TestWatchEndsWithItsContext(t *testing.T) {
 	b := newBox(t, t.TempDir())
 	ctx, cancel := context.WithCancel(context.Background())
-	events, err := b.Watch(ctx)
+	events, err := b.Watch(ctx, nil)
 	b.must(err)
 	cancel()
 	for range events {
@@ -310,9 +311,38 @@ func BenchmarkWatch10kFolders(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		ctx, cancel := context.WithCancel(context.Background())
-		if _, err := v.Watch(ctx); err != nil {
+		if _, err := v.Watch(ctx, nil); err != nil {
 			b.Fatal(err)
 		}
 		cancel()
+	}
+}
+
+func TestWatchLeavesOutWhatItIsToSkip(t *testing.T) {
+	b := newBox(t, t.TempDir())
+	b.write("build/a/f", "")
+	b.write("d/f", "")
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	w, err := b.newWatcher(ctx, 0, func(p string) bool { return p == "build" || p == "d/build" })
+	b.must(err)
+	defer w.file.Close()
+	have := func(n int) {
+		t.Helper()
+		if have, want, _ := b.Watches(); have != n || want != n {
+			t.Errorf("watches %d of %d; want %d", have, want, n)
+		}
+	}
+	have(2)
+	// A folder of that name is named, and no more.
+	b.write("d/build/x/y", "")
+	for wd, n := range w.nodes {
+		if n.name == "d" {
+			w.event(ctx, wd, unix.IN_CREATE|unix.IN_ISDIR, "build")
+		}
+	}
+	have(2)
+	if got := w.queue.take(); len(got) != 1 || got[0] != (Event{"d/build", Changed}) {
+		t.Errorf("got %v", got)
 	}
 }

@@ -12,8 +12,8 @@ const pollTime = 30 * time.Second
 
 // Watch on this system watches nothing: it sends Overflow, which asks for a
 // scan, every 30 seconds, and RootGone instead when Check fails, until ctx
-// ends.
-func (v *Volume) Watch(ctx context.Context) (<-chan Event, error) {
+// ends. It does without skip.
+func (v *Volume) Watch(ctx context.Context, _ func(path string) bool) (<-chan Event, error) {
 	q := newEventQueue()
 	out := make(chan Event)
 	go q.deliver(ctx, out)

@@ -141,6 +141,7 @@ func (v *volume) act(a plan.Action) (done bool, err error) {
 			return false, v.actFault(a, err)
 		}
 		v.index.put(&item{id: a.Node, parent: a.Parent, name: a.Name, stat: st})
+		v.index.shifted = v.index.shifted || a.Name != a.Remote.Name
 		delete(v.index.blind, a.Node) // just made, so known to be empty
 		return true, nil
 	case plan.Move:
@@ -153,6 +154,7 @@ func (v *volume) act(a plan.Action) (done bool, err error) {
 		}
 		v.index.move(it, a.Parent, a.Name)
 		v.keep(it, st)
+		v.lookUnderRules(it, to)
 		v.count(func(c *Counters) { c.Moves++ })
 		return true, nil
 	case plan.SetAttr:

@@ -107,8 +107,14 @@ type index struct {
 	racy   map[signet.NodeID]*item // files hashed so soon after a change that they are to be hashed again
 	faulty map[signet.NodeID]*item // what has a fault, or is nothing that syncs
 	sum    tally                   // of all items
-	adrift map[*item]bool          // whose names were found free, and taken: where they are now the next look tells
-	ghosts map[fileKey]*item       // what is gone from the disk and still in base: it may turn up yet
+	// Names on the disk that are ignored, by their folders: true of those that
+	// are folders.
+	kept    map[signet.NodeID]map[string]bool
+	away    map[signet.NodeID]bool // nodes of base that were taken to where they are ignored
+	strayed map[*item]bool         // that were seen where they are ignored, and not at their names since
+	shifted bool                   // a folder has another path since the last plan, or not the journal's
+	adrift  map[*item]bool         // whose names were found free, and taken: where they are now the next look tells
+	ghosts  map[fileKey]*item      // what is gone from the disk and still in base: it may turn up yet
 }
 
 func newIndex() *index {
@@ -116,6 +122,7 @@ func newIndex() *index {
 		kids: map[signet.NodeID]map[string]*item{}, byKey: map[fileKey]*item{}, blind: map[signet.NodeID]error{},
 		dirty: map[signet.NodeID]bool{},
 		fresh: map[signet.NodeID]bool{}, unread: map[signet.NodeID]*item{}, racy: map[signet.NodeID]*item{},
+		kept: map[signet.NodeID]map[string]bool{}, away: map[signet.NodeID]bool{}, strayed: map[*item]bool{},
 		faulty: map[signet.NodeID]*item{}, adrift: map[*item]bool{}, ghosts: map[fileKey]*item{}}
 }
 
@@ -127,7 +134,11 @@ func (x *index) mark(id signet.NodeID) {
 
 // agree sets what disk and journal agree on about a node, and forget ends it.
 func (x *index) agree(id signet.NodeID, b plan.Base) {
+	away := x.away[id]
 	x.forget(id)
+	if away {
+		x.away[id] = true
+	}
 	x.base[id] = b
 	if b.Type != tree.Dir {
 		x.files++
@@ -141,6 +152,7 @@ func (x *index) forget(id signet.NodeID) {
 			x.files--
 		}
 	}
+	delete(x.away, id)
 	x.mark(id)
 }
 
@@ -171,6 +183,8 @@ func (x *index) put(it *item) {
 		x.adrift[old] = true
 	}
 	delete(x.adrift, it)
+	delete(x.strayed, it)
+	delete(x.away, it.id)
 	x.kids[it.parent][it.name] = it
 	x.items[it.id] = it
 	x.refresh(it)
@@ -221,6 +235,7 @@ func (x *index) drop(it *item) {
 	delete(x.racy, it.id)
 	delete(x.faulty, it.id)
 	delete(x.adrift, it)
+	delete(x.strayed, it)
 	x.tally(it, false)
 	if k := (fileKey{it.stat.Dev, it.stat.Inode}); x.byKey[k] == it {
 		delete(x.byKey, k)
@@ -234,6 +249,8 @@ func (x *index) drop(it *item) {
 	}
 	delete(x.kids, it.id)
 	delete(x.blind, it.id)
+	delete(x.kept, it.id)
+	x.shifted = x.shifted || it.stat.Type == tree.Dir
 }
 
 // move gives an item another place.
@@ -241,6 +258,7 @@ func (x *index) move(it *item, parent signet.NodeID, name string) {
 	x.detach(it)
 	it.parent, it.name = parent, name
 	x.put(it)
+	x.shifted = x.shifted || it.stat.Type == tree.Dir
 }
 
 // rebind makes an item another node.
@@ -264,6 +282,11 @@ func (x *index) rebind(from, to signet.NodeID) {
 		delete(x.blind, from)
 		x.blind[to] = err
 	}
+	if names, ok := x.kept[from]; ok {
+		delete(x.kept, from)
+		x.kept[to] = names
+	}
+	x.shifted = x.shifted || it.stat.Type == tree.Dir
 	it.id = to
 	x.put(it)
 	for _, k := range kids {
@@ -346,8 +369,13 @@ func (x *index) take(seen []sight, lost map[*item]bool, newID func() signet.Node
 		there := make(map[string]bool, len(s.Entries))
 		for _, e := range s.Entries {
 			there[e.Name] = true
-			x.see(folder, e, lost, newID)
+			if e.ignored {
+				x.leave(folder, e, lost)
+			} else {
+				x.see(folder, e, lost, newID)
+			}
 		}
+		x.keep(folder, s, there)
 		if s.Err != nil {
 			continue
 		}
@@ -388,7 +416,11 @@ func (x *index) restore(lost map[*item]bool) {
 func (x *index) lose(lost map[*item]bool) {
 	maps.DeleteFunc(x.ghosts, func(_ fileKey, it *item) bool { _, based := x.base[it.id]; return !based })
 	for it := range lost {
-		if x.kids[it.parent][it.name] != it { // not seen again
+		switch {
+		case x.kids[it.parent][it.name] == it: // seen again
+		case x.strayed[it]:
+			x.dropAway(it)
+		default:
 			x.drop(it)
 		}
 	}
@@ -422,8 +454,7 @@ func (x *index) see(folder signet.NodeID, e Entry, lost map[*item]bool, newID fu
 	if known != nil && identical(known.stat, e.Stat) && (e.Stat.Type == tree.Dir || e.Stat.Links <= 1 || lost[known]) && !x.above(known, folder) {
 		x.detach(known)
 		delete(lost, known)
-		known.parent, known.name = folder, e.Name
-		x.put(known)
+		x.move(known, folder, e.Name)
 		x.update(known, e.Stat)
 		return
 	}
@@ -473,6 +504,7 @@ func (x *index) above(it *item, folder signet.NodeID) bool {
 
 // update takes in a stat of a known thing.
 func (x *index) update(it *item, s tree.Stat) {
+	delete(x.strayed, it)
 	if it.stat == s && it.fault == nil {
 		return
 	}
@@ -508,6 +540,9 @@ func (x *index) row(id signet.NodeID) []byte {
 	}
 	if based {
 		flags |= 2
+		if x.away[id] {
+			format, flags = 2, flags|8
+		}
 	}
 	w.U8(format)
 	w.U8(flags)
@@ -586,6 +621,9 @@ func (x *index) load(id signet.NodeID, row []byte) error {
 		b.Mode, b.MTime = r.U32(), r.I64()
 		if r.Err() == nil {
 			x.agree(id, b)
+			if flags&8 != 0 {
+				x.away[id] = true
+			}
 		}
 	}
 	if err := r.Done(); err != nil {

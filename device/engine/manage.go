@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -67,7 +68,7 @@ func (d *Device) loadVolumes() error {
 			v.status.State = Scanning
 		}
 		v.status.Region, v.status.Generation = reg.Name(), reg.State.Current().Number
-		if err := v.loadGuard(); err != nil {
+		if err := errors.Join(v.loadGuard(), v.loadRules()); err != nil {
 			d.mu.Unlock()
 			return err
 		}
@@ -111,7 +112,7 @@ func (d *Device) RemoveVolume(id string) error {
 	return d.Store.write(func(b *batch) {
 		b.exec("DELETE FROM nodes WHERE volume = ?", id)
 		b.exec("DELETE FROM volumes WHERE id = ?", id)
-		b.exec("DELETE FROM notes WHERE key IN (?, ?)", statusNote(id), guardNote(id))
+		b.exec("DELETE FROM notes WHERE key IN (?, ?, ?)", statusNote(id), guardNote(id), rulesNote(id))
 	})
 }
 

@@ -14,7 +14,7 @@ import (
 // listOne lists a folder, and nothing below it.
 func (v *volume) listOne(ctx context.Context, folder string) (l Listing, err error) {
 	enough := errors.New("one folder is enough")
-	err = v.disk.Scan(ctx, folder, func(first Listing) error {
+	err = v.disk.Scan(ctx, folder, nil, func(first Listing) error {
 		l = first
 		return enough
 	})

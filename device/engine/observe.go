@@ -23,8 +23,10 @@ func (v *volume) observe(ctx context.Context) error {
 	}
 	lost := v.index.adrift
 	v.index.adrift = map[*item]bool{}
-	scans, lingered := 0, false
+	defer func() { v.unlinked = nil }()
+	scans, lingered, whole := 0, false, false
 	for range rounds {
+		whole = whole || v.scan
 		seen, err := v.gather(ctx)
 		if err != nil {
 			v.index.restore(lost)
@@ -53,6 +55,11 @@ func (v *volume) observe(ctx context.Context) error {
 	if v.scan {
 		v.index.restore(lost) // too much happened: the next look tells
 	}
+	if err := v.seek(ctx, lost, whole); err != nil {
+		v.index.restore(lost)
+		v.scan = true
+		return err
+	}
 	v.index.lose(lost)
 	return nil
 }
@@ -61,6 +68,7 @@ func (v *volume) observe(ctx context.Context) error {
 func (v *volume) gather(ctx context.Context) (seen []sight, err error) {
 	if v.scan {
 		v.setState(Scanning, "", "")
+		v.strayed = nil
 		v.scan, v.look, v.arrived = false, nil, nil
 		seen, err = v.scanFrom(ctx, "")
 	} else {
@@ -76,7 +84,8 @@ func (v *volume) gather(ctx context.Context) (seen []sight, err error) {
 
 // scanFrom lists a folder and all below it.
 func (v *volume) scanFrom(ctx context.Context, folder string) (seen []sight, err error) {
-	err = v.disk.Scan(ctx, folder, func(l Listing) error {
+	err = v.disk.Scan(ctx, folder, skipper(v.rules), func(l Listing) error {
+		v.judgeNames(&l)
 		seen = append(seen, sight{Listing: l})
 		return nil
 	})
@@ -89,6 +98,9 @@ func (v *volume) lookAround(ctx context.Context) (seen []sight, err error) {
 	v.look, v.arrived = nil, nil
 	for _, folder := range sorted(look) {
 		names := sorted(look[folder])
+		if u, ok := v.rules.Check(folder, true); ok && !u.Keep {
+			continue
+		}
 		if look[folder] == nil {
 			s, err := v.scanFrom(ctx, folder)
 			if err != nil {
@@ -118,9 +130,10 @@ func (v *volume) lookAround(ctx context.Context) (seen []sight, err error) {
 		if s.Err != nil && v.d.Classify(s.Err) == Changed {
 			v.want(folder, "")
 		}
+		v.judgeNames(&s.Listing)
 		for _, e := range s.Entries {
 			p := join(folder, e.Name)
-			if it := v.child(folder, e.Name); e.Stat.Type == tree.Dir && (arrived[p] || it == nil || !identical(it.stat, e.Stat)) {
+			if it := v.child(folder, e.Name); e.Stat.Type == tree.Dir && !e.ignored && (arrived[p] || it == nil || !identical(it.stat, e.Stat)) {
 				v.want(p, "") // next
 			}
 		}
@@ -237,6 +250,15 @@ func (v *volume) event(e Event) {
 	folder, name := split(e.Path)
 	if name == "" {
 		return
+	}
+	if e.Kind == Written && v.ignores(folder, name) {
+		return // as it did when it was made
+	}
+	if e.Kind == Removed {
+		if v.unlinked == nil {
+			v.unlinked = map[string]bool{}
+		}
+		v.unlinked[e.Path] = true
 	}
 	if it := v.child(folder, name); it != nil && it.waiting() {
 		if e.Kind == Written {

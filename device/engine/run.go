@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"signet"
+	"signet/core/ignore"
 	"signet/core/region"
 )
 
@@ -270,10 +271,10 @@ func (v *volume) run(ctx context.Context) {
 			v.sleep(ctx, time.Time{})
 			continue
 		}
-		if v.disk != nil && (w.of != v.disk || v.hints == nil && v.d.Now().After(w.retry)) {
+		if v.disk != nil && (w.of != v.disk || w.rules != v.rules || v.hints == nil && v.d.Now().After(w.retry)) {
 			// The watch is set before the folder is listed, so that nothing falls
 			// between the two.
-			v.hints = w.start(ctx, v.disk, v.d.Now())
+			v.hints = w.start(ctx, v.disk, v.rules, v.d.Now())
 			v.scan = true
 		}
 		if v.d.Now().After(full) {
@@ -290,8 +291,8 @@ func (v *volume) run(ctx context.Context) {
 			continue // the end, or a pause
 		}
 		again = v.judge(err, more, again)
-		if v.disk != nil && w.of != v.disk {
-			continue // just opened: watch it
+		if v.disk != nil && (w.of != v.disk || w.rules != v.rules) {
+			continue // just opened, or with other rules: watch it
 		}
 		if more && err == nil || errors.Is(err, errAgain) && v.patient() {
 			v.drain()
@@ -346,7 +347,8 @@ func (v *volume) answer(asked int) {
 // A watcher is the watch on the disk that is open now.
 type watcher struct {
 	of     Volume
-	retry  time.Time // when to try again where there is none
+	rules  *ignore.Rules // what is not watched
+	retry  time.Time     // when to try again where there is none
 	cancel context.CancelFunc
 }
 
@@ -354,11 +356,11 @@ type watcher struct {
 // watched, and the watch tried again.
 const unwatched = time.Minute
 
-func (w *watcher) start(ctx context.Context, disk Volume, now time.Time) <-chan Event {
+func (w *watcher) start(ctx context.Context, disk Volume, rules *ignore.Rules, now time.Time) <-chan Event {
 	w.stop()
 	ctx, w.cancel = context.WithCancel(ctx)
-	w.of, w.retry = disk, now.Add(unwatched)
-	events, err := disk.Watch(ctx)
+	w.of, w.rules, w.retry = disk, rules, now.Add(unwatched)
+	events, err := disk.Watch(ctx, skipper(rules))
 	if err != nil {
 		return nil
 	}

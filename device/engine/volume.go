@@ -17,6 +17,7 @@ import (
 	"unicode/utf8"
 
 	"signet"
+	"signet/core/ignore"
 	"signet/core/plan"
 	"signet/core/tree"
 )
@@ -71,6 +72,10 @@ type volume struct {
 	look      map[string]map[string]bool // folders to look at: names, or all of it where nil
 	arrived   map[string]bool            // names among them that a rename made: if folders, all of them
 	hints     <-chan Event               // of the watch; nil where there is none
+	rules     *ignore.Rules              // of what is not observed
+	ruled     ruled                      // where they are from
+	unlinked  map[string]bool            // what the watch said is gone, and not renamed, since the last look
+	strayed   []Problem                  // what came back since the last full look: see seek
 	sealed    map[[32]byte]sealedFile    // by hash: what was sealed while it was hashed, and not committed yet
 	beside    *besides                   // large files on their way
 	sizes     map[int64]bool             // of large files that the region has; nil until asked for
@@ -237,6 +242,13 @@ func (v *volume) plan() (*plan.Plan, error) {
 	in := plan.Input{Base: v.index.base, Local: v.index.local, Remote: v.region.Tree,
 		Complete: func(n signet.NodeID) bool { _, blind := v.index.blind[n]; return !blind },
 		Position: v.region.Replayed(), Device: v.d.Self.Device, Caps: v.caps, Last: v.last, Touched: v.index.fresh, Files: v.index.files}
+	if in.Kept, in.Away = v.index.kept, v.index.away; !v.rules.Empty() {
+		in.Ignored = v.ignored()
+		if v.index.shifted {
+			in.Last = nil
+		}
+	}
+	v.index.shifted = false
 	if v.lastTree != v.region.Tree { // replayed anew: nothing of the last plan holds
 		in.Last, v.lastTree = nil, v.region.Tree
 	}
@@ -262,6 +274,7 @@ func (v *volume) plan() (*plan.Plan, error) {
 	if in.HoldUp, in.HoldDown, err = v.weigh(p.Guard); err == nil && (in.HoldUp || in.HoldDown) {
 		p = plan.Make(in)
 	}
+	v.stray(p)
 	return p, err
 }
 
@@ -458,6 +471,10 @@ func (v *volume) turn(ctx context.Context) (more bool, again time.Time, err erro
 	// What became of our own entries comes before what the disk shows now: they
 	// were written of what it showed before.
 	v.acknowledge()
+	unruled, err := v.readRules(ctx)
+	if err != nil {
+		return false, v.d.Now().Add(5 * time.Second), err
+	}
 	if err := v.observe(ctx); err != nil {
 		return false, v.d.Now().Add(5 * time.Second), err
 	}
@@ -467,7 +484,7 @@ func (v *volume) turn(ctx context.Context) (more bool, again time.Time, err erro
 	if err != nil {
 		return false, again, err
 	}
-	for _, t := range []time.Time{v.racy, rescue, retry} {
+	for _, t := range []time.Time{v.racy, rescue, retry, unruled} {
 		if !t.IsZero() {
 			again = earliest(again, t)
 		}
@@ -488,6 +505,9 @@ func (v *volume) turn(ctx context.Context) (more bool, again time.Time, err erro
 	if p.Empty() {
 		v.stuck, v.dying = 0, dying{}
 		return len(v.look) > 0, again, nil
+	}
+	if did, err := v.rulesFirst(ctx, p); did || err != nil {
+		return true, again, err
 	}
 	mine := v.mayNot(p)
 	if mine == nil || len(p.Down) > 0 {
@@ -579,6 +599,7 @@ func (v *volume) describe(p *plan.Plan) {
 		}
 	}
 	problems = append(problems, v.aliases(p)...)
+	problems = append(problems, v.ruleProblems()...)
 	for _, b := range v.blocked {
 		kind, hint := "unwritable", ""
 		switch {
@@ -592,7 +613,7 @@ func (v *volume) describe(p *plan.Plan) {
 		problems = append(problems, at(Problem{Kind: kind, Message: b.err.Error(), Hint: hint}, b.path))
 	}
 	for _, h := range p.Held {
-		if h.Why != plan.NameTaken && h.Why != plan.NoFolder && h.Why != plan.Unsynched {
+		if h.Why != plan.NameTaken && h.Why != plan.NoFolder && h.Why != plan.InIgnored && h.Why != plan.Unsynched {
 			continue
 		}
 		v.d.mu.Lock()

@@ -27,16 +27,17 @@ type Looker interface {
 	// Check fails where the folder is missing or is another one than was
 	// opened: then nothing may be concluded from what is not there.
 	Check() error
-	// Scan lists a folder and all below it, a folder before what is in it.
-	Scan(ctx context.Context, from string, emit func(Listing) error) error
+	// Scan lists a folder and all below it, a folder before what is in it, but
+	// not the folders that skip names; it may be nil, and is called concurrently.
+	Scan(ctx context.Context, from string, skip func(path string) bool, emit func(Listing) error) error
 	// Stat looks at one name; "" is the folder itself.
 	Stat(path string) (tree.Stat, error)
 	// Read opens a settled file. Its Close reports whether the file stayed as
 	// it was from before to after the reading.
 	Read(path string) (Reading, error)
-	// Watch says where to look. The channel closes when ctx ends, or when the
-	// watch breaks.
-	Watch(ctx context.Context) (<-chan Event, error)
+	// Watch says where to look, but not in folders that skip names. The channel
+	// closes when ctx ends, or when the watch breaks.
+	Watch(ctx context.Context, skip func(path string) bool) (<-chan Event, error)
 }
 
 // A Changer changes a folder. Nothing is overwritten or removed that is not
@@ -76,6 +77,8 @@ type Entry struct {
 	Name string
 	Stat tree.Stat // tree.Other where another mount covers the name
 	Err  error     // there, but could not be looked at
+
+	ignored bool // by the rules; for the engine to say
 }
 
 // A Reading is a file being read.
@@ -123,6 +126,7 @@ const (
 	Overflow EventKind = 3 // look at everything
 	RootGone EventKind = 4
 	Written  EventKind = 5 // look at it, but it may still be being written
+	Removed  EventKind = 6 // it was unlinked, not renamed
 )
 
 // An Event is a hint to look.

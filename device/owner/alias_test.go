@@ -90,8 +90,8 @@ func (s *strange) free(path string) (string, error) {
 	return p, nil
 }
 
-func (s *strange) Scan(ctx context.Context, from string, emit func(engine.Listing) error) error {
-	return s.Volume.Scan(ctx, s.old(from), emit)
+func (s *strange) Scan(ctx context.Context, from string, skip func(string) bool, emit func(engine.Listing) error) error {
+	return s.Volume.Scan(ctx, s.old(from), skip, emit)
 }
 func (s *strange) Stat(path string) (tree.Stat, error)      { return s.Volume.Stat(s.old(path)) }
 func (s *strange) Read(path string) (engine.Reading, error) { return s.Volume.Read(s.old(path)) }

@@ -71,12 +71,12 @@ func (v *volume) Identity() (string, string) { return v.id, v.region }
 
 // Scan also expires the trash, when that is due: the engine looks at the whole
 // folder at its start, and about once an hour.
-func (v *volume) Scan(ctx context.Context, from string, emit func(engine.Listing) error) error {
+func (v *volume) Scan(ctx context.Context, from string, skip func(path string) bool, emit func(engine.Listing) error) error {
 	if now := time.Now(); from == "" && now.Sub(v.expired) > expireEvery {
 		_, _ = v.TrashExpire(now.Add(-trashKept)) // what could not be removed is tried again
 		v.expired = now
 	}
-	return v.Volume.Scan(ctx, disk.ScanOptions{From: from}, func(l disk.Listing) error {
+	return v.Volume.Scan(ctx, disk.ScanOptions{From: from, Skip: skip}, func(l disk.Listing) error {
 		out := engine.Listing{Path: l.Path, Stat: l.Stat, Err: l.Err, Entries: make([]engine.Entry, len(l.Entries))}
 		for i, e := range l.Entries {
 			out.Entries[i] = engine.Entry{Name: e.Name, Stat: e.Stat, Err: e.Err}
@@ -88,8 +88,8 @@ func (v *volume) Scan(ctx context.Context, from string, emit func(engine.Listing
 	})
 }
 
-func (v *volume) Watch(ctx context.Context) (<-chan engine.Event, error) {
-	in, err := v.Volume.Watch(ctx)
+func (v *volume) Watch(ctx context.Context, skip func(path string) bool) (<-chan engine.Event, error) {
+	in, err := v.Volume.Watch(ctx, skip)
 	if err != nil {
 		return nil, err
 	}
@@ -103,6 +103,8 @@ func (v *volume) Watch(ctx context.Context) (<-chan engine.Event, error) {
 				ev.Kind = engine.Written
 			case disk.MovedTo:
 				ev.Kind = engine.Arrived
+			case disk.Gone:
+				ev.Kind = engine.Removed
 			case disk.Overflow:
 				ev.Kind = engine.Overflow
 			case disk.RootGone:

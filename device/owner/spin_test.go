@@ -22,9 +22,9 @@ type counted struct {
 	broken              bool
 }
 
-func (c counted) Scan(ctx context.Context, from string, emit func(engine.Listing) error) error {
+func (c counted) Scan(ctx context.Context, from string, skip func(string) bool, emit func(engine.Listing) error) error {
 	c.scans.Add(1)
-	return c.Volume.Scan(ctx, from, emit)
+	return c.Volume.Scan(ctx, from, skip, emit)
 }
 
 func (c counted) Stat(path string) (tree.Stat, error) {
@@ -37,9 +37,9 @@ func (c counted) Read(path string) (engine.Reading, error) {
 	return c.Volume.Read(path)
 }
 
-func (c counted) Watch(ctx context.Context) (<-chan engine.Event, error) {
+func (c counted) Watch(ctx context.Context, skip func(string) bool) (<-chan engine.Event, error) {
 	if !c.broken {
-		return c.Volume.Watch(ctx)
+		return c.Volume.Watch(ctx, skip)
 	}
 	out := make(chan engine.Event)
 	close(out)
