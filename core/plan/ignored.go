@@ -1,6 +1,9 @@
 package plan
 
-import "signet/core/tree"
+import (
+	"signet"
+	"signet/core/tree"
+)
 
 // ignored reports whether a node is in the journal alone, and to stay so.
 func (p *planner) ignored(it *item) bool {
@@ -78,7 +81,7 @@ func (p *planner) shell(it *item) bool {
 }
 
 // refill finds the folder that has a shell's name now: the shell is that one.
-// Shells in it stay what they are.
+// Shells in it stay what they are, but lie where the journal never had them.
 func (p *planner) refill(it *item) *item {
 	if len(p.in.Kept) == 0 {
 		return nil
@@ -89,10 +92,17 @@ func (p *planner) refill(it *item) *item {
 	}
 	for _, k := range it.below {
 		b := *k.base
-		b.Parent = m.id
+		b.Parent, b.Place = m.id, signet.RevisionID{}
 		p.agree(k, b)
 	}
 	return m
+}
+
+// moulted reports whether a shell that lies where the journal never had it is
+// none any more: it is a new folder, as the old one would live again elsewhere.
+func (p *planner) moulted(it *item) bool {
+	b := it.base
+	return b != nil && b.Place == signet.RevisionID{} && it.local.Type == tree.Dir && it.ref.OK() && it.ref.Deleted() && len(it.below) > 0 && !p.shell(it)
 }
 
 // hollow reports whether a folder of the journal, which is not on disk, holds

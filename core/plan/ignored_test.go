@@ -337,6 +337,16 @@ func TestFolderDeletedElsewhereStaysForWhatIsIgnoredInIt(t *testing.T) {
 	if ben.list() != "d/\nd/e/\nd/e/x.o: 2\nd/e/y.c: 3" {
 		t.Fatalf("ben has\n%s", ben.list())
 	}
+	// So it is where a folder in it is not that one again.
+	ann.rm("d")
+	w.turns()
+	ann.mkdir("d")
+	w.turns()
+	ben.write("d/e/z.c", "4")
+	w.turns()
+	if ann.list() != "d/\nd/e/\nd/e/z.c: 4" || ben.list() != "d/\nd/e/\nd/e/x.o: 2\nd/e/z.c: 4" {
+		t.Fatalf("ann has\n%s\nben has\n%s", ann.list(), ben.list())
+	}
 	ann.rm("d")
 	w.turns()
 	ben.rm("d/e/x.o")

@@ -167,6 +167,7 @@ func (p *planner) depth(it *item) int {
 func (p *planner) listRemote() {
 	live := 0
 	for _, it := range p.all {
+		it.kids = nil
 		if it.live() {
 			live++
 		}
@@ -242,7 +243,7 @@ func (p *planner) bind() {
 		}
 	}
 	// From the top down: a folder's node decides where its children are.
-	renamed := map[id]id{}
+	renamed, more := map[id]id{}, false
 	for _, it := range p.locals {
 		l := it.local
 		if to, ok := renamed[l.Parent]; ok {
@@ -257,6 +258,7 @@ func (p *planner) bind() {
 			p.was = map[id]id{}
 		}
 		p.was[to] = it.id
+		more = more || !p.get(to).open // an ignored one
 		p.open(to)
 		other := p.get(to)
 		it.local, other.local = nil, l
@@ -271,6 +273,9 @@ func (p *planner) bind() {
 	}
 	if len(renamed) > 0 {
 		p.index()
+	}
+	if more {
+		p.listRemote()
 	}
 }
 
@@ -289,6 +294,9 @@ func (p *planner) boundTo(it *item, copies []*item) (to id, keepBase bool) {
 	if m := p.refill(it); m != nil {
 		return m.id, false
 	}
+	if p.moulted(it) {
+		return p.another(it.id, l.Parent), false
+	}
 	if it.base != nil || it.live() || l.Type == tree.Other {
 		return it.id, true
 	}
@@ -298,8 +306,7 @@ func (p *planner) boundTo(it *item, copies []*item) (to id, keepBase bool) {
 			return other, false
 		}
 		// The disk has both: this one needs an id that is not spoken for.
-		h := key.Sum(key.LabelNode, it.id[:], other[:], p.in.Device[:])
-		return id(h[:16]), false
+		return p.another(it.id, other), false
 	}
 	if m := p.lostAt(at(l)); m != nil && m.live() && m.local == nil && m.base.Type == l.Type {
 		return m.id, true
@@ -309,6 +316,12 @@ func (p *planner) boundTo(it *item, copies []*item) (to id, keepBase bool) {
 		return m.id, false
 	}
 	return it.id, true
+}
+
+// another is an id that nobody has, the same each time.
+func (p *planner) another(n, by id) id {
+	h := key.Sum(key.LabelNode, n[:], by[:], p.in.Device[:])
+	return id(h[:16])
 }
 
 // lostAt is the node that base had at a place and that is nowhere on disk now.

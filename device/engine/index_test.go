@@ -353,3 +353,56 @@ func TestWhatWeDoToAFileDoesNotSettleIt(t *testing.T) {
 		}
 	}
 }
+
+func TestWhatWasTakenWhereItIsIgnoredStaysKnown(t *testing.T) {
+	s := newShelf(t)
+	s.look(whole("", "d", folder(1)), whole("d", "f", file(2)))
+	d, f := s.x.kids[signet.RootNode]["d"], s.x.kids[s.x.kids[signet.RootNode]["d"].id]["f"]
+	for _, it := range []*item{d, f} {
+		s.x.agree(it.id, plan.Base{Parent: it.parent, Name: it.name, Type: it.stat.Type})
+	}
+	gone := whole("", "build", folder(1))
+	gone.Entries[0].ignored = true
+	s.look(gone)
+	s.x.lose(s.lost)
+	if !s.x.away[d.id] || !s.x.away[f.id] || len(s.x.items) != 0 {
+		t.Fatalf("away %v, items %v", s.x.away, s.x.items)
+	}
+	if _, ok := s.x.kept[signet.RootNode]["build"]; !ok {
+		t.Error("the name is not kept")
+	}
+	// What it had sent comes to be agreed, a process ends: it is known still.
+	s.x.agree(f.id, plan.Base{Parent: d.id, Name: "f", Type: tree.File, Size: 3})
+	y := newIndex()
+	for _, it := range []*item{d, f} {
+		if err := y.load(it.id, s.x.row(it.id)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !maps.Equal(y.away, s.x.away) || len(y.away) != 2 {
+		t.Errorf("away %v after a restart", y.away)
+	}
+	y.forget(f.id)
+	if y.away[f.id] {
+		t.Error("away without a base")
+	}
+}
+
+func TestSecondNameThatIsIgnoredIsNoMove(t *testing.T) {
+	s := newShelf(t)
+	two := file(1)
+	two.Links = 2
+	look := whole("", "f", two, "f.o", two)
+	look.Entries[1].ignored = true
+	s.look(look)
+	f := s.x.kids[signet.RootNode]["f"]
+	s.x.agree(f.id, plan.Base{Name: "f", Type: tree.File})
+	s.look(look)
+	one := whole("", "f.o", file(1))
+	one.Entries[0].ignored = true
+	s.look(one)
+	s.x.lose(s.lost)
+	if len(s.x.away) != 0 || len(s.x.items) != 0 {
+		t.Errorf("away %v, items %v", s.x.away, s.x.items)
+	}
+}
