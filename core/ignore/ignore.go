@@ -169,6 +169,22 @@ func (r *Rules) Problems() []Problem {
 	return r.problems
 }
 
+// All are the rules, those that can never fit among them, by their lines.
+func (r *Rules) All() []Rule {
+	if r == nil {
+		return nil
+	}
+	var l []Rule
+	for _, u := range r.list {
+		l = append(l, u.Rule)
+	}
+	for _, p := range r.problems {
+		l = append(l, p.Rule)
+	}
+	slices.SortFunc(l, func(a, b Rule) int { return a.Line - b.Line })
+	return l
+}
+
 // Empty reports whether nothing is left out.
 func (r *Rules) Empty() bool { return r == nil || len(r.list) == 0 }
 

@@ -32,6 +32,7 @@ func (a *app) volumes() []*cobra.Command {
 		a.command("conflicts [DIR]", "List the conflict copies", 0, 1, func(ctx context.Context, args []string) error { return a.conflicts(ctx, args) }),
 		a.notices(),
 		a.trash(),
+		a.ignore(),
 	}
 }
 
@@ -251,7 +252,7 @@ func did(v owner.Synced) string {
 	state := "in step"
 	if v.State != engine.InStep {
 		state = strings.ReplaceAll(string(v.State), "_", " ")
-	} else if lost, _ := engine.Split(v.Problems); len(lost) > 0 {
+	} else if lost, _, _ := engine.Split(v.Problems); len(lost) > 0 {
 		state = "not all in step"
 	}
 	var parts []string
@@ -338,10 +339,13 @@ func checkStatus(s owner.Status) error {
 			}
 		}
 		if v.Conflicts > 0 || v.HeldDeletes > 0 || len(v.Problems) > 0 {
-			lost, other := engine.Split(v.Problems)
+			lost, other, ignored := engine.Split(v.Problems)
 			say := fmt.Sprintf("%s: %d conflict copies, %d held deletions, %d names that do not sync", v.Path, v.Conflicts, v.HeldDeletes, len(lost))
 			if len(other) > 0 {
 				say += fmt.Sprintf(", %d that are others on this disk", len(other))
+			}
+			if len(ignored) > 0 {
+				say += fmt.Sprintf(", %d about what is ignored", len(ignored))
 			}
 			worse(control.Attention, say)
 		}

@@ -99,16 +99,19 @@ func (v *volume) aliases(p *plan.Plan) (problems []Problem) {
 }
 
 // Split tells the names that do not sync from those that do, under others than
-// their own.
-func Split(problems []Problem) (lost, other []Problem) {
+// their own, and from what is to be said of what is ignored.
+func Split(problems []Problem) (lost, other, ignored []Problem) {
 	for _, p := range problems {
-		if p.Kind == alias {
+		switch p.Kind {
+		case alias:
 			other = append(other, p)
-		} else {
+		case BadRule, BadRules, Strayed:
+			ignored = append(ignored, p)
+		default:
 			lost = append(lost, p)
 		}
 	}
-	return lost, other
+	return lost, other, ignored
 }
 
 // alias is the kind of problem that a name has which this disk cannot have.

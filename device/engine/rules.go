@@ -20,6 +20,13 @@ import (
 // names alone are kept, so that nothing is put there and no folder removed that
 // holds it. See doc/design/0020-ignore.md.
 
+// The kinds of problems about what is ignored.
+const (
+	BadRule  = "ignore_rule"      // a line that can fit nothing
+	BadRules = "ignore_rules"     // rules that cannot be read
+	Strayed  = "moved_to_ignored" // it came back
+)
+
 // ruled is where a volume's rules are from.
 type ruled struct {
 	text  []byte
@@ -122,7 +129,7 @@ func (v *volume) rule(text []byte, st tree.Stat) error {
 
 func (v *volume) faultyRules(why string) {
 	v.ruled.stat = tree.Stat{}
-	p := at(Problem{Kind: "ignore_rules", Message: why + ": what was ignored before is ignored still"}, ignore.File)
+	p := at(Problem{Kind: BadRules, Message: why + ": what was ignored before is ignored still"}, ignore.File)
 	v.ruled.fault = &p
 }
 
@@ -133,7 +140,7 @@ func (v *volume) ruleProblems() (problems []Problem) {
 		problems = append(problems, *v.ruled.fault)
 	}
 	for _, p := range v.rules.Problems() {
-		problems = append(problems, at(Problem{Kind: "ignore_rule", Hint: "signet ignore lists the rules",
+		problems = append(problems, at(Problem{Kind: BadRule, Hint: "signet ignore lists the rules",
 			Message: fmt.Sprintf("line %d, %q, %s: it can fit nothing", p.Line, strings.ToValidUTF8(p.Pattern, "\uFFFD"), p.Why)}, ignore.File))
 	}
 	return append(problems, v.strayed...)
@@ -299,7 +306,7 @@ func (x *index) movedTo(e Entry) *item {
 // With the device's lock held.
 func (v *volume) stray(p *plan.Plan) {
 	for _, n := range p.Stayed {
-		v.strayed = append(v.strayed, at(Problem{Kind: "moved_to_ignored",
+		v.strayed = append(v.strayed, at(Problem{Kind: Strayed,
 			Message: "was moved to where it is ignored: what was moved is on this disk alone, and the region's is here again",
 			Hint:    "delete it here, if it is to go from the region"}, v.region.Tree.Path(n)))
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"signet"
@@ -94,12 +95,17 @@ func needs(s engine.VolumeStatus, dir string, c engine.Counters, standing bool) 
 	case standing && s.Conflicts > 0:
 		return p("conflicts", "signet conflicts lists them; delete or merge what you do not need", "there are %d conflict copies", s.Conflicts)
 	}
-	lost, other := engine.Split(s.Problems)
+	lost, other, ignored := engine.Split(s.Problems)
+	strayed := slices.DeleteFunc(slices.Clone(ignored), func(p engine.Problem) bool { return p.Kind != engine.Strayed })
 	switch {
 	case len(lost) > 0:
 		return p("not_synched", "signet status lists them", "%d names do not sync, the first is %s: %s", len(lost), lost[0].Path, lost[0].Message)
 	case standing && len(other) > 0:
 		return p("alias", other[0].Hint, "%d names are others on this disk, the first is %s: it %s", len(other), other[0].Path, other[0].Message)
+	case len(strayed) > 0:
+		return p(engine.Strayed, strayed[0].Hint, "%d names were moved to where they are ignored, the first: %s %s", len(strayed), strayed[0].Path, strayed[0].Message)
+	case standing && len(ignored) > 0:
+		return p(ignored[0].Kind, ignored[0].Hint, "%s %s", ignored[0].Path, ignored[0].Message)
 	}
 	return nil
 }

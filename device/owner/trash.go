@@ -50,27 +50,33 @@ func (w *Work) trashList(_ context.Context, p dirParams, ui control.UI) (any, er
 	return struct{}{}, nil
 }
 
-// withTrash opens a volume's folder, whose marker must be this device's, and
-// lists its trash, newest first.
+// withTrash opens a volume's folder and lists its trash, newest first.
 func (w *Work) withTrash(v engine.VolumeInfo, do func(*disk.Volume, []disk.TrashItem) error) error {
-	d := w.opened(v.Dir)
-	if d == nil {
-		fresh, m, err := disk.Open(v.Dir)
-		if err != nil {
-			return explain(err, v.Dir)
+	return w.withDisk(v, func(d *disk.Volume) error {
+		var items []disk.TrashItem
+		if err := d.TrashList(func(i disk.TrashItem) error { items = append(items, i); return nil }); err != nil {
+			return err
 		}
-		defer fresh.Close()
-		if err := w.checkMarker(m); err != nil {
-			return explain(err, v.Dir)
-		}
-		d = fresh
+		slices.SortStableFunc(items, func(a, b disk.TrashItem) int { return b.When.Compare(a.When) })
+		return do(d, items)
+	})
+}
+
+// withDisk opens a volume's folder, whose marker must be this device's, unless
+// it is open.
+func (w *Work) withDisk(v engine.VolumeInfo, do func(*disk.Volume) error) error {
+	if d := w.opened(v.Dir); d != nil {
+		return do(d)
 	}
-	var items []disk.TrashItem
-	if err := d.TrashList(func(i disk.TrashItem) error { items = append(items, i); return nil }); err != nil {
-		return err
+	d, m, err := disk.Open(v.Dir)
+	if err != nil {
+		return explain(err, v.Dir)
 	}
-	slices.SortStableFunc(items, func(a, b disk.TrashItem) int { return b.When.Compare(a.When) })
-	return do(d, items)
+	defer d.Close()
+	if err := w.checkMarker(m); err != nil {
+		return explain(err, v.Dir)
+	}
+	return do(d)
 }
 
 // TrashParams are those of the command trash restore.

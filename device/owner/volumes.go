@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"signet"
+	"signet/core/ignore"
 	"signet/device/cli/control"
 	"signet/device/disk"
 	"signet/device/engine"
@@ -44,6 +45,9 @@ func Methods(with With) control.Methods {
 	on("history", typed(with, (*Work).history))
 	on("restore", typed(with, (*Work).restore))
 	on("conflicts", typed(with, (*Work).conflicts))
+	on("ignore", typed(with, (*Work).ignore))
+	on("ignore.list", typed(with, (*Work).ignoreList))
+	on("ignore.check", typed(with, (*Work).ignoreCheck))
 	on("stop", typed(with, (*Work).stop))
 	on("trash.list", typed(with, (*Work).trashList))
 	on("trash.restore", typed(with, (*Work).trashRestore))
@@ -239,9 +243,19 @@ const (
 // estimate says what adding a folder would cost.
 func (w *Work) estimate(ctx context.Context, dir string, out Added) (any, error) {
 	var small int64
+	var rules *ignore.Rules
+	if text, err := os.ReadFile(filepath.Join(dir, ignore.File)); err == nil && len(text) <= ignore.MaxSize {
+		rules = ignore.Parse(text)
+	}
 	err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
 		if err != nil || ctx.Err() != nil {
 			return errors.Join(ctx.Err(), skip(e, err))
+		}
+		if rel, err := filepath.Rel(dir, path); err == nil && rel != "." && rules.Leaves(filepath.ToSlash(rel), e.IsDir()) {
+			if e.IsDir() {
+				return fs.SkipDir
+			}
+			return nil
 		}
 		if e.IsDir() && e.Name() == ".signet" {
 			return fs.SkipDir
