@@ -168,7 +168,7 @@ func TestPagesOfUseSayWhatHappens(t *testing.T) {
 		run  func(*use, *testing.T, *page)
 	}{
 		{"two-devices", (*use).twoDevices}, {"second-folder", (*use).secondFolder}, {"headless", (*use).headless},
-		{"restore", (*use).restore}, {"conflicts", (*use).conflicts}, {"held-deletions", (*use).heldDeletions},
+		{"restore", (*use).restore}, {"conflicts", (*use).conflicts}, {"held-deletions", (*use).heldDeletions}, {"ignore", (*use).ignore},
 		{"service-sees", (*use).serviceSees}, {"back-up", (*use).backUp}, {"moving", (*use).moving}, {"lost-device", (*use).lostDevice}, {"recovery", (*use).recovery},
 	} {
 		if !t.Run(p.name, func(t *testing.T) { p.run(u, t, u.open(t, p.name)) }) {
@@ -298,6 +298,42 @@ func (u *use) conflicts(t *testing.T, p *page) {
 	}
 	u.inStep()
 	u.laptop.does("signet status --check")
+}
+
+func (u *use) ignore(t *testing.T, p *page) {
+	for _, name := range []string{"code/target/app", "scratch/x", "a.tmp"} {
+		if err := os.MkdirAll(filepath.Dir(docsOf(u.laptop, name)), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		write(t, docsOf(u.laptop, name), "here")
+	}
+	u.inStep()
+	before := contents(t, docsOf(u.desktop))
+	shown := p.typed(u.laptop)
+	want(t, shown, `would be added: target/`)
+	want(t, shown, `added: /scratch/`)
+	want(t, shown, `ignored then: 3; they stay`)
+	want(t, shown, `\.signetignore:16: \*\.tmp`)
+	u.inStep()
+	for name := range before {
+		if _, ok := contents(t, docsOf(u.desktop))[name]; !ok {
+			t.Errorf("a rule deleted %s", name)
+		}
+	}
+	shown = p.typed(u.laptop)
+	want(t, shown, `target/app: ignored by .*:2: target/`)
+	want(t, shown, `letter.txt: not ignored`)
+	want(t, p.typed(u.laptop), `not ignored any more: 1`)
+	// The next pages compare folders.
+	for _, name := range []string{".signetignore", "code", "scratch", "a.tmp"} {
+		os.RemoveAll(docsOf(u.laptop, name))
+	}
+	u.inStep()
+	u.inStep()
+	os.RemoveAll(docsOf(u.laptop, "code"))
+	os.RemoveAll(docsOf(u.laptop, "scratch"))
+	u.inStep()
+	u.same(t)
 }
 
 func (u *use) heldDeletions(t *testing.T, p *page) {
