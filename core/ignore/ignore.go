@@ -151,10 +151,10 @@ func futile(s string) string {
 		return ""
 	}
 	for part := range strings.SplitSeq(s, "/") {
-		switch part {
-		case "":
+		switch {
+		case part == "" && !strings.Contains(s, "**"): // which, with a slash, can be nothing
 			return "has an empty name between two slashes"
-		case ".", "..":
+		case part == ".", part == "..":
 			return "no name in a folder is " + part
 		}
 	}
