@@ -389,6 +389,9 @@ func (a *app) showStatus(w io.Writer, s owner.Status) error {
 			left = ", about " + span(seconds(float64(v.ETASeconds))) + " left"
 		}
 		fmt.Fprintf(w, "    documents safe: %d of %d, %s of %s%s\n", v.SafeFiles, v.Files, size(v.SafeBytes), size(v.Bytes), left)
+		if v.Ignored > 0 {
+			fmt.Fprintf(w, "    %d names ignored, with what is below them: signet ignore\n", v.Ignored)
+		}
 		if v.HeldDeletes > 0 {
 			fmt.Fprintf(w, "    %d deletions held: signet approve-deletes, or signet restore\n", v.HeldDeletes)
 		}

@@ -113,6 +113,7 @@ type VolumeStatus struct {
 	ETASeconds  int64             `json:"eta_seconds"`
 	HeldDeletes int               `json:"held_deletes"`
 	Conflicts   int               `json:"conflicts"`
+	Ignored     int               `json:"ignored"` // names that the rules leave out; what is below them is not counted
 	Problems    []Problem         `json:"problems"`
 	Counters    Counters          `json:"counters"`
 }
@@ -638,6 +639,10 @@ func (v *volume) describe(p *plan.Plan) {
 		s.Files, s.Bytes, s.SafeFiles, s.SafeBytes = sum.files, sum.bytes, sum.known, sum.knownBytes
 		v.described = v.total.BytesUp
 		s.Problems, s.Conflicts = problems, conflicts
+		s.Ignored = 0
+		for _, names := range v.index.kept {
+			s.Ignored += len(names)
+		}
 	})
 }
 

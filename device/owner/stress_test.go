@@ -109,7 +109,27 @@ func TestTwoDaemonsUnderRandomEditsLoseNothing(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes some seconds")
 	}
-	const length = 10 * time.Second
+	underRandomEdits(t, 10*time.Second, func(*scribbler) {})
+}
+
+// TestTwoDaemonsUnderChangingRulesLoseNothing is the same while rules come and
+// go that leave some of the names out; in the end there are none.
+func TestTwoDaemonsUnderChangingRulesLoseNothing(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
+	rules := []string{"f1*\nd1/\n", "d0/\n*.tmp\n", "/d2/d3/\n", "f3\n", "d*/\n!d2/\n", "*conflict*\n", ""}
+	underRandomEdits(t, 5*time.Second, func(s *scribbler) {
+		if s.rnd.Intn(60) == 0 {
+			tmp := s.d.path(rulesFile + ".new")
+			must(t, os.WriteFile(tmp, []byte(rules[s.rnd.Intn(len(rules))]), 0o644))
+			os.Rename(tmp, s.d.path(rulesFile))
+		}
+	})
+}
+
+func underRandomEdits(t *testing.T, length time.Duration, also func(*scribbler)) {
+	t.Helper()
 	a, b := pair(t, "f0", "f1", "d0/f0", "d1/d2/f3")
 	a.approves, b.approves = true, true
 	seed := time.Now().UnixNano()
@@ -124,6 +144,7 @@ func TestTwoDaemonsUnderRandomEditsLoseNothing(t *testing.T) {
 			defer tick.Stop()
 			for end := time.Now().Add(length); time.Now().Before(end); <-tick.C {
 				s.step()
+				also(s)
 				if s.rnd.Intn(20) == 0 { // a pause, so that something settles
 					wait := time.NewTimer(time.Duration(s.rnd.Intn(200)) * time.Millisecond)
 					<-wait.C
@@ -138,6 +159,12 @@ func TestTwoDaemonsUnderRandomEditsLoseNothing(t *testing.T) {
 	}
 	wg.Wait()
 	for range 10 {
+		a.settled()
+		b.settled()
+		// Rules of two devices may stand beside each other.
+		for _, p := range []string{rulesFile, rulesFile + ".new"} {
+			os.Remove(a.path(p))
+		}
 		a.settled()
 		b.settled()
 		if a.listing() == b.listing() {
