@@ -153,3 +153,39 @@ func BenchmarkFirst(b *testing.B) {
 		}
 	})
 }
+
+// BenchmarkIgnored plans where 100,000 nodes of the journal are ignored and not
+// on disk, and as many are.
+func BenchmarkIgnored(b *testing.B) {
+	d := volume(b, 200, 1000)
+	for n, l := range d.disk {
+		if n[1]%2 == 1 || l.Parent[1]%2 == 1 {
+			delete(d.disk, n)
+			delete(d.base, n)
+		}
+	}
+	in := d.input()
+	in.Ignored = func(r tree.Ref) bool { return r.ID()[1]%2 == 1 }
+	p := Make(in)
+	if !p.Empty() || len(p.Forget)+len(p.Held) > 0 {
+		b.Fatal(p.text())
+	}
+	b.Run("all", func(b *testing.B) {
+		for b.Loop() {
+			Make(in)
+		}
+	})
+	b.Run("one edited here", func(b *testing.B) {
+		n := id{2, 0, 0, 7}
+		l := d.disk[n]
+		l.Hash[0]++
+		d.disk[n] = l
+		in := in
+		in.Last, in.Touched = p.Next, map[id]bool{n: true}
+		for b.Loop() {
+			if p := Make(in); len(p.Up) != 1 {
+				b.Fatal(p.text())
+			}
+		}
+	})
+}

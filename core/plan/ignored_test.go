@@ -411,3 +411,22 @@ func TestFolderWithNothingButIgnoredThingsIsNotMade(t *testing.T) {
 		t.Error("the journal lost what nobody saw")
 	}
 }
+
+func TestIgnoredThingThatTookANameIsNoDeletion(t *testing.T) {
+	w := newWorld(t, "ann", "ben")
+	ann, ben := w.devices[0], w.devices[1]
+	ann.write("a", "1")
+	w.settle()
+	for _, d := range w.devices {
+		d.setRules("a/\n")
+	}
+	do(rm("a"), mkdir("a"), write("a/x", "2"))(ann)
+	p := ann.plan()
+	if len(p.Up) > 0 || len(p.Held) != 1 || p.Held[0].Why != Unsynched {
+		t.Fatalf("ann plans %s", p.text())
+	}
+	w.turns()
+	if ben.list() != "a: 1" {
+		t.Fatalf("ben has\n%s", ben.list())
+	}
+}

@@ -115,6 +115,7 @@ func (v *volume) readSettled(path string) (text []byte, st tree.Stat, busy bool,
 // rule makes a text the volume's rules. nil: there are none.
 func (v *volume) rule(text []byte, st tree.Stat) error {
 	v.ruled.stat, v.ruled.fault = st, nil
+	v.want("", ignore.File) // it changed: it is a file like any other
 	if bytes.Equal(text, v.ruled.text) {
 		return nil
 	}

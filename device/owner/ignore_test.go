@@ -335,18 +335,20 @@ func TestDaemonLeavesOutWhatIsIgnored(t *testing.T) {
 	}
 }
 
-// TestSavingTheRulesIsNotLosingThem has an editor that removes the file and
-// writes it again.
+// TestSavingTheRulesIsNotLosingThem has an editor that removes the file, and
+// writes it again a moment later.
 func TestSavingTheRulesIsNotLosingThem(t *testing.T) {
 	a, _ := ruledPair(t, rulesFile, "*.o\n", "x", "1")
 	a.write("y.o", "2")
-	a.rm(rulesFile)
-	stop := a.run()
 	a.write("z", "3")
-	a.write(rulesFile, "*.o\n# more\n")
-	a.settled()
-	stop()
+	a.rm(rulesFile)
+	a.afterNextEntry(func() { a.write(rulesFile, "*.o\n") })
+	a.sync()
 	a.wantRegion(rulesFile, "x", "z")
+	// One that stays away is deleted, and its rules end.
+	a.rm(rulesFile)
+	a.sync()
+	a.wantRegion("x", "y.o", "z")
 }
 
 func TestRulesTellCaseOnEveryDisk(t *testing.T) {
