@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"signet/core/ignore"
 	"signet/core/tree"
 )
 
@@ -250,6 +251,9 @@ func (v *volume) event(e Event) {
 	folder, name := split(e.Path)
 	if name == "" {
 		return
+	}
+	if v.caps.Equal(e.Path, ignore.File) {
+		v.ruled.again = true
 	}
 	if e.Kind == Written && v.ignores(folder, name) {
 		return // as it did when it was made

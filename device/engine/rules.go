@@ -32,6 +32,7 @@ type ruled struct {
 	text  []byte
 	stat  tree.Stat // of the file that was read; zero if there is none
 	fault *Problem  // why it could not be: the rules are those of before
+	again bool      // it may have changed
 }
 
 func rulesNote(volume string) string { return "ignore:" + volume }
@@ -49,7 +50,11 @@ func (v *volume) loadRules() error {
 // at. Before a look: what it sees is judged by what the disk says at its
 // beginning. again is when to try again because somebody writes them now.
 func (v *volume) readRules(ctx context.Context) (again time.Time, err error) {
+	if !v.ruled.again && !v.scan {
+		return again, nil
+	}
 	st, err := v.disk.Stat(ignore.File)
+	v.ruled.again = err != nil || st != v.ruled.stat // unless it comes to be read
 	switch {
 	case err == nil && st == v.ruled.stat:
 		return again, nil
@@ -77,6 +82,7 @@ func (v *volume) readRules(ctx context.Context) (again time.Time, err error) {
 		_, there := v.region.Tree.Lookup(ignore.File)
 		v.d.mu.Unlock()
 		v.ruled.stat, v.ruled.fault = tree.Stat{}, nil
+		v.ruled.again = there
 		if there || v.ruled.text == nil {
 			return again, nil
 		}
@@ -114,7 +120,7 @@ func (v *volume) readSettled(path string) (text []byte, st tree.Stat, busy bool,
 
 // rule makes a text the volume's rules. nil: there are none.
 func (v *volume) rule(text []byte, st tree.Stat) error {
-	v.ruled.stat, v.ruled.fault = st, nil
+	v.ruled.stat, v.ruled.fault, v.ruled.again = st, nil, false
 	v.want("", ignore.File) // it changed: it is a file like any other
 	if bytes.Equal(text, v.ruled.text) {
 		return nil
@@ -240,6 +246,7 @@ func (v *volume) rulesFirst(ctx context.Context, p *plan.Plan) (did bool, err er
 			continue // another one has the name
 		}
 		n, err := v.down(ctx, []plan.Action{a})
+		v.ruled.again = true
 		if ferr := v.d.Store.flush(v.id, v.index); err == nil {
 			err = ferr
 		}

@@ -525,6 +525,7 @@ func (v *volume) turn(ctx context.Context) (more bool, again time.Time, err erro
 		}
 	}
 	did, err := v.down(ctx, p.Down)
+	v.ruled.again = v.ruled.again || did > 0 // they may be among it
 	if ferr := v.d.Store.flush(v.id, v.index); err == nil {
 		err = ferr
 	}
