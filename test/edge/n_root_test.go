@@ -75,8 +75,8 @@ func (f failing) Read(path string) (engine.Reading, error) {
 	return f.Volume.Read(path)
 }
 
-func (f failing) Scan(ctx context.Context, from string, emit func(engine.Listing) error) error {
-	return f.Volume.Scan(ctx, from, func(l engine.Listing) error {
+func (f failing) Scan(ctx context.Context, from string, skip func(string) bool, emit func(engine.Listing) error) error {
+	return f.Volume.Scan(ctx, from, skip, func(l engine.Listing) error {
 		if err := f.err("readdir", l.Path); err != nil {
 			l.Err, l.Entries = err, nil
 		}

@@ -83,7 +83,7 @@ func TestCase154ChangesWhileNothingRan(t *testing.T) {
 // A deaf volume's watch says nothing, and does not say so.
 type deaf struct{ engine.Volume }
 
-func (deaf) Watch(ctx context.Context) (<-chan engine.Event, error) {
+func (deaf) Watch(ctx context.Context, _ func(string) bool) (<-chan engine.Event, error) {
 	out := make(chan engine.Event)
 	context.AfterFunc(ctx, func() { close(out) })
 	return out, nil

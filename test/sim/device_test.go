@@ -371,6 +371,9 @@ func (l *line) call(what string, f func(s transport.Session) error) error {
 func (l *line) callFor(what, more string, f func(s transport.Session) error) (err error) {
 	if e := l.w.doOne(&step{who: l.name + ".net", what: what, more: more, life: l.life, grant: make(chan error)}, func() {
 		lost := l.flaky > 0 && l.rnd.IntN(l.flaky) == 0
+		if lost { // and the connection with it, which is the session
+			defer l.run.hangUp(l.n)
+		}
 		back := lost && l.rnd.IntN(2) == 0
 		if lost && !back {
 			err = errLost
@@ -473,6 +476,22 @@ func (l *line) Get(ctx context.Context, r signet.RegionID, ids []signet.ObjectID
 	return err
 }
 
+func (l *line) Recovering(ctx context.Context) (logs []signet.LogID, err error) {
+	err = l.call("recovering", func(s transport.Session) (err error) {
+		logs, err = s.Recovering(ctx)
+		return err
+	})
+	return logs, err
+}
+
+func (l *line) Reoffer(ctx context.Context, o signet.Reoffer) (size uint64, whole bool, err error) {
+	err = l.callFor("re-offer", fmt.Sprint(o.Log, o.From), func(s transport.Session) (err error) {
+		size, whole, err = s.Reoffer(ctx, o)
+		return err
+	})
+	return size, whole, err
+}
+
 func (l *line) PutRecord(ctx context.Context, record []byte) error {
 	return l.call("put record", func(s transport.Session) error { return s.PutRecord(ctx, record) })
 }
@@ -518,6 +537,13 @@ func (r *run) waits(cancel context.CancelFunc) func() {
 		defer r.mu.Unlock()
 		delete(r.streams, n)
 	}
+}
+
+// hangUp ends a device's session.
+func (r *run) hangUp(n int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.sessions, n)
 }
 
 func (r *run) session(n int) (transport.Session, error) {

@@ -332,7 +332,7 @@ func (v *folderOf) Check() error               { return v.step("check", func() e
 
 func (v *folderOf) Free() (uint64, uint64, error) { return 1 << 40, 1 << 41, nil }
 
-func (v *folderOf) Watch(context.Context) (<-chan engine.Event, error) {
+func (v *folderOf) Watch(context.Context, func(string) bool) (<-chan engine.Event, error) {
 	if v.blind {
 		return nil, errors.New("no watch here")
 	}
@@ -341,7 +341,7 @@ func (v *folderOf) Watch(context.Context) (<-chan engine.Event, error) {
 	return w, nil
 }
 
-func (v *folderOf) Scan(ctx context.Context, from string, emit func(engine.Listing) error) error {
+func (v *folderOf) Scan(_ context.Context, from string, skip func(string) bool, emit func(engine.Listing) error) error {
 	queue := []string{from}
 	for len(queue) > 0 {
 		folder := queue[0]
@@ -366,7 +366,7 @@ func (v *folderOf) Scan(ctx context.Context, from string, emit func(engine.Listi
 		}
 		l.Err = err
 		for _, e := range l.Entries {
-			if e.Stat.Type == tree.Dir {
+			if e.Stat.Type == tree.Dir && (skip == nil || !skip(join(folder, e.Name))) {
 				queue = append(queue, join(folder, e.Name))
 			}
 		}
