@@ -331,6 +331,7 @@ func (d *device) cut() {
 	after := d.disk.contents()
 	for c := range before {
 		if !after[c] {
+			d.removed[c] = true
 			d.forgive(c)
 		}
 	}
@@ -521,6 +522,7 @@ type run struct {
 	nth      int
 	revoke   *int              // the device that the owner is to remove
 	owed     map[string]string // contents that users saved, and where
+	removed  map[string]bool   // contents that somebody did away with somewhere, or a power cut did
 	verbs    int
 }
 

@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
-	"sort"
 	"strings"
 	"sync"
 	"testing"
@@ -154,7 +153,7 @@ func simulate(t *testing.T, o *organisation, seed uint64, tracing bool) (r *run)
 
 func newRun(t *testing.T, o *organisation, seed uint64) *run {
 	dir := scratch(t)
-	r := &run{world: newWorld(seed), t: t, org: o, dir: dir, sessions: map[int]transport.Session{}, streams: map[int]context.CancelFunc{}, owed: map[string]string{}}
+	r := &run{world: newWorld(seed), t: t, org: o, dir: dir, sessions: map[int]transport.Session{}, streams: map[int]context.CancelFunc{}, owed: map[string]string{}, removed: map[string]bool{}}
 	if err := copyFiles(o.serviceDir(), filepath.Join(dir, "service-0")); err != nil {
 		t.Fatal(err)
 	}
@@ -310,29 +309,38 @@ func (r *run) laws() {
 			r.t.Errorf("U2: trees differ:\n%s:\n%s\n%s:\n%s", r.devices[0].name, first, d.name, l)
 		}
 	}
+	// What a device kept for itself alone (U1 does not count its trash) is lost
+	// with it, but that of a device that was revoked is where it was.
 	kept := map[string]bool{}
 	for _, d := range r.devices {
 		for c := range d.disk.contents() {
 			kept[c] = true
 		}
 		for _, n := range d.disk.trash {
-			kept[string(n.data)] = true
+			if d.gone {
+				kept[string(n.data)] = true
+			}
 		}
 	}
 	var missing []string
-	for c := range r.owed {
-		if !kept[c] {
+	for _, c := range sortedKeys(r.owed) {
+		switch {
+		case !kept[c]:
 			missing = append(missing, c)
+		case !r.removed[c] && !r.left()[0].disk.anywhere(c) && !r.devices[r.owed[c][0]-'a'].gone:
+			r.t.Errorf("U1: nobody removed what was saved at %s, and it is in no file: %.40q", r.owed[c], c)
 		}
 	}
 	if len(missing) == 0 {
 		return
 	}
 	history := r.history()
-	sort.Strings(missing)
 	for _, c := range missing {
-		if !history[hashOf(c)] {
+		switch {
+		case !history[hashOf(c)]:
 			r.t.Errorf("U1: what was saved at %s is lost: %.40q", r.owed[c], c)
+		case !r.removed[c]:
+			r.t.Errorf("U1: nobody removed what was saved at %s, and it is in the history alone: %.40q", r.owed[c], c)
 		}
 	}
 }

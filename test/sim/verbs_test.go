@@ -61,6 +61,9 @@ func (u *user) step(what string, f func()) {
 
 // gone notes that the user himself did away with a file.
 func (u *user) gone(n *node) {
+	if n != nil {
+		u.removed[string(n.data)] = true
+	}
 	if n != nil && n.stat.Type == tree.File && !u.disk.anywhere(string(n.data)) {
 		u.forgive(string(n.data))
 	}
