@@ -158,7 +158,7 @@ func (v *volume) act(a plan.Action) (done bool, err error) {
 		v.count(func(c *Counters) { c.Moves++ })
 		return true, nil
 	case plan.SetAttr:
-		if !known {
+		if !known || it.edited() {
 			return false, nil
 		}
 		mtime := a.Remote.MTime
@@ -174,13 +174,13 @@ func (v *volume) act(a plan.Action) (done bool, err error) {
 		v.index.refresh(it)
 		return true, nil
 	case plan.Trash:
-		if !known {
+		if !known || it.edited() {
 			return false, nil
 		}
 		if it.stat.Type == tree.Dir {
 			err = v.disk.RemoveDir(from)
 		} else {
-			err = v.disk.Trash(from, it.stat, trashID(a.Node))
+			err = v.trash(it, from)
 		}
 		if err != nil {
 			return false, v.actFault(a, err)
@@ -194,6 +194,21 @@ func (v *volume) act(a plan.Action) (done bool, err error) {
 	}
 	return false, fmt.Errorf("unknown action %s", a.Verb)
 }
+
+// trash deletes a file or link. A program that has it open for writing goes on
+// with what lies in the trash: see rescue.
+func (v *volume) trash(it *item, path string) error {
+	old, err := v.disk.Trash(path, it.stat, trashID(it.id))
+	if err == nil && it.stat.Type == tree.File && old.Writing() {
+		v.displaced = append(v.displaced, displaced{old, it.id, v.d.Now(), it.name, v.index.folders(it)})
+	}
+	return err
+}
+
+// edited reports whether a file was written to since the plan was made: an
+// earlier action of the plan found it so. The plan knows nothing of what it
+// holds now, so nothing more is done to it before it is read.
+func (it *item) edited() bool { return it.stat.Type == tree.File && it.sha == [32]byte{} }
 
 // keep takes in the stat of a thing that we changed ourselves. Its bytes are as
 // they were, if nobody wrote to it between the last look and now: that shows in
@@ -382,7 +397,7 @@ func (v *volume) land(f *fetched) (bool, error) {
 		st, err = v.disk.Symlink(a.Remote.Target, f.path)
 	case a.Verb == plan.Fetch:
 		st, err = v.disk.Place(f.staged, f.path)
-	case it == nil:
+	case it == nil, it.edited():
 		return false, nil
 	case link:
 		if st, old, err = v.disk.ReplaceLink(a.Remote.Target, f.path, it.stat, trashID(a.Node)); it.stat.Type != tree.File {
@@ -392,7 +407,7 @@ func (v *volume) land(f *fetched) (bool, error) {
 		st, old, err = v.disk.Replace(f.staged, f.path, it.stat, trashID(a.Node))
 	}
 	if err == nil && old != nil {
-		v.displaced = append(v.displaced, displaced{old, a.Node, v.d.Now()})
+		v.displaced = append(v.displaced, displaced{Displaced: old, node: a.Node, at: v.d.Now()})
 	}
 	if err != nil {
 		return false, v.actFault(a, err)

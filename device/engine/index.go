@@ -313,6 +313,16 @@ func (x *index) path(id signet.NodeID) (string, bool) {
 	return strings.Join(parts, "/"), true
 }
 
+// folders are the folders that an item is in, the nearest first.
+func (x *index) folders(it *item) (list []signet.NodeID) {
+	for id := it.parent; ; id = x.items[id].parent {
+		list = append(list, id)
+		if id == signet.RootNode || x.items[id] == nil {
+			return list
+		}
+	}
+}
+
 // place is where a name in a folder lies.
 func (x *index) place(parent signet.NodeID, name string) (string, bool) {
 	p, ok := x.path(parent)

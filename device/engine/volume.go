@@ -394,12 +394,16 @@ func (v *volume) settle(p *plan.Plan) error {
 	return v.d.Store.flush(v.id, v.index)
 }
 
-// displaced is a file that we replaced. A program that had it open may save
-// to it still; then what it saved becomes a file of its own.
+// displaced is a file that we replaced or deleted. A program that had it open
+// may save to it still; then what it saved becomes a file of its own.
 type displaced struct {
 	Displaced
 	node signet.NodeID
 	at   time.Time
+
+	// Of one that was deleted: what it was called, and the folders it was in.
+	name    string
+	folders []signet.NodeID
 }
 
 // openStill is when to look at what was replaced and was written to since, or is
@@ -425,13 +429,30 @@ func (v *volume) rescue() (again time.Time) {
 		if changed, err := d.Changed(); err != nil || !changed {
 			return true // it stays in the trash, for whoever misses it
 		}
-		it := v.index.items[d.node]
-		if it == nil {
+		folder, name := signet.RootNode, d.name
+		if it := v.index.items[d.node]; it != nil {
+			folder, name = it.parent, it.name
+		} else if d.folders == nil {
 			return true
 		}
-		name := tree.ConflictName(it.name, now.UnixMilli(), v.d.Self.Label, newNode())
-		if p, ok := v.index.place(it.parent, name); ok && d.Rescue(p) == nil {
-			v.lookAtName(it.parent, name)
+		// What was deleted comes back where it was, or as near as there is a folder.
+		for _, f := range d.folders {
+			if _, there := v.index.items[f]; there {
+				folder = f
+				break
+			}
+		}
+		if v.index.kids[folder][name] != nil {
+			name = tree.ConflictName(name, now.UnixMilli(), v.d.Self.Label, newNode())
+		}
+		p, ok := v.index.place(folder, name)
+		if ok && d.Rescue(p) != nil { // somebody has the name by now
+			name = tree.ConflictName(name, now.UnixMilli(), v.d.Self.Label, newNode())
+			p, ok = v.index.place(folder, name)
+			ok = ok && d.Rescue(p) == nil
+		}
+		if ok {
+			v.lookAtName(folder, name)
 		}
 		return true
 	})

@@ -49,15 +49,15 @@ type Changer interface {
 	// Settle makes staged files durable; Place and Replace want that.
 	Settle(ctx context.Context, files []Staged) error
 	Place(s Staged, path string) (tree.Stat, error)
-	// Replace and ReplaceLink also return what they displaced, which a program
-	// that has it open can still write to.
+	// Replace, ReplaceLink and Trash also return what they displaced, which a
+	// program that has it open can still write to.
 	Replace(s Staged, path string, expect tree.Stat, trash string) (tree.Stat, Displaced, error)
 	Symlink(target, path string) (tree.Stat, error)
 	ReplaceLink(target, path string, expect tree.Stat, trash string) (tree.Stat, Displaced, error)
 	Mkdir(path string, mode uint32) (tree.Stat, error)
 	Move(from, to string, expect tree.Stat) (tree.Stat, error)
 	SetMeta(path string, expect tree.Stat, mode uint32, mtime int64) (tree.Stat, error)
-	Trash(path string, expect tree.Stat, id string) error
+	Trash(path string, expect tree.Stat, id string) (Displaced, error)
 	RemoveDir(path string) error
 	// Sync makes the names durable that were changed since the last call.
 	Sync(ctx context.Context) error

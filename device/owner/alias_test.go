@@ -128,7 +128,7 @@ func (s *strange) Move(from, to string, e tree.Stat) (tree.Stat, error) {
 func (s *strange) SetMeta(path string, e tree.Stat, mode uint32, mtime int64) (tree.Stat, error) {
 	return s.Volume.SetMeta(s.old(path), e, mode, mtime)
 }
-func (s *strange) Trash(path string, e tree.Stat, id string) error {
+func (s *strange) Trash(path string, e tree.Stat, id string) (engine.Displaced, error) {
 	return s.Volume.Trash(s.old(path), e, id)
 }
 func (s *strange) RemoveDir(path string) error { return s.Volume.RemoveDir(s.old(path)) }

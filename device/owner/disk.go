@@ -192,9 +192,9 @@ func (d displaced) Rescue(path string) error {
 	return err
 }
 
-func (v *volume) Trash(path string, expect tree.Stat, id string) error {
-	_, err := v.Volume.Trash(path, expect, id)
-	return err
+func (v *volume) Trash(path string, expect tree.Stat, id string) (engine.Displaced, error) {
+	item, err := v.Volume.Trash(path, expect, id)
+	return displaced{v.Volume, item}, err
 }
 
 func (v *volume) Sync(ctx context.Context) error { return v.SyncFolders(ctx) }

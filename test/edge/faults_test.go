@@ -178,8 +178,9 @@ func (m meddler) SetMeta(path string, e tree.Stat, mode uint32, mtime int64) (st
 	return st, err
 }
 
-func (m meddler) Trash(path string, e tree.Stat, id string) error {
-	return m.do("trash", path, func() error { return m.Volume.Trash(path, e, id) })
+func (m meddler) Trash(path string, e tree.Stat, id string) (was engine.Displaced, err error) {
+	err = m.do("trash", path, func() (err error) { was, err = m.Volume.Trash(path, e, id); return err })
+	return was, err
 }
 
 func (m meddler) RemoveDir(path string) error {

@@ -84,3 +84,69 @@ func TestTornFileIsReadAgainThoughItWasMoved(t *testing.T) {
 		}
 	})
 }
+
+// An edit that came between a look and the plan's move of that file was taken
+// for what the plan knew: the next action of the plan replaced it, and it was in
+// the trash alone.
+func TestEditThatMeetsAMoveAndAReplacementIsKept(t *testing.T) {
+	scene(t, func(r *run, a, b *device) {
+		u, other := &user{device: a, rnd: a.rnd}, &user{device: b, rnd: b.rnd}
+		u.create("one", "first")
+		a.pass()
+		b.pass()
+		time.Sleep(5 * time.Minute)
+		a.pass()
+		b.pass()
+		u.overwrite("one", "theirs")
+		u.rename("one", "two")
+		a.pass()
+		b.disk.fault = func(op, p string) error {
+			if id, n := b.disk.find("one"); op == "move" && n != nil { // at this very moment
+				other.writeTo(id, "one", "mine")
+			}
+			return nil
+		}
+		b.pass()
+		b.disk.fault = nil
+		for range 3 {
+			a.pass()
+			b.pass()
+			time.Sleep(5 * time.Minute)
+		}
+		l := a.disk.listing()
+		if l != b.disk.listing() || !strings.Contains(l, `"mine"`) || !strings.Contains(l, `"theirs"`) {
+			t.Errorf("a has\n%s\nb has\n%s", l, b.disk.listing())
+		}
+	})
+}
+
+// A program had a file open that another device deleted, and saved to it: what
+// it saved was in the trash alone.
+func TestWhatIsSavedToAFileThatWasDeletedComesBack(t *testing.T) {
+	for _, folder := range []string{"", "docs/deep/"} {
+		scene(t, func(r *run, a, b *device) {
+			u, other := &user{device: a, rnd: a.rnd}, &user{device: b, rnd: b.rnd}
+			u.create(folder+"letter", "first")
+			u.create("more", "so that this is not all")
+			a.pass()
+			b.pass()
+			time.Sleep(5 * time.Minute)
+			id, _ := b.disk.find(folder + "letter")
+			b.disk.open[id]++ // the program
+			top, _, _ := strings.Cut(folder+"letter", "/")
+			u.remove(top)
+			a.pass()
+			r.act(func() {
+				time.Sleep(time.Second)
+				r.do("b.user", "saves", nil, func() { other.writeTo(id, folder+"letter", "saved"); delete(b.disk.open, id) })
+			})
+			for range 3 {
+				b.pass()
+				a.pass()
+			}
+			if l := a.disk.listing(); l != b.disk.listing() || !strings.Contains(l, `"saved"`) {
+				t.Errorf("%q: a has\n%s\nb has\n%s", folder, l, b.disk.listing())
+			}
+		})
+	}
+}

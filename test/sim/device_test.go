@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -219,7 +220,7 @@ func copyFiles(from, to string) error {
 
 // begin starts a program, which has its folder. The disk is watched by it alone.
 func (d *device) begin(l *life, flaky int) (*engine.Device, *engine.Store) {
-	d.disk.watch = nil
+	d.do(d.name+".look", "begins", nil, func() { d.disk.watch = nil })
 	folder := &folderOf{disk: d.disk, life: l, volume: "v", region: d.org.region.String(), stagings: d.stagings, blind: d.blind}
 	d.line = &line{w: d.world, run: d.run, n: d.n, name: d.name, life: l, rnd: d.rnd, flaky: flaky}
 	e, store := d.org.open(d.t, d.n, d.home, d.line, folder, func(what string) { d.do(d.name+".asks", what, l, func() {}) })
@@ -264,14 +265,14 @@ func (d *device) live(passes int, daemon bool, l *life) {
 		}
 	}
 	for range passes {
-		before := d.disk.contents()
+		before := d.seen()
 		var err error
 		if daemon {
 			err = d.ask(ctx, e)
 		} else {
 			_, err = e.SyncVolume(ctx, "v")
 		}
-		if l.dead {
+		if l.dead.Load() {
 			return
 		}
 		switch {
@@ -319,6 +320,9 @@ func (d *device) trouble(op, _ string) error {
 	case op == "check":
 		return nil
 	}
+	if op == "list" || op == "stat" {
+		d.hidden = true
+	}
 	return fmt.Errorf("%s: %w", op, d.sick)
 }
 
@@ -339,9 +343,18 @@ func (d *device) cut() {
 
 // passed notes what a pass that went well has seen for all of its time.
 func (d *device) passed(before map[string]bool, e *engine.Device) {
-	if len(e.VolumeStatus("v").Problems) > 0 {
-		return
+	if len(e.VolumeStatus("v").Problems) == 0 {
+		d.do(d.name+".look", "after", nil, func() { d.keepSafe(before) })
 	}
+}
+
+// seen is what the device's files have.
+func (d *device) seen() (m map[string]bool) {
+	d.do(d.name+".look", "before", nil, func() { m = d.disk.contents() })
+	return m
+}
+
+func (d *device) keepSafe(before map[string]bool) {
 	for _, c := range sortedKeys(d.disk.contents()) {
 		if before[c] {
 			if !d.safe[c] {
@@ -522,8 +535,9 @@ type run struct {
 	nth      int
 	revoke   *int              // the device that the owner is to remove
 	owed     map[string]string // contents that users saved, and where
+	hidden   bool              // some folder could not be looked at, at some time
 	removed  map[string]bool   // contents that somebody did away with somewhere, or a power cut did
-	verbs    int
+	verbs    atomic.Int32
 }
 
 // waits has a stream end with the service, until the function that it returns

@@ -743,8 +743,8 @@ func (v *folderOf) SetMeta(p string, expect tree.Stat, mode uint32, mtime int64)
 	return st, err
 }
 
-func (v *folderOf) Trash(p string, expect tree.Stat, id string) error {
-	return v.step("trash "+p, func() error {
+func (v *folderOf) Trash(p string, expect tree.Stat, id string) (was engine.Displaced, err error) {
+	err = v.step("trash "+p, func() error {
 		_, n, err := v.expected(p, expect)
 		if err != nil {
 			return err
@@ -752,10 +752,11 @@ func (v *folderOf) Trash(p string, expect tree.Stat, id string) error {
 		if n.stat.Type == tree.Dir {
 			return fmt.Errorf("%s: a folder", p)
 		}
-		v.displace(p, n, id)
+		was = v.displace(p, n, id)
 		defer v.changed()
 		return v.link(p, 0)
 	})
+	return was, err
 }
 
 func (v *folderOf) RemoveDir(p string) error {

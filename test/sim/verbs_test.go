@@ -31,10 +31,12 @@ func (u *user) somewhere() string {
 // some is a path of what is there, of a type (0: any); "" where there is none.
 func (u *user) some(t tree.Type) string {
 	var all []string
-	u.disk.walk("", func(p string, _ uint64, n *node) {
-		if t == 0 || n.stat.Type == t {
-			all = append(all, p)
-		}
+	u.look(func() {
+		u.disk.walk("", func(p string, _ uint64, n *node) {
+			if t == 0 || n.stat.Type == t {
+				all = append(all, p)
+			}
+		})
 	})
 	if len(all) == 0 {
 		return ""
@@ -50,6 +52,19 @@ func (u *user) content() string {
 		n = 200_000 + u.rnd.IntN(300_000)
 	}
 	return fmt.Sprintf("%s%d:", u.name, u.nth) + strings.Repeat(string(rune('a'+u.rnd.IntN(26))), n)
+}
+
+// look is a step in which nothing is changed.
+func (u *user) look(f func()) { u.world.do(u.name+".user", "looks", nil, f) }
+
+// read is what a file has; nothing where there is none.
+func (u *user) read(p string) (c string) {
+	u.look(func() {
+		if _, n := u.disk.find(p); n != nil {
+			c = string(n.data)
+		}
+	})
+	return c
 }
 
 func (u *user) step(what string, f func()) {
@@ -125,65 +140,67 @@ func (u *user) create(p, c string) {
 	})
 }
 
-// overwrite writes a file in place, with a moment in which it is half done, and
-// closes it.
+// overwrite opens a file, writes it in place with a moment in which it is half
+// done, and closes it. What it opened may have another name by then, or none.
 func (u *user) overwrite(p, c string) {
 	var id uint64
-	u.step(fmt.Sprintf("begin to write %s: %.12q", p, c), func() {
-		n, x := u.disk.find(p)
-		if x == nil || x.stat.Type != tree.File {
-			return
+	u.step("open "+p, func() {
+		if n, x := u.disk.find(p); x != nil && x.stat.Type == tree.File {
+			id = n
+			u.disk.open[id]++
 		}
-		id = n
-		u.disk.open[id]++
-		now := u.disk.now()
-		u.disk.set(id, func(n *node) {
-			n.data, n.wrote = []byte(c[:len(c)/2]), time.Now()
-			n.stat.Size, n.stat.MTime, n.stat.CTime = int64(len(n.data)), now, now
-		})
-		u.disk.tell(p, engine.Written)
-		u.gone(x)
 	})
 	if id == 0 {
 		return
 	}
-	if u.rnd.IntN(4) == 0 {
-		time.Sleep(time.Duration(u.rnd.IntN(3000)) * time.Millisecond)
-	}
-	u.step("write the rest "+p, func() {
-		if u.disk.open[id] == 0 {
-			return // the power was cut
+	for i, part := range []string{c[:len(c)/2], c} {
+		if u.rnd.IntN(4) == 0 {
+			time.Sleep(time.Duration(u.rnd.IntN(3000)) * time.Millisecond)
 		}
-		if u.disk.open[id]--; u.disk.open[id] == 0 {
-			delete(u.disk.open, id)
-		}
-		now := u.disk.now()
-		finish := func(n *node) {
-			n.data, n.wrote = []byte(c), time.Now()
-			n.stat.Size, n.stat.MTime, n.stat.CTime = int64(len(c)), now, now
-		}
-		if half := u.disk.nodes[id]; half != nil {
-			u.disk.set(id, finish)
-			u.disk.tell(p, engine.Touched)
-			u.gone(half) // an append may have had all of the old content so far
-			u.saved(c, p)
-			return
-		}
-		for key, n := range u.disk.trash { // displaced or deleted while it was open
-			if n.stat.Inode == id {
-				x := *n
-				finish(&x)
-				u.disk.trash[key] = &x
-				u.saved(c, p)
-				return
+		u.step(fmt.Sprintf("write %d of 2 to %s: %.12q", i+1, p, c), func() {
+			if u.disk.open[id] == 0 {
+				return // the power was cut
 			}
+			if i == 1 {
+				if u.disk.open[id]--; u.disk.open[id] == 0 {
+					delete(u.disk.open, id)
+				}
+			}
+			if u.writeTo(id, p, part) && i == 1 {
+				u.saved(c, p)
+			}
+		})
+	}
+}
+
+// writeTo writes an open file, which may lie in the trash by now. One that the
+// user removed is nowhere.
+func (u *user) writeTo(id uint64, p, c string) bool {
+	now := u.disk.now()
+	write := func(n *node) {
+		n.data, n.wrote = []byte(c), time.Now()
+		n.stat.Size, n.stat.MTime, n.stat.CTime = int64(len(c)), now, now
+	}
+	if old := u.disk.nodes[id]; old != nil {
+		u.disk.set(id, write)
+		u.disk.tell(p, engine.Written)
+		u.gone(old)
+		return true
+	}
+	for _, key := range sortedKeys(u.disk.trash) {
+		if old := u.disk.trash[key]; old.stat.Inode == id {
+			x := *old
+			write(&x)
+			u.disk.trash[key] = &x
+			return true
 		}
-	})
+	}
+	return false
 }
 
 // verb does one of the things that people do.
 func (u *user) verb() {
-	u.verbs++
+	u.verbs.Add(1)
 	switch u.rnd.IntN(20) {
 	case 0, 1, 2, 3:
 		u.create(u.somewhere(), u.content())
@@ -197,9 +214,7 @@ func (u *user) verb() {
 		}
 	case 7: // append
 		if p := u.some(tree.File); p != "" {
-			if _, n := u.disk.find(p); n != nil {
-				u.overwrite(p, string(n.data)+"+"+u.content())
-			}
+			u.overwrite(p, u.read(p)+"+"+u.content())
 		}
 	case 8:
 		u.touch(u.some(tree.File), func(s *tree.Stat) { s.MTime -= int64(1+u.rnd.IntN(1000)) * int64(time.Second) })
@@ -213,9 +228,7 @@ func (u *user) verb() {
 		u.rotate(u.some(tree.File), u.some(tree.File), u.some(tree.File))
 	case 14: // copy
 		if p := u.some(tree.File); p != "" {
-			if _, n := u.disk.find(p); n != nil {
-				u.create(u.somewhere(), string(n.data))
-			}
+			u.create(u.somewhere(), u.read(p))
 		}
 	case 15, 16:
 		u.remove(u.some(0))
@@ -312,7 +325,7 @@ func (u *user) remove(p string) {
 		return
 	}
 	var all []string
-	u.disk.walk(p, func(p string, _ uint64, _ *node) { all = append(all, p) })
+	u.look(func() { u.disk.walk(p, func(p string, _ uint64, _ *node) { all = append(all, p) }) })
 	for i := len(all) - 1; i >= 0; i-- {
 		u.removeOne(all[i])
 	}

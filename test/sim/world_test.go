@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing/synctest"
 	"time"
 )
@@ -41,7 +42,7 @@ type step struct {
 // A life is one run of a device's program, from its start to its end or its
 // crash. After a crash its goroutines find that nothing works any more.
 type life struct {
-	dead    bool
+	dead    atomic.Bool
 	crashAt int // so many steps from its start; 0: never
 	done    int
 	before  bool // the last step is not done, else it is done and not known of
@@ -102,8 +103,7 @@ func (w *world) doOne(s *step, f func()) error {
 }
 
 func (l *life) die() {
-	if !l.dead {
-		l.dead = true
+	if !l.dead.Swap(true) {
 		l.onCrash()
 	}
 }
@@ -149,7 +149,7 @@ func (w *world) run(limit int) error {
 		case w.failed != nil:
 			err = errDead
 		case l == nil:
-		case l.dead:
+		case l.dead.Load():
 			err = errDead
 		default:
 			l.done++
