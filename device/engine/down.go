@@ -200,7 +200,7 @@ func (v *volume) act(a plan.Action) (done bool, err error) {
 func (v *volume) trash(it *item, path string) error {
 	old, err := v.disk.Trash(path, it.stat, trashID(it.id))
 	if err == nil && it.stat.Type == tree.File && old.Writing() {
-		v.displaced = append(v.displaced, displaced{old, it.id, v.d.Now(), it.name, v.index.folders(it)})
+		v.displaced = append(v.displaced, displaced{old, it.id, v.d.Now(), v.d.Now(), it.name, v.index.folders(it)})
 	}
 	return err
 }
@@ -407,7 +407,7 @@ func (v *volume) land(f *fetched) (bool, error) {
 		st, old, err = v.disk.Replace(f.staged, f.path, it.stat, trashID(a.Node))
 	}
 	if err == nil && old != nil {
-		v.displaced = append(v.displaced, displaced{Displaced: old, node: a.Node, at: v.d.Now()})
+		v.displaced = append(v.displaced, displaced{Displaced: old, node: a.Node, since: v.d.Now(), at: v.d.Now()})
 	}
 	if err != nil {
 		return false, v.actFault(a, err)

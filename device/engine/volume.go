@@ -398,8 +398,9 @@ func (v *volume) settle(p *plan.Plan) error {
 // may save to it still; then what it saved becomes a file of its own.
 type displaced struct {
 	Displaced
-	node signet.NodeID
-	at   time.Time
+	node  signet.NodeID
+	since time.Time
+	at    time.Time // when it was looked at last
 
 	// Of one that was deleted: what it was called, and the folders it was in.
 	name    string
@@ -417,46 +418,62 @@ func (v *volume) openStill() (due time.Time) {
 	return due
 }
 
-// rescue looks once more at what was replaced, when the settle time is over.
-// It says when it has to look again.
+// rescue looks once more at what was replaced or deleted, when the settle time
+// is over, and again as long as a program has it open for writing: a daemon for
+// ever, a single pass for a minute. It says when it has to look again.
 func (v *volume) rescue() (again time.Time) {
 	now := v.d.Now()
-	v.displaced = slices.DeleteFunc(v.displaced, func(d displaced) bool {
+	left := v.displaced[:0]
+	for _, d := range v.displaced {
 		if due := d.at.Add(settleWait); due.After(now) {
 			again = earliest(again, due)
-			return false
+			left = append(left, d)
+			continue
 		}
-		if changed, err := d.Changed(); err != nil || !changed {
-			return true // it stays in the trash, for whoever misses it
+		changed, err := d.Changed()
+		switch {
+		case err != nil: // it stays in the trash, for whoever misses it
+		case changed:
+			v.bringUp(d)
+		case d.Writing() && (v.ended != nil || now.Sub(d.since) < settleMost):
+			d.at = now
+			again = earliest(again, now.Add(settleWait))
+			left = append(left, d)
 		}
-		folder, name := signet.RootNode, d.name
-		if it := v.index.items[d.node]; it != nil {
-			folder, name = it.parent, it.name
-		} else if d.folders == nil {
-			return true
-		}
-		// What was deleted comes back where it was, or as near as there is a folder.
-		for _, f := range d.folders {
-			if _, there := v.index.items[f]; there {
-				folder = f
-				break
-			}
-		}
-		if v.index.kids[folder][name] != nil {
-			name = tree.ConflictName(name, now.UnixMilli(), v.d.Self.Label, newNode())
-		}
-		p, ok := v.index.place(folder, name)
-		if ok && d.Rescue(p) != nil { // somebody has the name by now
-			name = tree.ConflictName(name, now.UnixMilli(), v.d.Self.Label, newNode())
-			p, ok = v.index.place(folder, name)
-			ok = ok && d.Rescue(p) == nil
-		}
-		if ok {
-			v.lookAtName(folder, name)
-		}
-		return true
-	})
+	}
+	clear(v.displaced[len(left):])
+	v.displaced = left
 	return again
+}
+
+// bringUp makes a file of its own of what was saved to something displaced.
+func (v *volume) bringUp(d displaced) {
+	folder, name := signet.RootNode, d.name
+	if it := v.index.items[d.node]; it != nil {
+		folder, name = it.parent, it.name
+	} else if d.folders == nil {
+		return
+	}
+	// What was deleted comes back where it was, or as near as there is a folder.
+	for _, f := range d.folders {
+		if _, there := v.index.items[f]; there {
+			folder = f
+			break
+		}
+	}
+	conflict := func() string { return tree.ConflictName(name, v.d.Now().UnixMilli(), v.d.Self.Label, newNode()) }
+	if v.index.kids[folder][name] != nil {
+		name = conflict()
+	}
+	p, ok := v.index.place(folder, name)
+	if ok && d.Rescue(p) != nil { // somebody has the name by now
+		name = conflict()
+		p, ok = v.index.place(folder, name)
+		ok = ok && d.Rescue(p) == nil
+	}
+	if ok {
+		v.lookAtName(folder, name)
+	}
 }
 
 func (v *volume) lookAtName(parent signet.NodeID, name string) {

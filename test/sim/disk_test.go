@@ -222,9 +222,20 @@ func (d *disk) free(p string) error {
 	return nil
 }
 
+// held reports whether a node that has no name is there all the same: open, or
+// in the trash.
+func (d *disk) held(id uint64) bool {
+	for _, n := range d.trash {
+		if n.stat.Inode == id {
+			return true
+		}
+	}
+	return d.open[id] > 0
+}
+
 func (d *disk) create(s tree.Stat, data []byte) uint64 {
 	id := d.next
-	for d.reuse && id > rootNode+1 && d.nodes[id-1] == nil {
+	for d.reuse && id > rootNode+1 && d.nodes[id-1] == nil && !d.held(id-1) {
 		id--
 	}
 	d.next = max(d.next, id+1)
