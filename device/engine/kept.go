@@ -45,6 +45,11 @@ const (
 	keptFiles  = 16
 	keptFor    = 30 * 24 * time.Hour
 	keptObject = 16 << 20 // more is no object
+
+	// keptLargest is the longest object that is kept, in bytes: one of a file
+	// below 256 MiB. A longer file is sealed anew, rather than that one film
+	// takes the place of all documents.
+	keptLargest = 256 << 10
 )
 
 // OpenKept opens what is kept in a folder, made when there is something to keep,
@@ -85,7 +90,7 @@ func (k *Kept) files() []string {
 
 // keep keeps objects that are about to be sent.
 func (k *Kept) keep(region signet.RegionID, objects [][]byte) {
-	if k == nil || len(objects) == 0 {
+	if k == nil || !slices.ContainsFunc(objects, func(o []byte) bool { return len(o) <= keptLargest }) {
 		return
 	}
 	k.mu.Lock()
@@ -115,6 +120,9 @@ func (k *Kept) append(region signet.RegionID, objects [][]byte) error {
 	}
 	w := bufio.NewWriterSize(k.f, 256<<10)
 	for _, o := range objects {
+		if len(o) > keptLargest {
+			continue
+		}
 		id := sha256.Sum256(o)
 		w.Write(region[:])
 		w.Write(id[:])

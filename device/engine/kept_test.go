@@ -119,3 +119,16 @@ func TestKeepingThatFailsStopsNothing(t *testing.T) {
 		t.Error("nothing keeps something")
 	}
 }
+
+func TestOneFilmDoesNotTakeThePlaceOfAllDocuments(t *testing.T) {
+	k := OpenKept(t.TempDir(), 1<<20, time.Now)
+	defer k.Close()
+	document := []byte("a document's object")
+	k.keep(signet.RegionID{1}, [][]byte{document})
+	for range 40 {
+		k.keep(signet.RegionID{1}, [][]byte{make([]byte, keptLargest+1), make([]byte, keptLargest+1)})
+	}
+	if h := held(t, k, signet.RegionID{1}); len(h) != 1 {
+		t.Errorf("%d objects are kept", len(h))
+	}
+}
