@@ -216,14 +216,15 @@ func (r *run) play(seed uint64) {
 		})
 	}
 	if rnd.IntN(5) == 0 && len(r.devices) > 2 {
+		wait := time.Duration(rnd.IntN(60_000)) * time.Millisecond
 		r.act(func() {
-			time.Sleep(time.Duration(rnd.IntN(60_000)) * time.Millisecond)
+			time.Sleep(wait)
 			gone := len(r.devices) - 1
 			r.do("owner", "wants to revoke", nil, func() { r.revoke = &gone })
 		})
 	}
 	if rnd.IntN(4) == 0 {
-		r.act(func() {
+		r.act(func() { // the last to draw
 			for range 1 + rnd.IntN(2) {
 				time.Sleep(time.Duration(rnd.IntN(60_000)) * time.Millisecond)
 				r.do("service", "restart", nil, r.restart)

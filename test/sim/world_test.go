@@ -28,6 +28,7 @@ type world struct {
 	sum     hash.Hash
 	trace   []string // the steps done, where asked for
 	tracing bool
+	noting  sync.Mutex
 	failed  error // no end: everything is made to end
 }
 
@@ -165,6 +166,8 @@ func (w *world) run(limit int) error {
 // note adds a line to the trace, where there is one.
 func (w *world) note(line string) {
 	if w.tracing {
+		w.noting.Lock()
+		defer w.noting.Unlock()
 		w.trace = append(w.trace, time.Now().Format("15:04:05.000000 ")+line)
 	}
 }
