@@ -50,7 +50,7 @@ var layers = []layer{
 	{who: "core/journal", only: []string{"std", ".", "core/wire", "core/key", "core/chain", "core/ring"}, why: "authority is checked without any secret: the service replays it"},
 	{who: "core/seal", only: []string{"std", ".", "core/wire", "core/key", zstd}, why: "what opens does not depend on who may"},
 	{who: "core/tree", only: []string{"std", ".", "core/wire", "core/key", tlog}, why: "a tree is a value; it opens nothing"},
-	{who: "core/ignore", only: []string{"std"}, why: "rules know names, not what they are of"},
+	{who: "device/ignore", only: []string{"std"}, why: "rules know names, not what they are of"},
 	{who: "core/plan", only: []string{"std", ".", "core/wire", "core/key", "core/tree"}, why: "a plan is a pure function of three trees"},
 	{who: "core/region", only: []string{"std", ".", "core/wire", "core/key", "core/chain", "core/ring", "core/journal", "core/seal", "core/tree"}, why: "an open region stands on all of core but the plan"},
 	{who: "core/...", bare: impure, why: "core is pure: no disk, socket, log, global randomness or platform"},

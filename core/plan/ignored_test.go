@@ -8,7 +8,7 @@ import (
 	"pgregory.net/rapid"
 
 	"signet"
-	"signet/core/ignore"
+	"signet/device/ignore"
 	"signet/core/tree"
 )
 

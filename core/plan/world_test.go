@@ -9,7 +9,7 @@ import (
 	"testing"
 
 	"signet"
-	"signet/core/ignore"
+	"signet/device/ignore"
 	"signet/core/tree"
 )
 

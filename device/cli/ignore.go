@@ -10,7 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"signet/core/ignore"
+	"signet/device/ignore"
 	"signet/device/owner"
 )
 

@@ -5,8 +5,8 @@ import (
 	"slices"
 	"strings"
 
-	"signet/core/ignore"
 	"signet/core/tree"
+	"signet/device/ignore"
 )
 
 // rounds is how often a look goes on with what turned up while it was had.

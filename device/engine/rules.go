@@ -11,9 +11,9 @@ import (
 	"time"
 
 	"signet"
-	"signet/core/ignore"
 	"signet/core/plan"
 	"signet/core/tree"
+	"signet/device/ignore"
 )
 
 // What the rules leave out is not observed: it gets no item and no base, the

@@ -9,8 +9,8 @@ import (
 	"time"
 
 	"signet"
-	"signet/core/ignore"
 	"signet/core/region"
+	"signet/device/ignore"
 )
 
 // errCaughtUp ends a Wait that only wanted what is there.

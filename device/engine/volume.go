@@ -17,9 +17,9 @@ import (
 	"unicode/utf8"
 
 	"signet"
-	"signet/core/ignore"
 	"signet/core/plan"
 	"signet/core/tree"
+	"signet/device/ignore"
 )
 
 // A State says what a volume is doing.

@@ -13,12 +13,12 @@ import (
 	"strings"
 	"time"
 
-	"signet/core/ignore"
 	"signet/core/region"
 	"signet/core/tree"
 	"signet/device/cli/control"
 	"signet/device/disk"
 	"signet/device/engine"
+	"signet/device/ignore"
 )
 
 // An IgnoreRule is a line of ignore list.

@@ -10,10 +10,10 @@ import (
 	"strings"
 
 	"signet"
-	"signet/core/ignore"
 	"signet/device/cli/control"
 	"signet/device/disk"
 	"signet/device/engine"
+	"signet/device/ignore"
 )
 
 // A Work is an open home at work: what commands ask of it. Running says that a
