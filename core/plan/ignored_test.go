@@ -8,8 +8,8 @@ import (
 	"pgregory.net/rapid"
 
 	"signet"
-	"signet/device/ignore"
 	"signet/core/tree"
+	"signet/device/ignore"
 )
 
 // observe is what a look at the disk gives: what is not ignored, and the names

@@ -9,8 +9,8 @@ import (
 	"testing"
 
 	"signet"
-	"signet/device/ignore"
 	"signet/core/tree"
+	"signet/device/ignore"
 )
 
 // A world is a journal and some devices with a model of a disk each.
