@@ -1,6 +1,9 @@
 package plan
 
-import "signet/core/tree"
+import (
+	"signet"
+	"signet/core/tree"
+)
 
 // Acknowledge is the base of a node after an operation of this device was
 // replayed: what Agree of the next plan would say, but known even if others
@@ -71,4 +74,14 @@ func Carried(old Base, l Local, a Action) (b Base, ok bool) {
 		return b, old.Type != 0 && l.Name == a.Name && l.Parent == a.Parent && a.Name != TempName(a.Node)
 	}
 	return old, false
+}
+
+// Revived is the base of a node that lives again by an entry just replayed, and
+// is not on disk: it may have been removed here because it was dead, and the
+// next plan, which knows only that base and journal have it, would take its
+// absence for a deletion of this device's. The base stays, as evidence of where
+// the node was, without a place that was agreed.
+func Revived(old Base) Base {
+	old.Place = signet.RevisionID{}
+	return old
 }

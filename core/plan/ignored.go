@@ -44,11 +44,9 @@ func (p *planner) before(folder id) id {
 }
 
 // letGo forgets what disk and journal agreed on about nodes that are not
-// observed any more. If they are again, they meet as if they never had.
+// observed any more, or that were in a folder of which nothing is known any
+// more. If they are again, they meet as if they never had.
 func (p *planner) letGo() {
-	if p.in.Ignored == nil && len(p.in.Kept)+len(p.in.Away) == 0 {
-		return
-	}
 	var list []*item
 	for _, it := range p.all {
 		if it.base != nil && it.local == nil && (p.absence(it) == away || p.ignored(it)) {

@@ -192,10 +192,18 @@ func (w *world) showsUnlessIgnored(d *device) {
 			w.t.Fatalf("%s: %q is not on disk as in the journal; plans %s\n%s", d.name, path, d.plan().text(), d.list())
 		}
 	}
-	around := map[id]bool{}
-	for n := range kept {
+	around := map[id]bool{} // folders that stay for what is in them
+	mark := func(n id) {
 		for ; n != signet.RootNode; n = local[n].Parent {
 			around[n] = true
+		}
+	}
+	for n := range kept {
+		mark(n)
+	}
+	for n := range held {
+		if _, here := local[n]; here {
+			mark(local[n].Parent)
 		}
 	}
 	for n, l := range local {

@@ -325,13 +325,13 @@ func (p *planner) another(n, by id) id {
 }
 
 // lostAt is the node that base had at a place and that is nowhere on disk now.
-// One that the journal deleted does not count: what was put in its place after
-// that is new, even if the bytes are not.
+// One that the journal deleted does not count, even if it lives again: what was
+// put in its place after that is new, even if the bytes are not.
 func (p *planner) lostAt(w place) *item {
 	if p.absentAt == nil {
 		p.absentAt = map[place][]*item{}
 		for _, it := range p.all {
-			if it.base != nil && it.local == nil {
+			if it.base != nil && it.local == nil && !it.base.Place.IsZero() {
 				s := p.slot(place{it.base.Parent, it.base.Name})
 				p.absentAt[s] = append(p.absentAt[s], it)
 			}

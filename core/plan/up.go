@@ -102,6 +102,8 @@ func (p *planner) absence(it *item) absence {
 		}
 	} else if up := p.get(b.Parent); up.base != nil {
 		a = p.absence(up)
+	} else {
+		a = away // nothing tells any more what became of it
 	}
 	it.absent = a
 	return a
@@ -410,10 +412,11 @@ func (p *planner) allGo(it *item) bool {
 	return true
 }
 
-// unchanged reports whether nobody else changed a node since base.
+// unchanged reports whether nobody else changed a node since base, or made it
+// live again.
 func (p *planner) unchanged(it *item) bool {
 	r, b := it.ref, it.base
-	return (r.Type() == tree.Dir || p.ours(r.Content(), b.Content)) && p.ours(r.Place(), b.Place) && p.ours(r.Attr(), b.Attr)
+	return !b.Place.IsZero() && (r.Type() == tree.Dir || p.ours(r.Content(), b.Content)) && p.ours(r.Place(), b.Place) && p.ours(r.Attr(), b.Attr)
 }
 
 // weigh completes what the guard needs to judge deletions.

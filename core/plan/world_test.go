@@ -57,6 +57,9 @@ type device struct {
 	before Input // of the last plan; Last is what it remembered
 }
 
+// GoString is how a failing property shows a device.
+func (d *device) GoString() string { return d.name }
+
 func newWorld(t testing.TB, names ...string) *world { return newWorldOn(t, names...) }
 
 func newWorldOn(t interface {
@@ -241,6 +244,11 @@ func (d *device) pull() {
 			if op := e.b.Items[i].Op; d.acknowledges && e.e.Device == d.id {
 				if b, ok := Acknowledge(d.base[op.Node], e.seen[op.Node], op, o); ok {
 					d.base[op.Node] = b
+				}
+			}
+			for _, n := range o.Revived {
+				if b, ok := d.base[n]; ok && d.disk[n].Type == 0 {
+					d.base[n] = Revived(b)
 				}
 			}
 			d.last = append(d.last, fmt.Sprintf("%s %v: %s %s", e.b.Items[i].Op.Kind, e.b.Items[i].Op.Node, o.Result, o.Reason))
@@ -519,7 +527,7 @@ func (w *world) shows(d *device) {
 	for _, n := range d.tree.Walk() {
 		l, ok := d.disk[n.ID]
 		if !ok || l.Parent != n.Parent || l.Name != d.tree.Names(n.Parent, d.caps)[n.ID] || !sameAsRemote(&l, d.tree.Ref(n.ID)) {
-			w.t.Fatalf("%s: %q is not on disk as in the journal", d.name, d.tree.Path(n.ID))
+			w.t.Fatalf("%s: %q is not on disk as in the journal; plans %s\n%s\n%s", d.name, d.tree.Path(n.ID), d.plan().text(), d.list(), journalText(d.tree))
 		}
 		lm, lt := attrOf(l.Type, l.Mode, l.MTime)
 		if rm, rt := attrOf(n.Type, n.Mode, n.MTime); lm != rm || lt != rt {

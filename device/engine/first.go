@@ -41,7 +41,7 @@ func (d *Device) first(ctx context.Context, r *openRegion) error {
 		}
 		if from == 0 && c.Size < firstWorth {
 			_, err := d.takeJournal(ctx, r, p) // a short one is replayed at once
-			return err
+			return d.raise(err, r.ID())
 		}
 		if c.Size < from {
 			return d.forgetFirst(r, &Withheld{Log: r.log, Size: c.Size})

@@ -36,6 +36,7 @@ type openRegion struct {
 	hunger  *hunger              // not nil: an entry of ours waits
 	seen    uint64               // entries before this position were acknowledged to the volume
 	own     []ownEntry           // this device's entries from there on, replayed
+	revived []signet.NodeID      // what lives again by an entry from there on
 	signed  map[signet.Hash]bool // entries that this device signed, see noteSigned
 	taken   []signet.Hash        // of these, taken in and still noted
 }
@@ -110,7 +111,7 @@ func (d *Device) restoreRegions() error {
 // replayStored makes r from the store alone.
 func (d *Device) replayStored(r *openRegion) error {
 	r.Region = d.blankRegion(signet.RegionID(r.log.ID))
-	r.pending, r.own, r.wait = nil, nil, nil
+	r.pending, r.own, r.revived, r.wait = nil, nil, nil, nil
 	err := d.Store.records(r.log, 0, func(_ uint64, rec signet.Record) error {
 		if _, _, err := r.Take(rec); err != nil {
 			return err
@@ -129,8 +130,14 @@ func (d *Device) replayStored(r *openRegion) error {
 // replay brings the tree of r one entry further.
 func (d *Device) replay(r *openRegion, rec signet.Record) error {
 	s, err := r.Replay(rec)
-	if err != nil || s.Entry == nil || s.Entry.Device != d.Self.Device || s.Batch == nil || s.Position < r.seen {
+	if err != nil || s.Entry == nil || s.Batch == nil || s.Position < r.seen {
 		return err
+	}
+	for _, o := range s.Outcomes {
+		r.revived = append(r.revived, o.Revived...)
+	}
+	if s.Entry.Device != d.Self.Device {
+		return nil
 	}
 	h, err := journal.HashOf(rec.Head)
 	if err == nil && r.signed[h] {
@@ -207,6 +214,7 @@ func (d *Device) SyncRegion(ctx context.Context, id signet.RegionID) error {
 			return d.raise(err, id)
 		}
 		more, err := d.takeJournal(ctx, r, p)
+		err = d.raise(err, id)
 		if err == nil && !more {
 			d.mu.Lock()
 			d.healed(r.log)
@@ -228,12 +236,23 @@ func (d *Device) takeJournal(ctx context.Context, r *openRegion, p signet.Page) 
 		more, err = d.takeRegion(r, p)
 		d.mu.Unlock()
 		if !errors.Is(err, journal.ErrNeedDirectory) {
-			return more, d.raise(err, r.ID())
+			return more, err
 		}
 		if err := d.grow(ctx, size); err != nil {
 			return false, err
 		}
 	}
+}
+
+// takeOrRead takes a page that a receipt or the stream brought, and reads where
+// it does not bring all: entries, or the full checkpoint that its tip rests on.
+// That one may have been in an answer that got lost; a read is answered with one.
+func (d *Device) takeOrRead(ctx context.Context, r *openRegion, p signet.Page) error {
+	more, err := d.takeJournal(ctx, r, p)
+	if err == nil && more || errors.Is(err, chain.ErrTip) {
+		return d.SyncRegion(ctx, r.ID())
+	}
+	return d.raise(err, r.ID())
 }
 
 // takeRegion takes a page of a journal: every entry is verified, then the
@@ -359,11 +378,7 @@ func (d *Device) append(ctx context.Context, r *openRegion, rec signet.Record) e
 	}
 	rec.Leaf = receipt.Leaf
 	d.dated(r, receipt.Leaf)
-	more, err := d.takeJournal(ctx, r, signet.Page{Log: r.log, From: receipt.Position, Records: []signet.Record{rec}, Checkpoint: receipt.Checkpoint})
-	if err == nil && more {
-		return d.SyncRegion(ctx, r.ID())
-	}
-	return err
+	return d.takeOrRead(ctx, r, signet.Page{Log: r.log, From: receipt.Position, Records: []signet.Record{rec}, Checkpoint: receipt.Checkpoint})
 }
 
 // Commit appends an entry with operations to a region, rekeying it first where

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"signet"
+	"signet/core/chain"
 	"signet/core/region"
 	"signet/device/ignore"
 )
@@ -123,7 +124,7 @@ func (d *Device) page(ctx context.Context, p signet.Page) error {
 		d.mu.Lock()
 		more, err := d.takeDirectory(p)
 		d.mu.Unlock()
-		if more && err == nil {
+		if more && err == nil || errors.Is(err, chain.ErrTip) {
 			return d.SyncDirectory(ctx)
 		}
 		return d.raise(err, signet.RegionID{})
@@ -143,12 +144,8 @@ func (d *Device) page(ctx context.Context, p signet.Page) error {
 		return d.SyncRegion(ctx, id)
 	}
 	d.mu.Unlock()
-	more, err := d.takeJournal(ctx, r, p)
-	if err == nil && more {
-		return d.SyncRegion(ctx, id)
-	}
 	// An alarm stops its region; the others go on.
-	if err != nil && !errors.Is(err, signet.ErrNotVerified) {
+	if err := d.takeOrRead(ctx, r, p); err != nil && !errors.Is(err, signet.ErrNotVerified) {
 		return err
 	}
 	return nil

@@ -297,8 +297,13 @@ func (v *volume) acknowledgeLocked() {
 			}
 		}
 	}
+	for _, n := range r.revived {
+		if b, ok := v.index.base[n]; ok && v.index.items[n] == nil {
+			v.index.agree(n, plan.Revived(b))
+		}
+	}
 	v.d.takenIn(r)
-	r.own, r.seen = nil, max(r.seen, r.Replayed())
+	r.own, r.revived, r.seen = nil, nil, max(r.seen, r.Replayed())
 }
 
 func (v *volume) deleted(n int) {
