@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -238,7 +239,7 @@ func TestPieceRoundTrips(t *testing.T) {
 			if name == "noise" && len(object) != seal.ObjectSize(n) || len(object) > seal.ObjectSize(n) {
 				t.Errorf("%s %d: object of %d bytes", name, n, len(object))
 			}
-			if name == "text" && n > 1000 && len(object) > n/4 {
+			if name == "text" && n > 1000 && len(object) > n/4 && runtime.GOOS != "js" { // a browser compresses nothing
 				t.Errorf("text of %d bytes in %d", n, len(object))
 			}
 			keep := bytes.Clone(object)

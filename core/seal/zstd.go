@@ -18,49 +18,18 @@ const (
 )
 
 // Coders are kept between pieces because each has tables of some hundred KiB.
-var (
-	encoders = sync.Pool{New: func() any {
-		e, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1),
-			zstd.WithEncoderCRC(false), zstd.WithWindowSize(decodeWindow))
-		if err != nil {
-			panic("seal: " + err.Error()) // the options are constants
-		}
-		return e
-	}}
-	decoders = sync.Pool{New: func() any {
-		d, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(decodeWindow),
-			zstd.WithDecodeAllCapLimit(true))
-		if err != nil {
-			panic("seal: " + err.Error())
-		}
-		return d
-	}}
-)
+var decoders = sync.Pool{New: func() any {
+	d, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(decodeWindow),
+		zstd.WithDecodeAllCapLimit(true))
+	if err != nil {
+		panic("seal: " + err.Error())
+	}
+	return d
+}}
 
 // pays reports whether a payload of c bytes instead of n saves a sixteenth
 // after padding. Less is not worth the reader's time.
 func pays(c, n int) bool { return padme(c) <= padme(n)-n/16 && c < n }
-
-// worthTrying reports whether the start of a piece shrinks.
-func worthTrying(piece []byte) bool {
-	if len(piece) < tooShort {
-		return false
-	}
-	if len(piece) <= probe {
-		return true
-	}
-	buf := scratch.Get().(*[]byte)
-	defer scratch.Put(buf)
-	*buf = deflate((*buf)[:0], piece[:probe])
-	return pays(len(*buf), probe)
-}
-
-// deflate appends one zstd frame of piece to dst.
-func deflate(dst, piece []byte) []byte {
-	e := encoders.Get().(*zstd.Encoder)
-	defer encoders.Put(e)
-	return e.EncodeAll(piece, dst)
-}
 
 // inflate appends the piece of size bytes that frame holds to dst. The room it
 // decodes into is exactly size bytes, so a frame that holds more (a

@@ -115,6 +115,29 @@ func (v *Volume) TrashChanged(item TrashItem) (bool, error) {
 	return err == nil && !untouched(now, item.Stat), wrap("look at trash", item.Path, err)
 }
 
+// TrashFind finds the item that path became under id. It is the one that was,
+// and has changed if it was written to since it was that: also where this
+// program did not live to see it in the trash.
+func (v *Volume) TrashFind(id, path string, was tree.Stat) (TrashItem, error) {
+	item := TrashItem{ID: id, Path: path}
+	if err := item.check("look at trash"); err != nil {
+		return TrashItem{}, err
+	}
+	for n := 2; ; n++ {
+		now, err := v.fs.lstat(item.file())
+		if err != nil {
+			return TrashItem{}, wrap("look at trash", path, err)
+		}
+		if now.Dev == was.Dev && now.Inode == was.Inode {
+			if item.Stat = now; !unmoved(now, was) {
+				item.Stat = was
+			}
+			return item, nil
+		}
+		item.ID = id + "." + strconv.Itoa(n)
+	}
+}
+
 // OpenTrash opens an item that is a file, for reading.
 func (v *Volume) OpenTrash(item TrashItem) (*os.File, tree.Stat, error) {
 	if err := item.check("open trash"); err != nil {

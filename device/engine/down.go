@@ -198,11 +198,7 @@ func (v *volume) act(a plan.Action) (done bool, err error) {
 // trash deletes a file or link. A program that has it open for writing goes on
 // with what lies in the trash: see rescue.
 func (v *volume) trash(it *item, path string) error {
-	old, err := v.disk.Trash(path, it.stat, trashID(it.id))
-	if err == nil && it.stat.Type == tree.File && old.Writing() {
-		v.displaced = append(v.displaced, displaced{old, it.id, v.d.Now(), v.d.Now(), it.name, v.index.folders(it)})
-	}
-	return err
+	return v.displace(it, path, false, func() (Displaced, error) { return v.disk.Trash(path, it.stat, trashID(it.id)) })
 }
 
 // edited reports whether a file was written to since the plan was made: an
@@ -384,7 +380,6 @@ func (v *volume) land(f *fetched) (bool, error) {
 	a := f.action
 	it := v.index.items[a.Node]
 	var st tree.Stat
-	var old Displaced
 	var err error
 	link := a.Remote.Type == tree.Link
 	switch {
@@ -399,15 +394,15 @@ func (v *volume) land(f *fetched) (bool, error) {
 		st, err = v.disk.Place(f.staged, f.path)
 	case it == nil, it.edited():
 		return false, nil
-	case link:
-		if st, old, err = v.disk.ReplaceLink(a.Remote.Target, f.path, it.stat, trashID(a.Node)); it.stat.Type != tree.File {
-			old = nil
-		}
 	default:
-		st, old, err = v.disk.Replace(f.staged, f.path, it.stat, trashID(a.Node))
-	}
-	if err == nil && old != nil {
-		v.displaced = append(v.displaced, displaced{Displaced: old, node: a.Node, since: v.d.Now(), at: v.d.Now()})
+		err = v.displace(it, f.path, true, func() (old Displaced, err error) {
+			if link {
+				st, old, err = v.disk.ReplaceLink(a.Remote.Target, f.path, it.stat, trashID(a.Node))
+			} else {
+				st, old, err = v.disk.Replace(f.staged, f.path, it.stat, trashID(a.Node))
+			}
+			return old, err
+		})
 	}
 	if err != nil {
 		return false, v.actFault(a, err)

@@ -60,6 +60,7 @@ type volume struct {
 	blocked   map[signet.NodeID]blocked
 	forgiven  time.Time                  // when what waits was tried again last
 	displaced []displaced                // files that we replaced a moment ago
+	noted     []notedFile                // those of them that were open for writing
 	last      *plan.State                // memory of the planner
 	retries   int                        // turns in a row that the world changed under
 	stuck     time.Duration              // how long it waited last because nothing of a plan could be done
@@ -210,7 +211,7 @@ func (v *volume) open() error {
 	v.setDisk(disk)
 	v.caps, v.last = disk.Caps(), nil // what was planned for other names is no help
 	v.scan = true
-	return nil
+	return v.loadNoted()
 }
 
 func (v *volume) setDisk(disk Volume) {
@@ -225,7 +226,7 @@ func (v *volume) closeDisk() {
 		return
 	}
 	v.beside.stop()
-	v.displaced = nil // of that opening; it stays in the trash
+	v.displaced = nil // of that opening; those that are noted are looked at by the next
 	disk := v.disk
 	v.setDisk(nil)
 	disk.Close()
@@ -399,88 +400,6 @@ func (v *volume) settle(p *plan.Plan) error {
 	return v.d.Store.flush(v.id, v.index)
 }
 
-// displaced is a file that we replaced or deleted. A program that had it open
-// may save to it still; then what it saved becomes a file of its own.
-type displaced struct {
-	Displaced
-	node  signet.NodeID
-	since time.Time
-	at    time.Time // when it was looked at last
-
-	// Of one that was deleted: what it was called, and the folders it was in.
-	name    string
-	folders []signet.NodeID
-}
-
-// openStill is when to look at what was replaced and was written to since, or is
-// open for that; zero where nothing is.
-func (v *volume) openStill() (due time.Time) {
-	for _, d := range v.displaced {
-		if changed, err := d.Changed(); err == nil && (changed || d.Writing()) {
-			due = earliest(due, d.at.Add(settleWait))
-		}
-	}
-	return due
-}
-
-// rescue looks once more at what was replaced or deleted, when the settle time
-// is over, and again as long as a program has it open for writing: a daemon for
-// ever, a single pass for a minute. It says when it has to look again.
-func (v *volume) rescue() (again time.Time) {
-	now := v.d.Now()
-	left := v.displaced[:0]
-	for _, d := range v.displaced {
-		if due := d.at.Add(settleWait); due.After(now) {
-			again = earliest(again, due)
-			left = append(left, d)
-			continue
-		}
-		changed, err := d.Changed()
-		switch {
-		case err != nil: // it stays in the trash, for whoever misses it
-		case changed:
-			v.bringUp(d)
-		case d.Writing() && (v.ended != nil || now.Sub(d.since) < settleMost):
-			d.at = now
-			again = earliest(again, now.Add(settleWait))
-			left = append(left, d)
-		}
-	}
-	clear(v.displaced[len(left):])
-	v.displaced = left
-	return again
-}
-
-// bringUp makes a file of its own of what was saved to something displaced.
-func (v *volume) bringUp(d displaced) {
-	folder, name := signet.RootNode, d.name
-	if it := v.index.items[d.node]; it != nil {
-		folder, name = it.parent, it.name
-	} else if d.folders == nil {
-		return
-	}
-	// What was deleted comes back where it was, or as near as there is a folder.
-	for _, f := range d.folders {
-		if _, there := v.index.items[f]; there {
-			folder = f
-			break
-		}
-	}
-	conflict := func() string { return tree.ConflictName(name, v.d.Now().UnixMilli(), v.d.Self.Label, newNode()) }
-	if v.index.kids[folder][name] != nil {
-		name = conflict()
-	}
-	p, ok := v.index.place(folder, name)
-	if ok && d.Rescue(p) != nil { // somebody has the name by now
-		name = conflict()
-		p, ok = v.index.place(folder, name)
-		ok = ok && d.Rescue(p) == nil
-	}
-	if ok {
-		v.lookAtName(folder, name)
-	}
-}
-
 func (v *volume) lookAtName(parent signet.NodeID, name string) {
 	if p, ok := v.index.path(parent); ok {
 		v.want(p, name)
@@ -511,7 +430,10 @@ func (v *volume) turn(ctx context.Context) (more bool, again time.Time, err erro
 	}
 	v.beside.look()
 	v.bringBack()
-	rescue := v.rescue()
+	rescue, err := v.rescue()
+	if err != nil {
+		return false, v.d.Now().Add(5 * time.Second), err
+	}
 	// What became of our own entries comes before what the disk shows now: they
 	// were written of what it showed before.
 	v.acknowledge()

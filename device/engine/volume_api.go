@@ -58,6 +58,9 @@ type Changer interface {
 	Move(from, to string, expect tree.Stat) (tree.Stat, error)
 	SetMeta(path string, expect tree.Stat, mode uint32, mtime int64) (tree.Stat, error)
 	Trash(path string, expect tree.Stat, id string) (Displaced, error)
+	// Displaced finds what lies in the trash under an id, which had a path and a
+	// stat before it was displaced. NotThere where it is gone.
+	Displaced(id, path string, was tree.Stat) (Displaced, error)
 	RemoveDir(path string) error
 	// Sync makes the names durable that were changed since the last call.
 	Sync(ctx context.Context) error

@@ -163,3 +163,41 @@ func TestOnePassWaitsForWhatAProgramHasOpen(t *testing.T) {
 		t.Errorf("what the program saved is nowhere:\n%s", l)
 	}
 }
+
+// The same where nothing runs when the program saves: who comes next finds what
+// it saved, because the file was noted before it was replaced or deleted.
+func TestWhatAProgramSavesWhileNothingRunsComesBack(t *testing.T) {
+	for what, change := range map[string]func(a *device){
+		"replaced": func(a *device) { a.write("d/f", "two, by a") },
+		"deleted":  func(a *device) { a.rm("d") },
+	} {
+		t.Run(what, func(t *testing.T) {
+			w := newWorld(t)
+			a, b := w.device("a"), w.device("b")
+			a.write("d/f", "one")
+			a.write("g", "so that this is not all")
+			a.add("R")
+			a.sync()
+			b.add("R")
+			b.sync()
+			f, err := os.OpenFile(b.path("d/f"), os.O_WRONLY, 0)
+			must(t, err)
+			defer f.Close()
+			stop := b.run()
+			change(a)
+			a.sync()
+			b.eventually("followed", func() bool { return b.listing() == a.listing() })
+			stop()
+			b.Close()
+			b.open() // with what the index has
+			_, err = f.WriteString("mine")
+			must(t, errors.Join(err, f.Close()))
+			b.sync()
+			a.sync()
+			same(t, a, b)
+			if l := a.listing(); !strings.Contains(l, fmt.Sprintf("%x", sha256.Sum256([]byte("mine")))) {
+				t.Errorf("what the program saved is nowhere:\n%s", l)
+			}
+		})
+	}
+}

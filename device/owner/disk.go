@@ -197,6 +197,11 @@ func (v *volume) Trash(path string, expect tree.Stat, id string) (engine.Displac
 	return displaced{v.Volume, item}, err
 }
 
+func (v *volume) Displaced(id, path string, was tree.Stat) (engine.Displaced, error) {
+	item, err := v.TrashFind(id, path, was)
+	return displaced{v.Volume, item}, err
+}
+
 func (v *volume) Sync(ctx context.Context) error { return v.SyncFolders(ctx) }
 
 // classify tells the engine what kind of trouble a disk made.

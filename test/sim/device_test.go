@@ -341,9 +341,10 @@ func (d *device) cut() {
 	}
 }
 
-// passed notes what a pass that went well has seen for all of its time.
+// passed notes what a pass that went well has seen for all of its time. A file
+// that programs go on writing to is not among what is said to be safe.
 func (d *device) passed(before map[string]bool, e *engine.Device) {
-	if len(e.VolumeStatus("v").Problems) == 0 {
+	if st := e.VolumeStatus("v"); len(st.Problems) == 0 && st.SafeFiles == st.Files {
 		d.do(d.name+".look", "after", nil, func() { d.keepSafe(before) })
 	}
 }

@@ -770,6 +770,25 @@ func (v *folderOf) Trash(p string, expect tree.Stat, id string) (was engine.Disp
 	return was, err
 }
 
+func (v *folderOf) Displaced(id, p string, was tree.Stat) (old engine.Displaced, err error) {
+	err = v.step("find displaced "+p, func() error {
+		for _, key := range sortedKeys(v.trash) {
+			n := v.trash[key]
+			if n.stat.Inode != was.Inode || !strings.HasPrefix(key, id+" ") || !strings.HasSuffix(key, " "+p) {
+				continue
+			}
+			st := n.stat // what was written since shows in size and mtime
+			if st.Size != was.Size || st.MTime != was.MTime {
+				st.CTime--
+			}
+			old = displaced{v, key, st}
+			return nil
+		}
+		return fs.ErrNotExist
+	})
+	return old, err
+}
+
 func (v *folderOf) RemoveDir(p string) error {
 	return v.step("rmdir "+p, func() error {
 		_, n, err := v.lookup(p)
