@@ -15,8 +15,8 @@ import (
 // names the one before it.
 type Type uint8
 
-// Types of entries. The numbers of ungrant, policy, owner, condemn, spare,
-// collect and horizon are reserved (spec/journal.md).
+// Types of entries. The numbers of ungrant, policy, owner and horizon are
+// reserved (spec/journal.md).
 const (
 	Content  Type = 1 // operations; with none it is a point, or pins objects
 	Snapshot Type = 2 // names sealed pages of the tree at a digest point
@@ -25,6 +25,9 @@ const (
 	Grant   Type = 17 // gives a ring a role
 	Rekey   Type = 19
 	Marker  Type = 22
+	Condemn Type = 23 // names objects that nothing kept uses
+	Spare   Type = 24 // takes objects out of what is condemned
+	Collect Type = 25 // ends condemned objects
 
 	Complaint Type = 27 // an envelope of the current generation does not open
 	Envelope  Type = 28 // adds envelopes of the current generation
@@ -48,6 +51,12 @@ func (t Type) String() string {
 		return "rekey"
 	case Marker:
 		return "marker"
+	case Condemn:
+		return "condemn"
+	case Spare:
+		return "spare"
+	case Collect:
+		return "collect"
 	case Complaint:
 		return "complaint"
 	case Envelope:
@@ -118,7 +127,7 @@ func parseHeader(b []byte) (h Header, err error) {
 	}
 	h.Type = Type(r.U8())
 	switch h.Type {
-	case Content, Snapshot, Genesis, Rekey, Marker, Complaint, Envelope:
+	case Content, Snapshot, Genesis, Rekey, Marker, Condemn, Spare, Collect, Complaint, Envelope:
 	case Grant:
 		if !granting {
 			r.Fail("entry type %s is reserved", h.Type)

@@ -6,6 +6,7 @@ var (
 	ParseNewKey    = parseNewKey
 	ParseGrievance = parseGrievance
 	ParseRight     = parseRight
+	ParseEnding    = parseEnding
 )
 
 // EncodeHeader is the encoding of h.

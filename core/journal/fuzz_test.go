@@ -78,6 +78,10 @@ func FuzzEntryBody(f *testing.F) {
 	f.Add((&journal.NewKey{Number: 2, BackLink: []byte("back")}).Append(nil))
 	f.Add((&journal.Grievance{To: ring.Recipient{Kind: ring.ToRing, Generation: 1}}).Append(nil))
 	f.Add((&journal.Right{Role: journal.Reader}).Append(nil))
+	endings := []journal.Type{journal.Condemn, journal.Spare, journal.Collect}
+	for _, t := range endings {
+		f.Add((&journal.Ending{Days: 7, Objects: []signet.ObjectID{{1}, {2}}}).Append(nil, t))
+	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if x, err := journal.ParseFounding(b); err == nil && !bytes.Equal(x.Append(nil), b) {
 			t.Fatal("a founding is read and written differently")
@@ -90,6 +94,11 @@ func FuzzEntryBody(f *testing.F) {
 		}
 		if x, err := journal.ParseRight(b); err == nil && !bytes.Equal(x.Append(nil), b) {
 			t.Fatal("a grant is read and written differently")
+		}
+		for _, typ := range endings {
+			if x, err := journal.ParseEnding(typ, b); err == nil && !bytes.Equal(x.Append(nil, typ), b) {
+				t.Fatalf("a %s is read and written differently", typ)
+			}
 		}
 	})
 }

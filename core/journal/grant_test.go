@@ -229,3 +229,23 @@ func TestARegionIsOfOneRingUntilAnotherHasARole(t *testing.T) {
 		t.Error("after")
 	}
 }
+
+func TestRolesThatEndObjects(t *testing.T) {
+	w := ringtest.New(t)
+	r := w.Found("a")
+	m := w.Member("a", "m")
+	j := w.Region(r, "a")
+	_, err := j.Offer(j.Sign(j.Grant("a", m, journal.Writer), "a"))
+	w.Must(err)
+	g := journal.Ending{Days: 7, Objects: []signet.ObjectID{{1}}}
+	refused(t, j, "a condemn by a writer", j.Sign(j.End(journal.Condemn, "m", g), "m"), signet.ErrNotAllowed)
+	_, err = j.Offer(j.Sign(j.End(journal.Condemn, "a", g), "a"))
+	w.Must(err)
+	g.Condemn = j.State.Latest()
+	refused(t, j, "a collect by a writer", j.Sign(j.End(journal.Collect, "m", g), "m"), signet.ErrNotAllowed)
+	_, err = j.Offer(j.Sign(j.End(journal.Spare, "m", g), "m"))
+	w.Must(err)
+	_, err = j.Offer(j.Sign(j.Grant("a", m, journal.Reader), "a"))
+	w.Must(err)
+	refused(t, j, "a spare by a reader", j.Sign(j.End(journal.Spare, "m", g), "m"), signet.ErrNotAllowed)
+}

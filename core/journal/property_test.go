@@ -40,6 +40,9 @@ func TestVerdictsAreThoseOfTheServiceInAnyOrder(t *testing.T) {
 			if len(lines[i]) == 0 {
 				continue
 			}
+			if rapid.IntRange(0, 9).Draw(rt, "a long time") == 0 {
+				j.Now += 8 * 24 * 3600 * 1000
+			}
 			rec := lines[i][0]
 			lines[i] = lines[i][1:]
 			stale := j.State.StaleAt(w.State.Size())
@@ -61,7 +64,8 @@ func TestVerdictsAreThoseOfTheServiceInAnyOrder(t *testing.T) {
 		}
 		for _, s := range []*journal.State{whole.State, headers.State} {
 			if s.Tree.Root() != j.State.Tree.Root() || s.Latest() != j.State.Latest() || s.Invalid() != j.State.Invalid() ||
-				s.DirectorySize() != j.State.DirectorySize() || s.Role(m) != j.State.Role(m) || s.Role(r) != j.State.Role(r) || s.Current().Number != j.State.Current().Number {
+				s.DirectorySize() != j.State.DirectorySize() || s.Role(m) != j.State.Role(m) || s.Role(r) != j.State.Role(r) || s.Current().Number != j.State.Current().Number ||
+				s.Floor() != j.State.Floor() || !slices.Equal(s.Sentences(), j.State.Sentences()) {
 				rt.Fatal("states differ")
 			}
 			for _, d := range []string{"a", "b", "c", "m"} {
@@ -81,16 +85,24 @@ func drawLine(rt *rapid.T, j *ringtest.Journal, other signet.RingID, by string, 
 	knows := by != "c" && rapid.Bool().Draw(rt, by+" knows of the revocation")
 	for range rapid.IntRange(0, 5).Draw(rt, by+" length") {
 		var d *journal.Draft
-		kinds := 5
+		kinds := 8
 		if journal.Granting {
-			kinds = 6
+			kinds = 9
 		}
 		switch kind := rapid.IntRange(0, kinds).Draw(rt, by+" kind"); kind {
 		case 0:
 			d = j.Draft(journal.Marker, by)
 		case 1:
 			d = j.Rekey(by)
-		case 6:
+		case 6, 7, 8:
+			typ, ids := journal.Condemn+journal.Type(kind-6), []signet.ObjectID{{1}, {2}, {3}}
+			n := rapid.IntRange(0, 2).Draw(rt, by+" object")
+			g := journal.Ending{Days: 7, Objects: ids[n : n+1+rapid.IntRange(0, 2-n).Draw(rt, by+" more")]}
+			for _, c := range j.State.Sentences() {
+				g.Condemn = c.Hash
+			}
+			d = j.End(typ, by, g)
+		case 9:
 			d = j.Grant(by, other, journal.Role(rapid.IntRange(1, 3).Draw(rt, by+" role")))
 		default:
 			d = j.Draft(journal.Content, by)

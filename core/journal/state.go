@@ -38,7 +38,8 @@ type Directory struct {
 }
 
 // A Role says what a ring may do in a region. A Reader writes nothing but
-// what keys need: complaints and envelopes. A Manager also grants roles.
+// what keys need: complaints and envelopes. A Manager also grants roles, and
+// ends objects.
 type Role uint8
 
 // Roles, each including those before it.
@@ -53,7 +54,7 @@ func (t Type) role() Role {
 	switch t {
 	case Complaint, Envelope:
 		return Reader
-	case Grant:
+	case Grant, Condemn, Collect:
 		return Manager
 	}
 	return Writer
@@ -80,7 +81,8 @@ type Entry struct {
 	Whole     bool              // Sealed, Objects and Body came with it
 	Sealed    []byte            // operations
 	Objects   []signet.ObjectID
-	envelopes []ring.Envelope // of a Rekey or Envelope
+	Ending    []signet.ObjectID // of a Condemn, Spare or Collect: what it is about
+	envelopes []ring.Envelope   // of a Rekey or Envelope
 	// BackDated says that the writer had been revoked when the entry was
 	// ordered, as far as the directory at hand tells; it is valid all the same,
 	// because no entry before it told the journal.
@@ -115,6 +117,10 @@ type State struct {
 	// Envelopes of the current generation that were complained of.
 	complaints map[Grievance]bool
 
+	condemned map[signet.ObjectID]signet.Hash // by which entry
+	sentences []Sentence
+	floor     uint64
+
 	sub     map[signet.Hash]int // authority entries: index in the sub-chain
 	latest  signet.Hash         // the latest authority entry
 	dirSub  uint64              // largest directory head named by authority entries
@@ -128,7 +134,7 @@ type State struct {
 // State is in use.
 func NewState(region signet.RegionID, dir Directory) *State {
 	return &State{region: region, dir: dir, roles: map[signet.RingID]Role{}, last: map[signet.DeviceID]own{}, complaints: map[Grievance]bool{},
-		sub: map[signet.Hash]int{}, heads: map[signet.Hash]*chain.Checkpoint{}}
+		condemned: map[signet.ObjectID]signet.Hash{}, sub: map[signet.Hash]int{}, heads: map[signet.Hash]*chain.Checkpoint{}}
 }
 
 // Region is the region's id.
@@ -280,6 +286,9 @@ func (s *State) Apply(leaf Leaf, head, blob []byte) (e *Entry, reason error, err
 	}
 	if reason == nil {
 		effect()
+		if e.Seen != nil {
+			s.overlooked(e.Position, e.Seen.Size)
+		}
 		last := s.last[e.Device]
 		last.time = leaf.Time
 		s.last[e.Device] = last

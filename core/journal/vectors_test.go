@@ -236,6 +236,7 @@ func writeVectors(t *testing.T) {
 	r.bad("envelope-old-generation", "an envelope of the generation before", "invalid: stale", r.Sign(d, "a"))
 	r.bad("envelope-old-ring-generation", "an envelope to an old generation of the ring", "void", r.Sign(r.Give("a", old1), "a"))
 	writeEnvelopes(begin(t))
+	writeEndings(begin(t))
 	writeMore(t)
 }
 
@@ -306,6 +307,63 @@ func writeEnvelopes(r *recorder) {
 	r.tell(r.T.(*testing.T), "ok-policy", "ok-revoke")
 	to.Generation = 2
 	give("envelope-stale", "an envelope of a generation that a revoked device has", "invalid: stale", "a", to)
+}
+
+// writeEndings condemns objects, spares and collects them.
+func writeEndings(r *recorder) {
+	ids := func(names ...byte) (list []signet.ObjectID) {
+		for _, n := range names {
+			list = append(list, signet.ObjectID{n})
+		}
+		return list
+	}
+	bad := func(name, about, expect string, typ journal.Type, g journal.Ending) {
+		r.T.Helper()
+		r.bad(name, about, expect, r.Sign(r.End(typ, "a", g), "a"))
+	}
+	spoil := func(name, about string, typ journal.Type, g journal.Ending, f func(b []byte) []byte) {
+		r.T.Helper()
+		d := r.End(typ, "a", g)
+		d.Body = f(d.Body)
+		r.bad(name, about, "invalid: malformed", r.Sign(d, "a"))
+	}
+	whole := journal.Ending{Days: 7, Objects: ids(1, 2, 3)}
+	spoil("condemn-trailing-byte", "a byte after the ids", journal.Condemn, whole, func(b []byte) []byte { return append(b, 0) })
+	spoil("condemn-short", "a condemn whose last id is a byte short", journal.Condemn, whole, func(b []byte) []byte { b[4]--; return b[:len(b)-1] })
+	bad("condemn-nothing", "a condemn of nothing", "invalid: malformed", journal.Condemn, journal.Ending{Days: 7})
+	bad("condemn-too-soon", "a grace of 6 days", "invalid: malformed", journal.Condemn, journal.Ending{Days: 6, Objects: ids(1)})
+	bad("condemn-unordered", "ids that do not ascend", "invalid: malformed", journal.Condemn, journal.Ending{Days: 7, Objects: ids(2, 1)})
+	bad("condemn-id-twice", "an id twice", "invalid: malformed", journal.Condemn, journal.Ending{Days: 7, Objects: ids(1, 1)})
+	bad("spare-of-nothing", "a spare of what is not condemned", "void", journal.Spare, journal.Ending{Objects: ids(1)})
+	bad("collect-of-nothing", "a collect of what is not condemned", "void", journal.Collect, journal.Ending{Objects: ids(1)})
+	late := r.Sign(r.Draft(journal.Content, "b"), "b")
+	condemned := r.Now + 1
+	hash := func(rec signet.Record) signet.Hash {
+		h, err := journal.HashOf(rec.Head)
+		r.Must(err)
+		return h
+	}
+	of := hash(r.ok("ok-condemn", "three objects that nothing kept uses, and a grace of 7 days", "ok", r.Sign(r.End(journal.Condemn, "a", whole), "a")))
+	bad("condemn-again", "a condemn of one that is condemned", "void", journal.Condemn, journal.Ending{Days: 7, Objects: ids(3, 4)})
+	bad("collect-at-once", "a collect within the grace", "void", journal.Collect, journal.Ending{Condemn: of, Objects: ids(1)})
+	r.ok("ok-spare", "one of them is used after all", "ok", r.Sign(r.End(journal.Spare, "b", journal.Ending{Objects: ids(2)}), "b"))
+	r.Now = condemned + 7*24*3600*1000 - 2
+	bad("collect-a-moment-early", "a collect a millisecond before the end of the grace", "void", journal.Collect, journal.Ending{Condemn: of, Objects: ids(1)})
+	r.Now++
+	bad("collect-spared", "a collect of what was spared", "void", journal.Collect, journal.Ending{Condemn: of, Objects: ids(1, 2)})
+	bad("collect-other-condemn", "a collect that names another entry", "void", journal.Collect, journal.Ending{Condemn: signet.Hash{1}, Objects: ids(1)})
+	unseen := r.End(journal.Collect, "a", journal.Ending{Condemn: of, Objects: ids(1)})
+	r.ok("ok-content-unaware", "content whose writer had not seen the condemn", "ok", late)
+	r.bad("collect-unseen", "a collect whose writer had not seen that one", "void", r.Sign(unseen, "a"))
+	late = r.Sign(r.Draft(journal.Content, "b"), "b")
+	old := r.Draft(journal.Content, "a")
+	old.Seen = r.CheckpointAt(3)
+	r.ok("ok-collect", "a collect of one of them", "ok", r.Sign(r.End(journal.Collect, "a", journal.Ending{Condemn: of, Objects: ids(1)}), "a"))
+	bad("collect-twice", "the same collect again", "void", journal.Collect, journal.Ending{Condemn: of, Objects: ids(1)})
+	r.bad("behind-collect", "content whose writer had not seen the condemn that was carried out", "invalid: conflict", r.Sign(old, "a"))
+	r.ok("ok-content-aware", "content whose writer had seen the condemn, and not the collect", "ok", late)
+	r.ok("ok-collect-rest", "a collect of the rest", "ok", r.Sign(r.End(journal.Collect, "a", journal.Ending{Condemn: of, Objects: ids(3)}), "a"))
+	r.ok("ok-condemn-anew", "an object of that name that came later may be condemned again", "ok", r.Sign(r.End(journal.Condemn, "a", journal.Ending{Days: 30, Objects: ids(1)}), "a"))
 }
 
 func writeSpoiled(r *recorder) {

@@ -44,6 +44,8 @@ func (s *State) verify(head, blob []byte, now int64) (e *Entry, effect func(), r
 		effect, reason, err = s.grant(i, e)
 	case Marker:
 		effect = func() { s.follow(i, at.dir) }
+	case Condemn, Spare, Collect:
+		effect, reason = s.ending(i, e)
 	case Complaint:
 		effect, reason = s.complaint(i, e)
 	case Envelope:
@@ -131,7 +133,10 @@ func (s *State) saw(i *item, at *standing) (reason, err error) {
 	if at.seenSize = at.seen.Size; at.seenSize > s.Size() {
 		return i.no(signet.ErrNotVerified, "observed a head of size %d before it was", at.seenSize), nil
 	}
-	return nil, s.true(at.seen, &s.Tree)
+	if err := s.true(at.seen, &s.Tree); err != nil {
+		return nil, err
+	}
+	return s.beforeFloor(i, at.seenSize), nil
 }
 
 // place checks the entry's place among its writer's entries, or in the

@@ -24,6 +24,10 @@ type event struct {
 	Elapsed    float64
 }
 
+// passed has the tests that passed in a stage so far. What a stage with -short
+// leaves out is no skipped test if an earlier stage ran it.
+var passed = map[string]bool{}
+
 // goTest runs go test -json and returns one room per package that has tests.
 func goTest(env, args []string) []room {
 	cmd := exec.Command("go", append([]string{"test", "-json", "-count=1"}, args...)...)
@@ -36,7 +40,7 @@ func goTest(env, args []string) []room {
 	if err != nil {
 		return []room{{name: "go test: " + err.Error(), failed: 1}}
 	}
-	rooms := count(out, os.Stdout)
+	rooms := count(out, os.Stdout, slices.Contains(args, "-short"))
 	if err := cmd.Wait(); err != nil && sum(rooms).failed == 0 {
 		rooms = append(rooms, room{name: "go test: " + err.Error(), failed: 1})
 	}
@@ -53,7 +57,7 @@ func sum(rooms []room) (total room) {
 // count reads events, writes the output of what failed, and a line for each
 // package as it ends. A package that does not build, or dies outside a test,
 // counts as one failure.
-func count(in io.Reader, out io.Writer) []room {
+func count(in io.Reader, out io.Writer, short bool) []room {
 	rooms := map[string]*room{}
 	output := map[string]*strings.Builder{} // by package, test
 	at := func(k string) *strings.Builder {
@@ -76,7 +80,7 @@ func count(in io.Reader, out io.Writer) []room {
 		line, err := lines.ReadBytes('\n')
 		var e event
 		if json.Unmarshal(line, &e) == nil && e.Action != "" {
-			handle(e, rooms, at, rest, out)
+			handle(e, rooms, at, rest, out, short)
 		} else if len(line) > 0 {
 			out.Write(line)
 		}
@@ -86,7 +90,7 @@ func count(in io.Reader, out io.Writer) []room {
 	}
 }
 
-func handle(e event, rooms map[string]*room, at func(string) *strings.Builder, rest func(pkg string), out io.Writer) {
+func handle(e event, rooms map[string]*room, at func(string) *strings.Builder, rest func(pkg string), out io.Writer, short bool) {
 	k := e.Package + "\x00" + e.Test
 	switch e.Action {
 	case "build-output":
@@ -118,10 +122,14 @@ func handle(e event, rooms map[string]*room, at func(string) *strings.Builder, r
 	switch e.Action {
 	case "pass":
 		r.passed++
+		passed[k] = true
 	case "fail":
 		r.failed++
 		fmt.Fprint(out, at(k).String())
 	case "skip":
+		if short && passed[k] {
+			break
+		}
 		r.skipped++
 		fmt.Fprint(out, at(k).String())
 	}

@@ -3,7 +3,8 @@
 // and what failed. Its last line is "N passed, N failed".
 //
 // It fails where anything failed and where a test was skipped: a test that does
-// not run here protects nothing. It says where all of it took longer than 25
+// not run here protects nothing; one that -short leaves out of a stage must have
+// passed in an earlier one. It says where all of it took longer than 25
 // minutes, or 45 on a machine that had nothing compiled yet. It does not install
 // what the tests need (scripts/deps does).
 package main

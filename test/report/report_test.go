@@ -22,7 +22,7 @@ not json
 
 func TestEveryPassFailureSkipAndBrokenPackageIsCounted(t *testing.T) {
 	var out strings.Builder
-	rooms := count(strings.NewReader(events), &out)
+	rooms := count(strings.NewReader(events), &out, false)
 	if len(rooms) != 2 || rooms[0].name != "a" || rooms[1].name != "broken" {
 		t.Fatalf("rooms %+v", rooms)
 	}
@@ -112,11 +112,27 @@ func TestWhatHungIsShown(t *testing.T) {
 {"Action":"fail","Package":"p"}
 `)
 	var out strings.Builder
-	rooms := count(in, &out)
+	rooms := count(in, &out, false)
 	if s := out.String(); !strings.Contains(s, "goroutine 1") || strings.Contains(s, "fine") {
 		t.Errorf("shown: %q", s)
 	}
 	if n := sum(rooms); n.passed != 1 || n.failed != 1 {
 		t.Errorf("%+v", n)
+	}
+}
+
+// What -short leaves out is skipped unless an earlier stage ran it.
+func TestWhatShortLeavesOutMustHaveRunBefore(t *testing.T) {
+	skip := `{"Action":"skip","Package":"signet/q","Test":"TestLong"}` + "\n"
+	n := func(events string, short bool) int {
+		var out strings.Builder
+		return sum(count(strings.NewReader(events), &out, short)).skipped
+	}
+	if got := n(skip, true); got != 1 {
+		t.Errorf("run by no stage: %d skipped", got)
+	}
+	n(`{"Action":"pass","Package":"signet/q","Test":"TestLong"}`+"\n", false)
+	if short, whole := n(skip, true), n(skip, false); short != 0 || whole != 1 {
+		t.Errorf("run by another stage: %d skipped with -short, %d without", short, whole)
 	}
 }

@@ -141,6 +141,14 @@ func (j *Journal) Give(by string, to ...ring.Recipient) *journal.Draft {
 	return d
 }
 
+// End is a condemn, spare or collect.
+func (j *Journal) End(typ journal.Type, by string, g journal.Ending) *journal.Draft {
+	j.T.Helper()
+	d := j.Draft(typ, by)
+	d.Body = g.Append(nil, typ)
+	return d
+}
+
 // Sign signs a draft as the device of a name.
 func (j *Journal) Sign(d *journal.Draft, by string) signet.Record {
 	j.T.Helper()
