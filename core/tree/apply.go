@@ -89,7 +89,7 @@ func (t *Tree) Apply(e Entry, b *Batch) []Outcome {
 		it := &b.Items[i]
 		r.index, r.op, r.out = i, &it.Op, &out[i]
 		r.out.Revision = it.Revision
-		r.now = &stamp{rev: it.Revision, moment: now, op: uint16(i)}
+		r.now = &stamp{rev: it.Revision, moment: now, op: uint16(i), restored: it.Op.Restored}
 		switch it.Op.Kind {
 		case Create:
 			r.create()
@@ -101,6 +101,8 @@ func (t *Tree) Apply(e Entry, b *Batch) []Outcome {
 			r.attr()
 		case Delete:
 			r.delete()
+		case Mark: // of history (Pins), not of the tree
+			r.done(NoOp, "", nil)
 		}
 		r.follow()
 	}

@@ -15,6 +15,7 @@ package tree
 
 import (
 	"fmt"
+	"unicode/utf8"
 
 	"signet"
 	"signet/core/wire"
@@ -30,10 +31,11 @@ const (
 	Move   Kind = 3 // a new parent, a new name, or both; of RootNode: the region's name
 	Attr   Kind = 4 // mode, mtime, or both
 	Delete Kind = 5 // a file, a link, an empty folder, or a folder with what its writer saw below it
+	Mark   Kind = 6 // a pin is set, or taken off: nothing of the tree
 )
 
-// String is the kind's name in histories: "create", "edit", "move", "meta" or
-// "delete".
+// String is the kind's name in histories: "create", "edit", "move", "meta",
+// "delete" or "pin".
 func (k Kind) String() string {
 	switch k {
 	case Create:
@@ -46,6 +48,8 @@ func (k Kind) String() string {
 		return "meta"
 	case Delete:
 		return "delete"
+	case Mark:
+		return "pin"
 	}
 	return fmt.Sprintf("kind %d", uint8(k))
 }
@@ -67,7 +71,7 @@ type Op struct {
 	Node     signet.NodeID
 	Type     Type          // Create, Edit
 	Parent   signet.NodeID // Create, Move
-	Name     string        // Create, Move: any bytes
+	Name     string        // Create, Move: any bytes; Mark: UTF-8, empty takes the pin off
 
 	// The revisions that the writer's base had: of the field that the
 	// operation changes, and for Attr and Delete of the content they mean.
@@ -90,7 +94,8 @@ type Op struct {
 
 	// Seen, of a Create, is the position up to which its writer had replayed
 	// the journal. What another device put at the same place after that, the
-	// writer did not know: if it is the same, the two become one node.
+	// writer did not know: if it is the same, the two become one node. Of a
+	// Mark it is the position that is pinned; Node is the pin.
 	Seen uint64
 
 	// Whole, of a Delete of a folder: what is below goes too, as far as the
@@ -166,6 +171,9 @@ func (o *Op) Bytes() ([]byte, error) {
 		if o.Whole {
 			w.U64(o.Complete)
 		}
+	case Mark:
+		w.U64(o.Seen)
+		w.Vec8([]byte(o.Name))
 	}
 	if _, err := ParseOp(w.B); err != nil {
 		return nil, err
@@ -236,6 +244,11 @@ func ParseOp(b []byte) (Op, error) {
 		r.Raw(o.BaseAttr[:])
 		if o.Whole {
 			o.Complete = r.U64()
+		}
+	case Mark:
+		o.Seen = r.U64()
+		if o.Name = string(r.Vec8(MaxName)); !utf8.ValidString(o.Name) {
+			r.Fail("name of a pin is not UTF-8")
 		}
 	default:
 		r.Fail("operation of kind %d", o.Kind)

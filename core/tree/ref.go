@@ -65,6 +65,10 @@ func (r Ref) Content() Stamp        { return r.t.stamp(r.n.content) }
 func (r Ref) Place() Stamp          { return r.t.stamp(r.n.place) }
 func (r Ref) Attr() Stamp           { return r.t.stamp(r.n.attr) }
 
+// Undone reports whether a restore deleted the node: on purpose, that is. False
+// too where the tree came from a snapshot.
+func (r Ref) Undone() bool { return r.n.gone != nil && r.n.gone.restored }
+
 // Target is that of a link, else "".
 func (r Ref) Target() string {
 	if r.n.typ != Link {

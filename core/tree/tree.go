@@ -80,7 +80,8 @@ type node struct {
 type stamp struct {
 	rev signet.RevisionID
 	*moment
-	op uint16
+	op       uint16
+	restored bool // by a restore; a snapshot does not say so
 }
 
 // moment is what the stamps of one entry share: stamps with equal moments have

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"signet"
 	"signet/core/tree"
@@ -55,6 +56,8 @@ type script struct {
 	labels   []string
 	device   string
 	pos      uint64
+	at       int64 // leaf time of the entry, if it is said
+	told     func(tree.Entry, *tree.Batch, []tree.Outcome)
 }
 
 var region = signet.RegionID(sha256.Sum256([]byte("region")))
@@ -69,6 +72,13 @@ func (s *script) run(b []byte) error {
 		if f[0] == "entry" {
 			s.flush()
 			s.device = f[1]
+			if len(f) > 2 {
+				at, err := time.Parse(time.RFC3339Nano, f[2])
+				if err != nil {
+					return err
+				}
+				s.at = at.UnixMilli()
+			}
 			continue
 		}
 		if err := s.op(f); err != nil {
@@ -90,7 +100,14 @@ func (s *script) flush() {
 	}
 	e := tree.Entry{Region: region, Hash: s.hash(s.pos), Position: s.pos, Time: int64(s.pos) * 60_000,
 		Device: signet.DeviceID(sha256.Sum256([]byte("device " + s.device)))}
-	for i, o := range s.tree.Apply(e, b) {
+	if s.at != 0 {
+		e.Time = s.at
+	}
+	out := s.tree.Apply(e, b)
+	if s.told != nil {
+		s.told(e, b, out)
+	}
+	for i, o := range out {
 		if o.Result == tree.Conflicted {
 			s.nodes[o.Node] = fmt.Sprintf("conflict:%d:%d", s.pos, i)
 		}
@@ -139,7 +156,7 @@ func (s *script) nodeName(id signet.NodeID) string {
 // op reads "REV: KIND NODE key=value …".
 func (s *script) op(f []string) error {
 	rev := strings.TrimSuffix(f[0], ":")
-	kinds := map[string]tree.Kind{"create": tree.Create, "edit": tree.Edit, "move": tree.Move, "meta": tree.Attr, "delete": tree.Delete}
+	kinds := map[string]tree.Kind{"create": tree.Create, "edit": tree.Edit, "move": tree.Move, "meta": tree.Attr, "delete": tree.Delete, "pin": tree.Mark}
 	op := tree.Op{Kind: kinds[f[1]], Node: s.node(f[2])}
 	if op.Kind == tree.Create {
 		op.Type, op.Mode = tree.Dir, 0o755
@@ -182,7 +199,7 @@ func (s *script) op(f []string) error {
 				return err
 			}
 			op.Whole, op.Complete = true, c
-		case "seen":
+		case "seen", "position":
 			c, err := strconv.ParseUint(v, 10, 64)
 			if err != nil {
 				return err

@@ -1,0 +1,190 @@
+package tree
+
+import (
+	"cmp"
+	"iter"
+	"maps"
+	"slices"
+
+	"signet"
+)
+
+// A Keep is what a region keeps of its history. Spec: spec/kept.md.
+type Keep struct {
+	Hours int64 // everything that was there so lately
+	Days  int64 // the last of each day, for so many
+	Weeks int64 // the last of each week, for so many; 0: for good
+}
+
+// DefaultKeep is that of every region, for there is no policy yet.
+var DefaultKeep = Keep{Hours: 24, Days: 30}
+
+// Forever is the time until which something is kept that no clock ends.
+const Forever = int64(1<<63 - 1)
+
+// Why says what keeps a revision longest, or kept it.
+type Why string
+
+// What keeps, the strongest first.
+const (
+	KeptCurrent Why = "current"
+	KeptPinned  Why = "pinned"
+	KeptWeekly  Why = "weekly"
+	KeptDaily   Why = "daily"
+	KeptRecent  Why = "recent"
+)
+
+// A Span is for how long something stood: a content revision in its node, or a
+// position as the newest of its journal.
+type Span struct {
+	Node     signet.NodeID
+	Revision signet.RevisionID
+	Size     int64
+	Content  []byte // Op.Content of a file: where its bytes are. Do not modify
+
+	Start, End uint64 // positions of the entries that began and ended it
+	From, To   int64  // their leaf times, ms since 1970
+	Current    bool   // it stands: End and To mean nothing
+}
+
+const (
+	hour   = 3_600_000
+	day    = 24 * hour
+	week   = 7 * day
+	monday = 4 * day // 1970 began on a Thursday
+)
+
+// Until is the time, ms since 1970, until which k keeps what stood so, and what
+// keeps it: it is kept at a time before that.
+func (k Keep) Until(s Span, pins []Pin) (int64, Why) {
+	if s.Current {
+		return Forever, KeptCurrent
+	}
+	for _, p := range pins {
+		if s.Start <= p.At && p.At < s.End {
+			return Forever, KeptPinned
+		}
+	}
+	until, why := s.To+k.Hours*hour, KeptRecent
+	later := func(t int64, w Why) {
+		if t > until {
+			until, why = t, w
+		}
+	}
+	if end := lastEnd(s.To, day, 0); end > s.From {
+		later(end+k.Days*day, KeptDaily)
+	}
+	if end := lastEnd(s.To, week, monday); end > s.From {
+		if k.Weeks == 0 {
+			later(Forever, KeptWeekly)
+		}
+		later(end+k.Weeks*week, KeptWeekly)
+	}
+	return until, why
+}
+
+// HourEnd is the last full hour, UTC, at which s stood; ok is false if there
+// was none.
+func (s Span) HourEnd() (ms int64, ok bool) {
+	end := lastEnd(s.To, hour, 0)
+	return end, end > s.From
+}
+
+// lastEnd is the newest end, at or before t, of a period that begins at from
+// and comes again and again. Times are not negative.
+func lastEnd(t, period, from int64) int64 { return (t-from+period)/period*period - period + from }
+
+// Spans follows a replay and tells how long each content of a file or link
+// stood. It takes some 150 bytes for each that lives.
+type Spans struct {
+	// Ended is called with each that ended, Content and all.
+	Ended func(Span)
+	open  map[signet.NodeID]Span
+}
+
+// Take notes what an entry did: call it directly after the Apply that returned
+// out.
+func (s *Spans) Take(t *Tree, e Entry, out []Outcome) {
+	if s.open == nil {
+		s.open = map[signet.NodeID]Span{}
+	}
+	for _, o := range out {
+		if o.Result != Applied && o.Result != Conflicted {
+			continue
+		}
+		s.look(t, e, o.Node)
+		for _, id := range o.Removed {
+			s.look(t, e, id)
+		}
+		for _, id := range o.Revived {
+			s.look(t, e, id)
+		}
+	}
+}
+
+func (s *Spans) look(t *Tree, e Entry, id signet.NodeID) {
+	n := t.find(id)
+	if n == nil || n.typ == Dir {
+		return
+	}
+	was, stood := s.open[n.id]
+	if stood && n.gone == nil && was.Revision == n.content.rev {
+		return
+	}
+	if stood {
+		delete(s.open, n.id)
+		// What came and went within one entry nobody ever saw, and nothing keeps.
+		was.End, was.To, was.Current = e.Position, e.Time, false
+		if s.Ended != nil && was.Start < was.End {
+			s.Ended(was)
+		}
+	}
+	if n.gone == nil {
+		v := Span{Node: n.id, Revision: n.content.rev, Size: n.size, Start: e.Position, From: e.Time, Current: true}
+		if n.typ == File {
+			v.Content = []byte(n.data())
+		}
+		s.open[n.id] = v
+	}
+}
+
+// Current yields what stands, in no order.
+func (s *Spans) Current() iter.Seq[Span] { return maps.Values(s.open) }
+
+// A Pin holds the tree of one position for good, under a name.
+type Pin struct {
+	ID   signet.NodeID // 16 random bytes; no node
+	Name string
+	At   uint64 // the last entry of what it holds
+
+	Position uint64 // of the entry that set it
+	Time     int64  // of that entry, ms since 1970
+	Device   signet.DeviceID
+}
+
+// Pins are the pins of a region after some entry of its journal.
+type Pins struct{ set map[signet.NodeID]Pin }
+
+// Take notes the pins that an entry sets and takes off.
+func (p *Pins) Take(e Entry, b *Batch) {
+	for i := range b.Items {
+		op := &b.Items[i].Op
+		switch {
+		case op.Kind != Mark || op.Name != "" && op.Seen >= e.Position:
+		case op.Name == "":
+			delete(p.set, op.Node)
+		default:
+			if p.set == nil {
+				p.set = map[signet.NodeID]Pin{}
+			}
+			p.set[op.Node] = Pin{ID: op.Node, Name: op.Name, At: op.Seen, Position: e.Position, Time: e.Time, Device: e.Device}
+		}
+	}
+}
+
+// List is the pins by position, those of one position by name.
+func (p *Pins) List() []Pin {
+	return slices.SortedFunc(maps.Values(p.set), func(a, b Pin) int {
+		return cmp.Or(cmp.Compare(a.At, b.At), cmp.Compare(a.Name, b.Name), a.ID.Compare(b.ID))
+	})
+}
