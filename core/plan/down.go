@@ -81,12 +81,15 @@ func (d *downer) chooseTrash() {
 		if stays {
 			continue
 		}
-		if l.Type != tree.Dir {
-			d.out.Guard.Down++
-		}
-		if d.in.HoldDown {
-			d.hold(it, Guarded)
-			continue
+		// What a restore took away a person asked for, with its number before him.
+		if undone := it.ref.OK() && it.ref.Undone(); !undone {
+			if l.Type != tree.Dir {
+				d.out.Guard.Down++
+			}
+			if d.in.HoldDown {
+				d.hold(it, Guarded)
+				continue
+			}
 		}
 		it.move.trash = true
 	}

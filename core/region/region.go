@@ -42,6 +42,9 @@ type Region struct {
 	point    uint64                 // the last digest point replayed
 	since    int                    // operations replayed since the last snapshot
 	snapshot *Snapshot              // newest one that may be believed, not loaded
+
+	// before, if set, sees operations before they are replayed.
+	before func(e tree.Entry, b *tree.Batch)
 }
 
 // New is a region of which nothing was read yet.
@@ -160,11 +163,19 @@ func (r *Region) open(e *journal.Entry, s *Step) error {
 		s.Unopened = fmt.Errorf("%s: entry %d by %s: %w", r.ID(), e.Position, e.Device, err)
 		return nil
 	}
-	te := tree.Entry{Region: r.ID(), Hash: e.Hash, Position: e.Position, Time: e.Time, Device: e.Device}
+	te := r.of(e)
+	if r.before != nil {
+		r.before(te, s.Batch)
+	}
 	s.Outcomes = r.Tree.Apply(te, s.Batch)
 	s.Events = r.Tree.Events(te, s.Batch, s.Outcomes)
 	r.since += len(s.Batch.Items)
 	return nil
+}
+
+// of is what a tree needs to know of an entry.
+func (r *Region) of(e *journal.Entry) tree.Entry {
+	return tree.Entry{Region: r.ID(), Hash: e.Hash, Position: e.Position, Time: e.Time, Device: e.Device}
 }
 
 // compare holds the digest that an entry's writer states against ours.

@@ -6,6 +6,7 @@ import (
 
 	"signet"
 	"signet/core/journal"
+	"signet/core/tree"
 )
 
 // A Retelling replays once more, from the beginning, what a region's tree
@@ -29,6 +30,17 @@ func (r *Region) Retell() *Retelling {
 	again.seeds = maps.Clone(r.seeds)
 	return &Retelling{again, r.replayed}
 }
+
+// Before has f see the operations of each entry before they are replayed: for
+// who needs to know what the tree was.
+func (t *Retelling) Before(f func(e tree.Entry, b *tree.Batch)) { t.r.before = f }
+
+// Tree is the tree as it is told so far, the caller's from where it stops
+// replaying.
+func (t *Retelling) Tree() *tree.Tree { return t.r.Tree }
+
+// Of is what the tree was told of the entry that a step replayed.
+func (t *Retelling) Of(s Step) tree.Entry { return t.r.of(s.Entry) }
 
 // Next is the position of the record that Replay takes next, which is End when
 // there is none.

@@ -44,7 +44,7 @@ func (t *Tree) Events(e Entry, b *Batch, out []Outcome) []Event {
 			})
 		}
 		kind := op.Kind.String()
-		if op.Restored {
+		if op.Restored && op.Kind != Delete {
 			kind = "restore"
 		}
 		if op.Kind == Delete {

@@ -32,6 +32,7 @@ const (
 	KeptWeekly  Why = "weekly"
 	KeptDaily   Why = "daily"
 	KeptRecent  Why = "recent"
+	KeptNot     Why = "no" // it stood at no position
 )
 
 // A Span is for how long something stood: a content revision in its node, or a
@@ -60,6 +61,9 @@ func (k Keep) Until(s Span, pins []Pin) (int64, Why) {
 	if s.Current {
 		return Forever, KeptCurrent
 	}
+	if s.Start == s.End {
+		return s.To, KeptNot
+	}
 	for _, p := range pins {
 		if s.Start <= p.At && p.At < s.End {
 			return Forever, KeptPinned
@@ -83,11 +87,18 @@ func (k Keep) Until(s Span, pins []Pin) (int64, Why) {
 	return until, why
 }
 
-// HourEnd is the last full hour, UTC, at which s stood; ok is false if there
-// was none.
-func (s Span) HourEnd() (ms int64, ok bool) {
-	end := lastEnd(s.To, hour, 0)
-	return end, end > s.From
+// Ends says at the ends of which periods s stood that k counts at a time yet:
+// "weekly", "daily", "hourly".
+func (k Keep) Ends(s Span, now int64) (kinds []string) {
+	at := func(kind string, period, from, keeps int64) {
+		if end := lastEnd(s.To, period, from); end > s.From && (keeps == 0 || end+keeps*period > now) {
+			kinds = append(kinds, kind)
+		}
+	}
+	at("weekly", week, monday, k.Weeks)
+	at("daily", day, 0, k.Days)
+	at("hourly", hour, 0, k.Hours)
+	return kinds
 }
 
 // lastEnd is the newest end, at or before t, of a period that begins at from
@@ -97,8 +108,8 @@ func lastEnd(t, period, from int64) int64 { return (t-from+period)/period*period
 // Spans follows a replay and tells how long each content of a file or link
 // stood. It takes some 150 bytes for each that lives.
 type Spans struct {
-	// Ended is called with each that ended, Content and all.
-	Ended func(Span)
+	Began func(Span) // if set, called with each that begins
+	Ended func(Span) // if set, called with each that ended
 	open  map[signet.NodeID]Span
 }
 
@@ -133,9 +144,9 @@ func (s *Spans) look(t *Tree, e Entry, id signet.NodeID) {
 	}
 	if stood {
 		delete(s.open, n.id)
-		// What came and went within one entry nobody ever saw, and nothing keeps.
+		// What came and went within one entry stood at no position; nothing keeps it.
 		was.End, was.To, was.Current = e.Position, e.Time, false
-		if s.Ended != nil && was.Start < was.End {
+		if s.Ended != nil {
 			s.Ended(was)
 		}
 	}
@@ -145,6 +156,9 @@ func (s *Spans) look(t *Tree, e Entry, id signet.NodeID) {
 			v.Content = []byte(n.data())
 		}
 		s.open[n.id] = v
+		if s.Began != nil {
+			s.Began(v)
+		}
 	}
 }
 

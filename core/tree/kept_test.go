@@ -36,7 +36,11 @@ func TestKeptVectors(t *testing.T) {
 		var spans tree.Spans
 		var pins tree.Pins
 		var stood, points []tree.Span
-		spans.Ended = func(p tree.Span) { stood = append(stood, p) }
+		spans.Ended = func(p tree.Span) {
+			if p.Start < p.End {
+				stood = append(stood, p)
+			}
+		}
 		s.told = func(e tree.Entry, b *tree.Batch, out []tree.Outcome) {
 			spans.Take(s.tree, e, out)
 			pins.Take(e, b)

@@ -11,7 +11,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"signet/device/cli/control"
 	"signet/device/owner"
 )
 
@@ -66,74 +65,6 @@ func (a *app) tree(name string) *cobra.Command {
 			return err
 		})
 	})
-}
-
-func (a *app) history() *cobra.Command {
-	return a.command("history PATH", "Show what happened to a file or folder, newest first", 1, 1, func(ctx context.Context, args []string) error {
-		p, err := pathParam(args[0])
-		if err != nil {
-			return err
-		}
-		return stream(ctx, a, "history", map[string]any{"path": p}, func(r owner.Revision) error {
-			_, err := fmt.Fprintf(a.stdout, "%s  %-7s %10s  %s  by %s  %s\n", r.Time.Local().Format("2006-01-02 15:04:05"), r.Kind, size(r.Size), exact(r.Path, r.PathB64), escape(r.Device), r.Revision)
-			return err
-		})
-	})
-}
-
-func (a *app) restore() *cobra.Command {
-	var p owner.RestoreParams
-	var at, to string
-	cmd := a.command("restore PATH [flags]", "Bring back a file or folder, as it was before or at a time", 1, 1, func(ctx context.Context, args []string) error {
-		var err error
-		if p.Path, err = pathParam(args[0]); err != nil {
-			return err
-		}
-		if at != "" {
-			if p.At, err = parseTime(at, a.now()); err != nil {
-				return err
-			}
-		}
-		if at != "" && p.Revision != "" {
-			return control.Usagef("--at and --revision exclude each other")
-		}
-		if to != "" {
-			if p.To, err = filepath.Abs(to); err != nil {
-				return err
-			}
-		}
-		raw, err := a.call(ctx, "restore", p)
-		if err != nil {
-			return err
-		}
-		return result(a, raw, func(w io.Writer, r owner.Restored) error {
-			verb := "restored"
-			if r.DryRun {
-				verb = "would restore"
-			}
-			fmt.Fprintf(w, "%s: %d files, %s\n", verb, r.Files, size(r.Bytes))
-			for i, path := range r.Paths {
-				if i == 10 && !a.verbose {
-					fmt.Fprintf(w, "  … and %d more (--verbose)\n", len(r.Paths)-i)
-					break
-				}
-				fmt.Fprintf(w, "  %s\n", escape(path))
-			}
-			if r.Back > 0 {
-				fmt.Fprintf(w, "%d held deletions undone\n", r.Back)
-			}
-			if !r.DryRun && r.To == "" && !r.Daemon {
-				a.hint("signet sync brings it to the folder")
-			}
-			return nil
-		})
-	})
-	f := cmd.Flags()
-	f.StringVar(&at, "at", "", "as it was at this TIME, places and modes too: RFC 3339, local \"2026-09-12 16:30\", or 2h, 3d ago")
-	f.StringVar(&p.Revision, "revision", "", "the content of this revision of history")
-	f.StringVar(&to, "to", "", "write into this folder instead")
-	f.BoolVar(&p.DryRun, "dry-run", false, "say what would be restored; change nothing")
-	return cmd
 }
 
 func (a *app) cat() *cobra.Command {

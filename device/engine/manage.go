@@ -216,51 +216,6 @@ func (d *Device) Put(ctx context.Context, id signet.RegionID, build func(t *tree
 	return nil
 }
 
-// Events replays a region's journal from its beginning and calls each with
-// what happened, oldest first; op is the operation behind the event. What was
-// verified is not verified again: the store's records must be those.
-func (d *Device) Events(id signet.RegionID, each func(e tree.Event, op *tree.Op) error) error {
-	d.mu.Lock()
-	r := d.regions[id]
-	if r == nil {
-		d.mu.Unlock()
-		return fmt.Errorf("region %s: %w", id, signet.ErrNotFound)
-	}
-	again, wait := r.Retell(), r.wait
-	if again.End()+uint64(len(r.pending)) == r.State.Size() {
-		wait = nil // for what is to come
-	}
-	d.mu.Unlock()
-	err := d.Store.records(r.log, 0, func(pos uint64, rec signet.Record) error {
-		if pos != again.Next() || pos == again.End() {
-			return nil // came meanwhile, or is not the next one
-		}
-		s, err := again.Replay(rec)
-		if err != nil {
-			return err
-		}
-		byRev := map[signet.RevisionID]*tree.Op{}
-		if s.Batch != nil {
-			for i := range s.Batch.Items {
-				byRev[s.Batch.Items[i].Revision] = &s.Batch.Items[i].Op
-			}
-		}
-		for _, e := range s.Events {
-			if err := each(e, byRev[e.Revision]); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if err == nil && again.Next() < again.End() {
-		err = fmt.Errorf("index: entry %d of region %s is not there", again.Next(), id)
-	}
-	if err == nil {
-		err = wait // what follows cannot be opened yet
-	}
-	return err
-}
-
 // LastSeen is the newest time, by the service in ms since 1970, of what a device
 // signed and this one has: an entry of a region, or the statement with which it
 // joined, added a device or gave its ring a key. A recovery kit does not join;

@@ -222,6 +222,26 @@ func (s *Store) records(log signet.LogID, from uint64, each func(pos uint64, r s
 	return rows.Err()
 }
 
+// leaves calls each with the leaves of a log.
+func (s *Store) leaves(log signet.LogID, each func(pos uint64, leaf []byte) error) error {
+	rows, err := s.db.Query("SELECT pos, leaf FROM records WHERE log = ? ORDER BY pos", log.String())
+	if err != nil {
+		return fmt.Errorf("index: %w", err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var pos int64
+		var leaf []byte
+		if err := rows.Scan(&pos, &leaf); err != nil {
+			return fmt.Errorf("index: %w", err)
+		}
+		if err := each(uint64(pos), leaf); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}
+
 // record reads one stored record.
 func (s *Store) record(log signet.LogID, pos uint64) (r signet.Record, err error) {
 	err = s.db.QueryRow("SELECT leaf, head, blob FROM records WHERE log = ? AND pos = ?", log.String(), int64(pos)).Scan(&r.Leaf, &r.Head, &r.Blob)

@@ -17,6 +17,7 @@ import (
 	"signet/core/tree"
 	"signet/device/account"
 	"signet/device/cli/control"
+	"signet/device/past"
 )
 
 // A spot is a path in a region, and the volume that shows it, if any.
@@ -219,75 +220,11 @@ func (w *Work) cat(ctx context.Context, p catParams, ui control.UI) (any, error)
 		return nil, err
 	}
 	defer o.Close()
-	v := version{content: n.Data, sha: n.Hash, mode: n.Mode, mtime: n.MTime, typ: tree.File}
+	v := past.Version{Content: n.Data, Hash: n.Hash, Mode: n.Mode, MTime: n.MTime, Type: tree.File}
 	if p.Private {
-		v.mode = 0o600
+		v.Mode = 0o600
 	}
 	return struct{}{}, o.write(ctx, v, filepath.Base(p.To))
-}
-
-// A Revision is a line of a history.
-type Revision struct {
-	Revision  string       `json:"revision"`
-	Time      control.Time `json:"time"`
-	Device    string       `json:"device"`
-	Member    string       `json:"member"`
-	Kind      string       `json:"kind"`
-	Path      string       `json:"path"`
-	PathB64   []byte       `json:"path_b64,omitempty"`
-	Size      int64        `json:"size"`
-	SHA256    string       `json:"sha256,omitempty"` // as Node.SHA256
-	Conflict  bool         `json:"conflict,omitempty"`
-	KeptUntil control.Time `json:"kept_until"` // null: as long as the region
-}
-
-// history streams what happened at a path and below it, newest first.
-func (w *Work) history(ctx context.Context, p pathParams, ui control.UI) (any, error) {
-	if err := w.refresh(ctx, ui); err != nil {
-		return nil, err
-	}
-	s, err := w.at(p.Path)
-	if err != nil {
-		return nil, err
-	}
-	names := w.deviceNames(ctx)
-	mine := map[signet.NodeID]bool{}
-	var events []tree.Event
-	err = w.Engine.Events(s.region, func(e tree.Event, _ *tree.Op) error {
-		events = append(events, e)
-		if e.Path == s.path || s.path == "" || strings.HasPrefix(e.Path, s.path+"/") {
-			mine[e.Node] = true // also what it did under other names
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	n := 0
-	for _, e := range slices.Backward(events) {
-		if !mine[e.Node] || e.Node == signet.RootNode {
-			continue
-		}
-		r := Revision{Revision: e.Revision.String(), Time: control.Milliseconds(e.Time), Device: names[e.Device], Member: w.memberOf(e.Device),
-			Kind: e.Kind, Size: e.Size, Conflict: e.Conflict}
-		if r.Device == "" {
-			r.Device = e.Device.String()
-		}
-		if e.Type == tree.File {
-			if r.SHA256, err = w.sha256(ctx, s.region, e.Node, e.Size, e.Hash); err != nil {
-				return nil, err
-			}
-		}
-		r.Path, r.PathB64 = control.Name(e.Path)
-		n++
-		if err := ui.Item(r); err != nil {
-			return nil, err
-		}
-	}
-	if n == 0 {
-		return nil, failed("not_found", "signet tree "+s.name+": shows what there is", "%s: nothing of that name, now or before", s)
-	}
-	return struct{}{}, nil
 }
 
 // deviceNames are the names of the ring's devices; without the service those
@@ -302,6 +239,14 @@ func (w *Work) deviceNames(ctx context.Context) map[signet.DeviceID]string {
 		m[d.ID] = d.Profile.Name
 	}
 	return m
+}
+
+// nameOf is a device's name; its id where it is not known.
+func nameOf(names map[signet.DeviceID]string, d signet.DeviceID) string {
+	if n := names[d]; n != "" {
+		return n
+	}
+	return d.String()
 }
 
 func (w *Work) memberOf(d signet.DeviceID) (member string) {

@@ -14,6 +14,7 @@ import (
 
 	"signet"
 	"signet/core/tree"
+	"signet/device/past"
 	"signet/internal/durable"
 )
 
@@ -37,7 +38,7 @@ func (w *Work) openOutside(id signet.RegionID, dir string) (*outside, error) {
 }
 
 // restoreTo writes versions into a folder.
-func (w *Work) restoreTo(ctx context.Context, s spot, vs []version, to string) error {
+func (w *Work) restoreTo(ctx context.Context, s spot, vs []past.Version, to string) error {
 	if err := os.MkdirAll(to, 0o755); err != nil {
 		return err
 	}
@@ -48,15 +49,15 @@ func (w *Work) restoreTo(ctx context.Context, s spot, vs []version, to string) e
 	defer o.Close()
 	base := strings.TrimSuffix(path.Dir("/"+s.path), "/") + "/"
 	for _, v := range vs {
-		rel, below := strings.CutPrefix("/"+v.path, base)
+		rel, below := strings.CutPrefix("/"+v.Path, base)
 		if !below { // it had another place then
-			rel = path.Base(v.path)
+			rel = path.Base(v.Path)
 		}
 		if !filepath.IsLocal(filepath.FromSlash(rel)) {
-			return failed("name", "", "%s cannot be a path here", v.path)
+			return failed("name", "", "%s cannot be a path here", v.Path)
 		}
-		if v.typ == tree.Dir {
-			_, err = o.folder(rel, v.node)
+		if v.Type == tree.Dir {
+			_, err = o.folder(rel, v.Node)
 		} else {
 			err = o.place(ctx, v, rel)
 		}
@@ -78,7 +79,7 @@ func (o *outside) folder(rel string, node signet.NodeID) (string, error) {
 		return "", err
 	}
 	at := path.Join(above, path.Base(rel))
-	for _, try := range []string{at, aside(at, time.Now().UnixMilli(), node)} {
+	for _, try := range []string{at, past.Aside(at, time.Now().UnixMilli(), node)} {
 		if strings.EqualFold(try, tree.Hidden) {
 			continue
 		}
@@ -101,14 +102,14 @@ func (o *outside) taken(at string) error {
 
 // place gives a version a name, or, where something of another type has it,
 // another.
-func (o *outside) place(ctx context.Context, v version, rel string) error {
+func (o *outside) place(ctx context.Context, v past.Version, rel string) error {
 	above, err := o.folder(path.Dir(rel), signet.NodeID{})
 	if err != nil {
 		return err
 	}
 	at := path.Join(above, path.Base(rel))
-	if info, err := o.Lstat(at); err == nil && typeOf(info) != v.typ || strings.EqualFold(at, tree.Hidden) {
-		at = aside(at, time.Now().UnixMilli(), v.node)
+	if info, err := o.Lstat(at); err == nil && typeOf(info) != v.Type || strings.EqualFold(at, tree.Hidden) {
+		at = past.Aside(at, time.Now().UnixMilli(), v.Node)
 	}
 	return o.write(ctx, v, at)
 }
@@ -126,12 +127,12 @@ func typeOf(info fs.FileInfo) tree.Type {
 }
 
 // write writes a version to a name, which must be free, whole or not at all.
-func (o *outside) write(ctx context.Context, v version, at string) error {
+func (o *outside) write(ctx context.Context, v past.Version, at string) error {
 	if _, err := o.Lstat(at); err == nil {
 		return o.taken(at)
 	}
-	if v.typ == tree.Link {
-		return o.Symlink(v.target, at)
+	if v.Type == tree.Link {
+		return o.Symlink(v.Target, at)
 	}
 	var b [8]byte
 	rand.Read(b[:])
@@ -141,9 +142,9 @@ func (o *outside) write(ctx context.Context, v version, at string) error {
 		return err
 	}
 	defer o.Remove(temp)
-	err = o.work.Engine.Fetch(ctx, o.region, v.content, v.sha, f)
+	err = o.work.Engine.Fetch(ctx, o.region, v.Content, v.Hash, f)
 	if err == nil {
-		err = f.Chmod(os.FileMode(v.mode & 0o777))
+		err = f.Chmod(os.FileMode(v.Mode & 0o777))
 	}
 	if err == nil {
 		err = durable.SyncFile(f)
@@ -151,7 +152,7 @@ func (o *outside) write(ctx context.Context, v version, at string) error {
 	if err = errors.Join(err, f.Close()); err != nil {
 		return err
 	}
-	mtime := time.Unix(0, v.mtime)
+	mtime := time.Unix(0, v.MTime)
 	if err := o.Chtimes(temp, mtime, mtime); err != nil {
 		return err
 	}

@@ -2,16 +2,18 @@ package owner
 
 import (
 	"context"
-	"crypto/rand"
+	"fmt"
 	"os"
-	"path"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"signet"
 	"signet/core/region"
 	"signet/core/tree"
 	"signet/device/cli/control"
+	"signet/device/engine"
+	"signet/device/past"
 )
 
 // RestoreParams are those of the command restore.
@@ -19,41 +21,73 @@ type RestoreParams struct {
 	Path     string    `json:"path"`
 	At       time.Time `json:"at"`
 	Revision string    `json:"revision"`
-	To       string    `json:"to"` // a folder, absolute
+	Undo     string    `json:"undo"`  // name or id of the device whose entries are undone; "": of all
+	Since    time.Time `json:"since"` // of entries that are undone
+	To       string    `json:"to"`    // a folder, absolute
 	DryRun   bool      `json:"dry_run"`
 }
 
-// exact reports whether place and mode come back too, not the content alone.
-func (p RestoreParams) exact() bool { return !p.At.IsZero() }
-
 // Restored says what restore did.
 type Restored struct {
-	Files   int      `json:"files"`
-	Bytes   int64    `json:"bytes"`
-	Back    int      `json:"held_deletions_undone"`
-	To      string   `json:"to,omitempty"`
-	DryRun  bool     `json:"dry_run"`
-	Paths   []string `json:"paths"`
-	Daemon  bool     `json:"daemon"`
-	RegionN string   `json:"region"`
+	Files   int          `json:"files"`
+	Bytes   int64        `json:"bytes"`
+	Back    int          `json:"held_deletions_undone"`
+	To      string       `json:"to,omitempty"`
+	DryRun  bool         `json:"dry_run"`
+	Paths   []string     `json:"paths"`
+	Daemon  bool         `json:"daemon"`
+	RegionN string       `json:"region"`
+	Point   control.Time `json:"point"`   // of the last entry that counts, with At
+	Moved   int          `json:"moved"`   // of Paths
+	Removed []string     `json:"removed"` // made since: in the history, and in each device's trash
+	Left    []LeftLine   `json:"left"`
+	Entries int          `json:"entries"` // that are undone
+	Pins    int          `json:"pins"`    // set again
 }
 
-func (r *Restored) tell(vs []version) {
+// A LeftLine is something that a restore left as it is.
+type LeftLine struct {
+	Path    string       `json:"path"`
+	PathB64 []byte       `json:"path_b64,omitempty"`
+	Why     string       `json:"why"` // changed, deleted, moved_here, not_empty, in_itself
+	Device  string       `json:"device,omitempty"`
+	Time    control.Time `json:"time"`
+}
+
+func (r *Restored) tell(vs []past.Version) {
 	r.Files, r.Bytes, r.Paths = 0, 0, []string{}
 	for _, v := range vs {
-		if v.typ != tree.Dir {
+		if v.Type != tree.Dir {
 			r.Files++
-			r.Bytes += v.size
+			r.Bytes += v.Size
 		}
-		text, _ := control.Name(v.path)
+		text, _ := control.Name(v.Path)
 		r.Paths = append(r.Paths, text)
 	}
 }
 
+// deeds tells what operations do; names are those of devices.
+func (r *Restored) deeds(d past.Deeds, names map[signet.DeviceID]string) {
+	r.tell(d.Back)
+	r.Moved, r.Removed, r.Left = d.Moved, []string{}, []LeftLine{}
+	for _, v := range d.Gone {
+		text, _ := control.Name(v.Path)
+		r.Removed = append(r.Removed, text)
+	}
+	for _, l := range d.Left {
+		line := LeftLine{Why: l.Why, Time: control.Milliseconds(l.Time)}
+		line.Path, line.PathB64 = control.Name(l.Path)
+		if l.Device != (signet.DeviceID{}) {
+			line.Device = nameOf(names, l.Device)
+		}
+		r.Left = append(r.Left, line)
+	}
+}
+
 // restore brings back a file or a folder: as it was at a time, at a revision,
-// or, without either, as past.last says. Restores are ordinary operations that
-// name objects the service has: nothing is sent again. What is there and was
-// not then stays.
+// without what entries did, or, with nothing of these, as past.Lives.Last says.
+// Restores are ordinary operations that name objects the service has: nothing
+// is sent again.
 func (w *Work) restore(ctx context.Context, p RestoreParams, ui control.UI) (any, error) {
 	if err := w.refresh(ctx, ui); err != nil {
 		return nil, err
@@ -62,11 +96,25 @@ func (w *Work) restore(ctx context.Context, p RestoreParams, ui control.UI) (any
 	if err != nil {
 		return nil, err
 	}
+	switch {
+	case !p.Since.IsZero():
+		return w.undo(ctx, s, p, ui)
+	case !p.At.IsZero():
+		return w.restoreAt(ctx, s, p)
+	}
 	vs, err := w.versions(s, p)
 	if err != nil {
 		return nil, err
 	}
-	out := Restored{To: p.To, DryRun: p.DryRun, Daemon: w.Running, RegionN: s.name}
+	return w.restoreVersions(ctx, s, p, vs, Restored{})
+}
+
+// restoreVersions brings versions back, in the region or into another folder.
+// What is there and is none of them stays.
+func (w *Work) restoreVersions(ctx context.Context, s spot, p RestoreParams, vs []past.Version, out Restored) (any, error) {
+	exact := !p.At.IsZero() // places and modes come back too
+	out.To, out.DryRun, out.Daemon, out.RegionN = p.To, p.DryRun, w.Running, s.name
+	out.Removed, out.Left = []string{}, []LeftLine{}
 	if p.To != "" {
 		out.tell(vs)
 		if len(vs) == 0 {
@@ -77,9 +125,9 @@ func (w *Work) restore(ctx context.Context, p RestoreParams, ui control.UI) (any
 		}
 		return out, w.restoreTo(ctx, s, vs, p.To)
 	}
-	var did []version
-	err = w.Engine.WithRegion(s.region, func(r *region.Region) error {
-		_, did = restoreOps(r.Tree, vs, p.exact())
+	var did []past.Version
+	err := w.Engine.WithRegion(s.region, func(r *region.Region) error {
+		_, did = past.Bring(r.Tree, vs, exact)
 		return nil
 	})
 	if err != nil {
@@ -105,7 +153,7 @@ func (w *Work) restore(ctx context.Context, p RestoreParams, ui control.UI) (any
 		return nil, w.asItWas(s)
 	}
 	err = w.Engine.Put(ctx, s.region, func(t *tree.Tree) ([]tree.Op, error) {
-		ops, did := restoreOps(t, vs, p.exact())
+		ops, did := past.Bring(t, vs, exact)
 		out.tell(did)
 		return ops, nil
 	})
@@ -116,216 +164,232 @@ func (w *Work) asItWas(s spot) error {
 	return failed("not_found", "signet history shows what there is to restore", "%s: nothing to restore: it is as it was", s)
 }
 
-// versions finds what a restore means.
-func (w *Work) versions(s spot, p RestoreParams) ([]version, error) {
-	h := &past{nodes: map[signet.NodeID]*life{}}
-	var then []version // all that lived at the time asked for
-	passed := false
-	var asked *version
-	var entry []happening
-	next := func() {
-		if len(entry) == 0 {
-			return
-		}
-		if p.exact() && !passed && entry[0].Time > p.At.UnixMilli() {
-			then, passed = h.live(), true
-		}
-		h.take(entry)
-		for _, e := range entry {
-			if l := h.nodes[e.Node]; p.Revision != "" && l != nil && e.Revision.String() == p.Revision {
-				v := l.version
+// versions finds what a restore means that names no time.
+func (w *Work) versions(s spot, p RestoreParams) ([]past.Version, error) {
+	var h past.Lives
+	var asked *past.Version
+	_, err := w.Engine.Retell(s.region, nil, func(e engine.Told) error {
+		h.Take(e.Events, e.Batch)
+		for _, e := range e.Events {
+			if p.Revision == "" || e.Revision.String() != p.Revision {
+				continue
+			}
+			if v, ok := h.Version(e.Node); ok {
+				v.Path = e.Path
 				asked = &v
-				if asked.path = e.Path; p.To == "" { // the file that it is a revision of, wherever that is now
-					asked.path = ""
-				}
 			}
 		}
-		entry = entry[:0]
-	}
-	err := w.Engine.Events(s.region, func(e tree.Event, op *tree.Op) error {
-		if len(entry) > 0 && entry[0].Position != e.Position {
-			next()
+		return nil
+	})
+	switch {
+	case err != nil:
+		return nil, err
+	case p.Revision != "" && asked == nil:
+		return nil, failed("not_found", "signet history --json shows the revisions", "no revision %s in region %s", p.Revision, s.name)
+	case p.Revision != "":
+		if p.To == "" { // the file that it is a revision of, wherever that is now
+			now, _ := h.Version(asked.Node)
+			asked.Path = now.Path
 		}
-		entry = append(entry, happening{e, op})
+		return []past.Version{*asked}, nil
+	}
+	return h.Last(s.path), nil
+}
+
+// restoreAt brings a folder back as it was at the newest kept point before a
+// time; a file, as it was at that very time.
+func (w *Work) restoreAt(ctx context.Context, s spot, p RestoreParams) (any, error) {
+	at := p.At.UnixMilli()
+	times, err := w.Engine.LeafTimes(s.region)
+	if err != nil {
+		return nil, err
+	}
+	point, err := w.point(s, times, at)
+	if err != nil {
+		return nil, err
+	}
+	then, err := w.treeAt(s.region, point)
+	if err != nil {
+		return nil, err
+	}
+	out := Restored{Point: control.Milliseconds(times[point]), To: p.To, DryRun: p.DryRun, Daemon: w.Running, RegionN: s.name}
+	folder, file, found, isFolder := past.Then{}, past.Version{}, false, false
+	look := func() error {
+		return w.Engine.WithRegion(s.region, func(r *region.Region) error {
+			if folder, isFolder = past.FolderThen(then, r.Tree, s.path); !isFolder {
+				file, found = past.FileThen(then, r.Tree, s.path)
+			}
+			return nil
+		})
+	}
+	if err := look(); err != nil {
+		return nil, err
+	}
+	if very, _ := slices.BinarySearch(times, at+1); !isFolder && uint64(very-1) != point {
+		if then, err = w.treeAt(s.region, uint64(very-1)); err != nil {
+			return nil, err
+		}
+		if err := look(); err != nil {
+			return nil, err
+		}
+		isFolder = false // it is not at the kept point
+		out.Point = control.Milliseconds(times[very-1])
+	}
+	switch {
+	case isFolder && p.To != "":
+		return w.restoreVersions(ctx, s, p, folder.Versions(), out)
+	case isFolder:
+		return w.become(ctx, s, out, func(now *tree.Tree) past.Deeds {
+			wants, left := folder.Wants(now)
+			d := past.Become(now, wants)
+			d.Left = append(left, d.Left...)
+			return d
+		}, nil)
+	case !found:
+		return nil, failed("not_found", "signet history shows what there is", "%s: nothing had that name at %s", s, local(times[point]))
+	}
+	return w.restoreVersions(ctx, s, p, []past.Version{file}, out)
+}
+
+func local(ms int64) string { return time.UnixMilli(ms).Format("2006-01-02 15:04:05") }
+
+// point finds the newest kept point that is not after a time, ms since 1970.
+// Pins are in the journal, and seldom what decides it: it is read for them only
+// if they may.
+func (w *Work) point(s spot, times []int64, at int64) (uint64, error) {
+	if len(times) == 0 || at < times[0] {
+		if len(times) > 0 {
+			return 0, failed("not_found", "signet history "+s.name+": shows its kept points", "%s began at %s", s.name, local(times[0]))
+		}
+		return 0, failed("not_found", "", "%s: nothing is known of it yet", s.name)
+	}
+	now := w.Engine.Now().UnixMilli()
+	very, _ := slices.BinarySearch(times, at+1)
+	if p, ok := past.At(times, tree.DefaultKeep, nil, at, now); ok && p == uint64(very-1) {
+		return p, nil
+	}
+	pins, err := w.pins(s.region)
+	if err != nil {
+		return 0, err
+	}
+	p, ok := past.At(times, tree.DefaultKeep, pins, at, now)
+	if !ok {
+		return 0, failed("not_found", "signet history "+s.name+": shows its kept points", "%s: no kept point so early", s.name)
+	}
+	return p, nil
+}
+
+// treeAt is a region's tree after an entry.
+func (w *Work) treeAt(id signet.RegionID, position uint64) (*tree.Tree, error) {
+	return w.Engine.Retell(id, nil, func(e engine.Told) error {
+		if e.Position == position {
+			return engine.ErrEnough
+		}
+		return nil
+	})
+}
+
+// become commits what makes a region's nodes what they are to be. ask, if not
+// nil, sees first what that is.
+func (w *Work) become(ctx context.Context, s spot, out Restored, deeds func(now *tree.Tree) past.Deeds, ask func(Restored) error) (any, error) {
+	names := w.deviceNames(ctx)
+	var d past.Deeds
+	if err := w.Engine.WithRegion(s.region, func(r *region.Region) error { d = deeds(r.Tree); return nil }); err != nil {
+		return nil, err
+	}
+	out.deeds(d, names)
+	held := s.volume != "" && w.Engine.VolumeStatus(s.volume).HeldDeletes > 0
+	if len(d.Ops) == 0 && len(d.Left) == 0 && !held && out.Pins == 0 {
+		return nil, w.asItWas(s)
+	}
+	if out.DryRun {
+		return out, nil
+	}
+	if ask != nil && len(d.Ops)+out.Pins > 0 {
+		if err := ask(out); err != nil {
+			return nil, err
+		}
+	}
+	var err error
+	if out.Back, err = w.bringBack(ctx, s); err != nil {
+		return nil, err
+	}
+	err = w.Engine.Put(ctx, s.region, func(t *tree.Tree) ([]tree.Op, error) {
+		d := deeds(t)
+		out.deeds(d, names)
+		return d.Ops, nil
+	})
+	return out, err
+}
+
+// undo takes back what the entries of a device, or of all, did since a time.
+func (w *Work) undo(ctx context.Context, s spot, p RestoreParams, ui control.UI) (any, error) {
+	var by signet.DeviceID
+	if p.Undo != "" {
+		var err error
+		if by, err = w.deviceNamed(ctx, p.Undo); err != nil {
+			return nil, err
+		}
+	}
+	since := p.Since.UnixMilli()
+	u := past.Undo{Of: func(e tree.Entry) bool { return e.Time >= since && (by == (signet.DeviceID{}) || e.Device == by) }}
+	_, err := w.Engine.Retell(s.region, u.Before, func(e engine.Told) error {
+		if e.Entry != nil {
+			u.Take(e.Tree, e.Of, e.Batch, e.Outcomes)
+		}
 		return nil
 	})
 	if err != nil {
 		return nil, err
 	}
-	next()
-	switch {
-	case p.Revision != "" && asked == nil:
-		return nil, failed("not_found", "signet history --json shows the revisions", "no revision %s in region %s", p.Revision, s.name)
-	case p.Revision != "":
-		if asked.path == "" {
-			asked.path = h.path(h.nodes[asked.node])
+	pins := u.Pins()
+	out := Restored{DryRun: p.DryRun, Daemon: w.Running, RegionN: s.name, Entries: u.Entries, Pins: len(pins)}
+	deeds := func(now *tree.Tree) past.Deeds {
+		wants, left := u.Wants(now)
+		wants = slices.DeleteFunc(wants, func(v past.Want) bool {
+			return !past.Within(v.Path, s.path) && !past.Within(now.Path(v.Node.ID), s.path)
+		})
+		left = slices.DeleteFunc(left, func(l past.Left) bool { return !past.Within(l.Path, s.path) })
+		d := past.Become(now, wants)
+		d.Left = append(left, d.Left...)
+		return d
+	}
+	done, err := w.become(ctx, s, out, deeds, func(r Restored) error {
+		whose := "all devices"
+		if p.Undo != "" {
+			whose = p.Undo
 		}
-		return []version{*asked}, nil
-	case !p.exact():
-		return h.last(s.path), nil
-	case !passed:
-		then = h.live()
+		answer, err := ui.Ask(ctx, control.Question{YesNo: true, NoYes: true, Flag: "yes", Text: fmt.Sprintf(
+			"Undo %d entries of %s in %s since %s? %d files come back, %d go, %d are left as they are (--dry-run shows them).",
+			r.Entries, whose, s, local(since), r.Files, len(r.Removed), len(r.Left))})
+		if err == nil && answer != "yes" {
+			err = failed("not_done", "", "nothing was undone")
+		}
+		return err
+	})
+	if err != nil || p.DryRun || len(pins) == 0 {
+		return done, err
 	}
-	return h.asOf(then, s.path), nil
+	return done, w.Engine.Put(ctx, s.region, func(*tree.Tree) ([]tree.Op, error) { return pins, nil })
 }
 
-// A namespace is the tree as it will be when the operations made so far are
-// done.
-type namespace struct {
-	tree  *tree.Tree
-	slots map[signet.NodeID]*slot
-	ops   []tree.Op
-}
-
-type slot struct {
-	id     signet.NodeID
-	parent signet.NodeID
-	name   string
-	typ    tree.Type
-	kids   map[string]*slot // of equal names the first
-}
-
-// restoreOps makes the operations that bring versions, sorted by path, back
-// over the tree as it is now, and says of which there is something to do. exact
-// brings back places and modes too. What has another's path and is of its type
-// gets its content; what is of another type stays, and the two have one name,
-// as after a conflict.
-func restoreOps(t *tree.Tree, vs []version, exact bool) (ops []tree.Op, did []version) {
-	s := &namespace{tree: t, slots: map[signet.NodeID]*slot{signet.RootNode: {typ: tree.Dir, kids: map[string]*slot{}}}}
-	for _, n := range t.Walk() {
-		s.put(&slot{id: n.ID, parent: n.Parent, name: n.Name, typ: n.Type})
+// deviceNamed finds a device by its name or id.
+func (w *Work) deviceNamed(ctx context.Context, name string) (found signet.DeviceID, err error) {
+	for id, n := range w.deviceNames(ctx) {
+		if n != name && id.String() != name {
+			continue
+		}
+		if found != (signet.DeviceID{}) {
+			return found, failed("ambiguous", "signet device list --json shows their ids", "several devices are called %s", name)
+		}
+		found = id
 	}
-	for i := range vs {
-		before := len(s.ops)
-		s.bring(&vs[i], exact)
-		if len(s.ops) > before {
-			did = append(did, vs[i])
+	if found == (signet.DeviceID{}) {
+		if found, err = signet.ParseDeviceID(name); err != nil {
+			return found, failed("no_device", "signet device list shows those there are", "there is no device %q", name)
 		}
 	}
-	return s.ops, did
-}
-
-func (s *namespace) put(n *slot) {
-	if n.kids == nil && n.typ == tree.Dir {
-		n.kids = map[string]*slot{}
-	}
-	s.slots[n.id] = n
-	if kids := s.slots[n.parent].kids; kids[n.name] == nil || n.typ == tree.Dir && kids[n.name].typ != tree.Dir {
-		kids[n.name] = n
-	}
-}
-
-func (s *namespace) op(o tree.Op) {
-	o.Restored = true
-	s.ops = append(s.ops, o)
-}
-
-// folder is the folder of a path, made if there is none: was is it, if that
-// was a deleted folder of that name.
-func (s *namespace) folder(p string, was signet.NodeID) *slot {
-	if p == "." || p == "" {
-		return s.slots[signet.RootNode]
-	}
-	old, _ := s.tree.Node(was)
-	in, name := s.folder(path.Dir(p), old.Parent), path.Base(p)
-	if n := in.kids[name]; n != nil && n.typ == tree.Dir {
-		return n
-	}
-	v := &version{typ: tree.Dir, mode: 0o755}
-	if old.Type == tree.Dir && old.Name == name {
-		v.node, v.mode = old.ID, old.Mode
-	}
-	return s.make(v, in, name)
-}
-
-func newNode() (id signet.NodeID) {
-	rand.Read(id[:])
-	return id
-}
-
-// revivable reports whether a version's node can live again and nothing with
-// it: all dead folders above the place that it last had would.
-func (s *namespace) revivable(v *version) bool {
-	n, ok := s.tree.Node(v.node)
-	return ok && n.ID == v.node && n.Type == v.typ && n.Deleted && s.slots[n.ID] == nil && s.slots[n.Parent] != nil
-}
-
-// make lets a version's node live again, it alone, not what was deleted with
-// it; or, where that cannot be, makes a new one.
-func (s *namespace) make(v *version, in *slot, name string) *slot {
-	id := v.node
-	if !s.revivable(v) {
-		id = newNode()
-	}
-	s.op(tree.Op{Kind: tree.Create, Node: id, Type: v.typ, Parent: in.id, Name: name, Size: v.size, Hash: v.sha, PlaintextID: v.pid,
-		Content: v.content, Target: v.target, MTime: v.mtime, Mode: v.mode})
-	n := &slot{id: id, parent: in.id, name: name, typ: v.typ}
-	s.put(n)
-	return n
-}
-
-// bring makes what brings one version back.
-func (s *namespace) bring(v *version, exact bool) {
-	old, _ := s.tree.Node(v.node)
-	in, name := s.folder(path.Dir(v.path), old.Parent), path.Base(v.path)
-	there, now := in.kids[name], s.slots[v.node]
-	if now != nil && now.parent == in.id && now.name == name { // not another one of that name
-		there = now
-	}
-	if there == nil || there.typ != v.typ {
-		if now == nil || !exact || s.inside(in, now) {
-			s.make(v, in, name)
-			return
-		}
-		s.move(now, in, name)
-		there = now
-	}
-	n, ok := s.tree.Node(there.id)
-	if !ok || n.Deleted { // made just now
-		return
-	}
-	if v.typ != tree.Dir && (n.Hash != v.sha || n.Target != v.target || n.Size != v.size) {
-		s.op(tree.Op{Kind: tree.Edit, Node: n.ID, Type: v.typ, BaseContent: n.Content.Revision,
-			Size: v.size, Hash: v.sha, PlaintextID: v.pid, Content: v.content, Target: v.target, MTime: v.mtime})
-		n.MTime = v.mtime
-	}
-	if !exact || v.typ == tree.Link {
-		return
-	}
-	attr := tree.Op{Kind: tree.Attr, Node: n.ID, BaseContent: n.Content.Revision, BaseAttr: n.Attr.Revision}
-	if n.Mode != v.mode {
-		attr.Mode, attr.HasMode = v.mode, true
-	}
-	if v.typ == tree.File && n.MTime != v.mtime {
-		attr.MTime, attr.HasMTime = v.mtime, true
-	}
-	if attr.HasMode || attr.HasMTime {
-		s.op(attr)
-	}
-}
-
-// inside reports whether a folder is a node or below it.
-func (s *namespace) inside(f, n *slot) bool {
-	for ; f.id != signet.RootNode; f = s.slots[f.parent] {
-		if f == n {
-			return true
-		}
-	}
-	return false
-}
-
-// move gives a living node another place.
-func (s *namespace) move(n, in *slot, name string) {
-	was, ok := s.tree.Node(n.id)
-	if !ok {
-		return
-	}
-	s.op(tree.Op{Kind: tree.Move, Node: n.id, BasePlace: was.Place.Revision, Parent: in.id, Name: name})
-	if old := s.slots[n.parent]; old.kids[n.name] == n {
-		delete(old.kids, n.name)
-	}
-	n.parent, n.name = in.id, name
-	s.put(n)
+	return found, nil
 }
 
 // bringBack undoes deletions that are held: what the region has below the path
@@ -337,7 +401,7 @@ func (w *Work) bringBack(ctx context.Context, s spot) (int, error) {
 	var nodes []signet.NodeID
 	err := w.Engine.WithRegion(s.region, func(r *region.Region) error {
 		for full, n := range r.Tree.Walk() {
-			if within(full, s.path) {
+			if past.Within(full, s.path) {
 				if _, err := os.Lstat(filepath.Join(s.dir, full)); os.IsNotExist(err) {
 					nodes = append(nodes, n.ID)
 				}

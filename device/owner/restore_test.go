@@ -292,10 +292,9 @@ func TestRestoreAtATimeBringsBackPlacesAndModes(t *testing.T) {
 	must(t, err)
 	a.write("d/new", "made since")
 	a.sync()
-	a.restore(owner.RestoreParams{Path: "d", At: then})
-	b.sync()
-	must(t, os.Remove(a.path("d/new"))) // stayed
-	a.sync()
+	if r := a.restore(owner.RestoreParams{Path: "d", At: then}); !slices.Equal(r.Removed, []string{"d/new"}) || len(r.Left) != 0 {
+		t.Errorf("%+v", r)
+	}
 	b.sync()
 	if a.listing() != before {
 		t.Errorf("folder is\n%s\nand was\n%s\ndry run: %s", a.listing(), before, dry)
@@ -322,22 +321,31 @@ func TestRestoreAtATimeByThePresentNameKeepsIt(t *testing.T) {
 	quiet(t, d)
 }
 
-func TestRestoreLeavesWhatHasTheNameNow(t *testing.T) {
-	d := alone(t, "p/a", "p/b/c")
+func TestRestoreAtATimeTakesWhatHasTheNameNow(t *testing.T) {
+	d := alone(t, "p/a", "p/b/c", "p/same", "x/elsewhere")
 	then := moment()
-	must(t, os.RemoveAll(d.path("p")))
+	must(t, os.Rename(d.path("x/elsewhere"), d.path("p/elsewhere")))
+	d.sync()
+	must(t, os.Rename(d.path("p"), d.path("q")))
+	must(t, os.Rename(d.path("q/elsewhere"), d.path("elsewhere")))
+	must(t, os.RemoveAll(d.path("q")))
 	d.sync()
 	d.write("p/a/deep", "a folder now")
 	d.write("p/b", "a file now")
+	d.write("p/same", "made anew")
+	must(t, os.Rename(d.path("elsewhere"), d.path("p/elsewhere")))
 	d.sync()
-	d.restore(owner.RestoreParams{Path: "p", At: then})
-	got := strings.Join(files(t, d.dir), "\n")
-	for _, want := range []string{"p/a/deep=a folder now", "p/b=a file now", "=content of p/a", "/c=content of p/b/c"} {
-		if !strings.Contains(got, want) {
-			t.Errorf("no %s in\n%s", want, got)
-		}
+	r := d.restore(owner.RestoreParams{Path: "p", At: then})
+	wantFiles(t, d.dir, "p/a=content of p/a", "p/b/c=content of p/b/c", "p/elsewhere=content of x/elsewhere", "p/same=content of p/same")
+	if len(r.Left) != 1 || r.Left[0].Path != "p/elsewhere" || r.Left[0].Why != "moved_here" || r.Left[0].Device == "" {
+		t.Errorf("%+v", r.Left)
 	}
 	quiet(t, d)
+	// What went can be had: it is the newest that was deleted there.
+	d.restore(owner.RestoreParams{Path: "p/a/deep"})
+	if got := strings.Join(files(t, d.dir), " "); !strings.Contains(got, "=a folder now") {
+		t.Errorf("%s", got)
+	}
 }
 
 func TestHistoryFindsADeletedFolderThroughALink(t *testing.T) {

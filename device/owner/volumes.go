@@ -44,6 +44,8 @@ func Methods(with With) control.Methods {
 	on("cat", typed(with, (*Work).cat))
 	on("history", typed(with, (*Work).history))
 	on("restore", typed(with, (*Work).restore))
+	on("pin", typed(with, (*Work).pin))
+	on("pin.list", typed(with, (*Work).pinList))
 	on("conflicts", typed(with, (*Work).conflicts))
 	on("ignore", typed(with, (*Work).ignore))
 	on("ignore.list", typed(with, (*Work).ignoreList))

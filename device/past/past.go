@@ -1,4 +1,13 @@
-package owner
+// Package past is what a region was: read from its journal, told again. It makes
+// the operations that bring it back.
+//
+// It promises that these name objects which the journal named before, so nothing
+// is sent twice; that what they take away is in the history; and that undoing
+// leaves alone what somebody else did afterwards. It reads no disk and asks no
+// service, and commits nothing.
+//
+// What is kept, and until when: spec/kept.md. Decision: doc/design/0024.
+package past
 
 import (
 	"path"
@@ -10,32 +19,32 @@ import (
 	"signet/core/tree"
 )
 
-// A version is what a node was, and the path that it had: what a restore can
+// A Version is what a node was, and the path that it had: what a restore can
 // bring back.
-type version struct {
-	node    signet.NodeID
-	rev     signet.RevisionID // that set the content
-	path    string
-	typ     tree.Type
-	content []byte
-	size    int64
-	sha     [32]byte
-	pid     [32]byte
-	target  string
-	mtime   int64
-	mode    uint32
+type Version struct {
+	Node    signet.NodeID
+	Rev     signet.RevisionID // that set the content
+	Path    string
+	Type    tree.Type
+	Content []byte
+	Size    int64
+	Hash    [32]byte
+	PID     [32]byte // keyed id of the plaintext
+	Target  string
+	MTime   int64
+	Mode    uint32
 }
 
-func (v *version) sameContent(o *version) bool {
-	return v.typ == o.typ && v.size == o.size && v.sha == o.sha && v.target == o.target
+func (v *Version) sameContent(o *Version) bool {
+	return v.Type == o.Type && v.Size == o.Size && v.Hash == o.Hash && v.Target == o.Target
 }
 
 // A life is a node as the journal has it up to some entry.
 type life struct {
-	version
+	Version
 	parent signet.NodeID
 	name   string
-	before *version // the content before the present one
+	before *Version // the content before the present one
 	gone   *end     // nil while it lives
 	was    string   // the path that the node's last event told
 }
@@ -53,18 +62,36 @@ type happening struct {
 	op *tree.Op
 }
 
-// A past is a region's tree after some entry of its journal, tombstones too,
+// Lives are a region's nodes after some entry of its journal, deleted ones too,
 // made from what the journal's events tell: a tree itself keeps no old content
 // and no old place.
-type past struct{ nodes map[signet.NodeID]*life }
+type Lives struct{ nodes map[signet.NodeID]*life }
 
-// within reports whether a path is another or below it; all is below "".
-func within(p, top string) bool {
+// Within reports whether a path is another or below it; all is below "".
+func Within(p, top string) bool {
 	return p == top || top == "" || strings.HasPrefix(p, top+"/")
 }
 
-// take brings the past one entry further.
-func (h *past) take(entry []happening) {
+// Take brings them one entry further: its events, and its operations.
+func (h *Lives) Take(events []tree.Event, b *tree.Batch) {
+	if len(events) == 0 {
+		return
+	}
+	if h.nodes == nil {
+		h.nodes = map[signet.NodeID]*life{}
+	}
+	ops := make(map[signet.RevisionID]*tree.Op, len(b.Items))
+	for i := range b.Items {
+		ops[b.Items[i].Revision] = &b.Items[i].Op
+	}
+	entry := make([]happening, len(events))
+	for i, e := range events {
+		entry[i] = happening{e, ops[e.Revision]}
+	}
+	h.take(entry)
+}
+
+func (h *Lives) take(entry []happening) {
 	for i := range entry {
 		e := &entry[i]
 		if e.Node == signet.RootNode {
@@ -96,13 +123,13 @@ func (h *past) take(entry []happening) {
 
 // born notes a node that was not there. A conflict copy is made beside the
 // node whose edit it holds, with its mode.
-func (h *past) born(e *happening) *life {
-	l := &life{version: version{node: e.Node, typ: e.Type, mode: 0o644}, name: path.Base(e.Path)}
+func (h *Lives) born(e *happening) *life {
+	l := &life{Version: Version{Node: e.Node, Type: e.Type, Mode: 0o644}, name: path.Base(e.Path)}
 	if e.op != nil && e.op.Kind == tree.Edit {
 		if of := h.nodes[e.op.Node]; of != nil {
 			l.parent = of.parent
-			if of.typ == e.Type {
-				l.mode = of.mode
+			if of.Type == e.Type {
+				l.Mode = of.Mode
 			}
 		}
 	}
@@ -115,21 +142,21 @@ func (l *life) put(e *happening) {
 	op := e.op
 	switch op.Kind {
 	case tree.Create, tree.Edit:
-		old := l.version
-		l.rev, l.content, l.size, l.sha, l.pid, l.target, l.mtime = e.Revision, op.Content, op.Size, op.Hash, op.PlaintextID, op.Target, op.MTime
-		if old.rev != (signet.RevisionID{}) && !old.sameContent(&l.version) {
+		old := l.Version
+		l.Rev, l.Content, l.Size, l.Hash, l.PID, l.Target, l.MTime = e.Revision, op.Content, op.Size, op.Hash, op.PlaintextID, op.Target, op.MTime
+		if old.Rev != (signet.RevisionID{}) && !old.sameContent(&l.Version) {
 			l.before = &old
 		}
 	case tree.Attr:
 		if op.HasMTime {
-			l.mtime = op.MTime
+			l.MTime = op.MTime
 		}
 		if op.HasMode {
-			l.mode = op.Mode
+			l.Mode = op.Mode
 		}
 	}
 	if op.Kind == tree.Create {
-		l.mode = op.Mode
+		l.Mode = op.Mode
 	}
 	if op.Kind == tree.Create || op.Kind == tree.Move {
 		l.parent, l.name = op.Parent, path.Base(e.Path)
@@ -137,7 +164,7 @@ func (l *life) put(e *happening) {
 }
 
 // path is where a node is, or last was.
-func (h *past) path(l *life) string {
+func (h *Lives) path(l *life) string {
 	names := []string{l.name}
 	for range len(h.nodes) { // no folder is in itself; a past that errs must end too
 		if l = h.nodes[l.parent]; l == nil {
@@ -150,64 +177,55 @@ func (h *past) path(l *life) string {
 }
 
 // placeAt gives a node a path that its operation did not say.
-func (h *past) placeAt(l *life, p string) {
+func (h *Lives) placeAt(l *life, p string) {
 	l.parent, l.name = signet.RootNode, p // where nothing better is known
 	dir := path.Dir(p)
 	if dir == "." {
 		return
 	}
 	for id, f := range h.nodes {
-		if f != l && f.typ == tree.Dir && h.path(f) == dir {
+		if f != l && f.Type == tree.Dir && h.path(f) == dir {
 			l.parent, l.name = id, path.Base(p)
 			return
 		}
 	}
 }
 
-// live lists what lives, by path. Of siblings with equal names all but one get
-// the name that they have on a disk, so that each path is one node.
-func (h *past) live() []version {
-	var all []version
-	for _, l := range h.nodes {
-		if l.gone == nil {
-			v := l.version
-			v.path = h.path(l)
-			all = append(all, v)
-		}
+func byPath(a, b Version) int {
+	if c := strings.Compare(a.Path, b.Path); c != 0 {
+		return c
 	}
+	return a.Node.Compare(b.Node)
+}
+
+// distinct sorts versions by path, and gives each a path of its own.
+func distinct(all []Version) []Version {
 	slices.SortFunc(all, byPath)
 	taken := map[string]tree.Type{}
 	list := all[:0]
 	for _, v := range all {
-		t, twice := taken[v.path]
-		if twice && t == tree.Dir && v.typ == tree.Dir {
+		t, twice := taken[v.Path]
+		if twice && t == tree.Dir && v.Type == tree.Dir {
 			continue // two folders of one name are one
 		}
 		if twice {
-			v.path = aside(v.path, 0, v.node)
+			v.Path = Aside(v.Path, 0, v.Node)
 		}
-		taken[v.path] = v.typ
+		taken[v.Path] = v.Type
 		list = append(list, v)
 	}
 	return list
 }
 
-func byPath(a, b version) int {
-	if c := strings.Compare(a.path, b.path); c != 0 {
-		return c
-	}
-	return a.node.Compare(b.node)
-}
-
-// aside is the path beside a taken one, as conflict copies have it.
-func aside(p string, ms int64, node signet.NodeID) string {
+// Aside is the path beside a taken one, as conflict copies have it.
+func Aside(p string, ms int64, node signet.NodeID) string {
 	return path.Join(path.Dir(p), tree.ConflictName(path.Base(p), ms, "", node))
 }
 
 // at finds the living node of a path; nil if there is none.
-func (h *past) at(p string) (found *life) {
+func (h *Lives) at(p string) (found *life) {
 	for _, l := range h.nodes {
-		if l.gone == nil && h.path(l) == p && (found == nil || l.node.Compare(found.node) < 0) {
+		if l.gone == nil && h.path(l) == p && (found == nil || l.Node.Compare(found.Node) < 0) {
 			found = l
 		}
 	}
@@ -219,34 +237,45 @@ func (h *past) at(p string) (found *life) {
 // the time over which the guard adds up deletions.
 const oneDeletion = 10 * time.Minute
 
-// last is what a restore without a time means: of a file that is there the
+// Version is what a node is now, with the path that it has or last had.
+func (h *Lives) Version(id signet.NodeID) (v Version, ok bool) {
+	l := h.nodes[id]
+	if l == nil {
+		return v, false
+	}
+	v = l.Version
+	v.Path = h.path(l)
+	return v, true
+}
+
+// Last is what a restore without a time means: of a file that is there the
 // content before its present one; of a folder that is there the newest of each
 // path in it that was deleted and is not there, less the conflict copies that
 // somebody was done with; of what was deleted, what went with its last deletion.
-func (h *past) last(top string) []version {
+func (h *Lives) Last(top string) []Version {
 	l := h.at(top)
 	switch {
-	case top == "" || l != nil && l.typ == tree.Dir:
+	case top == "" || l != nil && l.Type == tree.Dir:
 		return h.deleted(top, h.path, func(d *life) bool { return !h.settled(d) })
 	case l != nil:
 		if l.before != nil {
 			v := *l.before
-			v.path, v.mode = top, l.mode
-			return []version{v}
+			v.Path, v.Mode = top, l.Mode
+			return []Version{v}
 		}
 		// Made anew under its name: the one before had another identity.
 		old := h.newest(top, h.path)
-		if old == nil || old.typ != l.typ || old.sameContent(&l.version) {
+		if old == nil || old.Type != l.Type || old.sameContent(&l.Version) {
 			return nil
 		}
-		v := old.version
-		v.path, v.mode = top, l.mode
-		return []version{v}
+		v := old.Version
+		v.Path, v.Mode = top, l.Mode
+		return []Version{v}
 	}
 	// Deleted: by where it would be today, else by where it was.
 	for _, where := range []func(*life) string{h.path, func(l *life) string { return l.was }} {
 		if d := h.newest(top, where); d != nil {
-			return h.deleted(top, where, func(o *life) bool { return o == d || d.typ == tree.Dir && o.gone.with(d.gone) })
+			return h.deleted(top, where, func(o *life) bool { return o == d || d.Type == tree.Dir && o.gone.with(d.gone) })
 		}
 	}
 	return nil
@@ -254,7 +283,7 @@ func (h *past) last(top string) []version {
 
 // settled reports whether what was deleted is a conflict copy, and did not only
 // go with its folder.
-func (h *past) settled(l *life) bool {
+func (h *Lives) settled(l *life) bool {
 	if !isConflictName(l.name) {
 		return false
 	}
@@ -275,7 +304,7 @@ func (e *end) with(of *end) bool {
 }
 
 // newest is what was deleted last at a path.
-func (h *past) newest(p string, where func(*life) string) (d *life) {
+func (h *Lives) newest(p string, where func(*life) string) (d *life) {
 	for _, l := range h.nodes {
 		if l.gone != nil && where(l) == p && (d == nil || l.later(d)) {
 			d = l
@@ -289,63 +318,34 @@ func (l *life) later(o *life) bool {
 	if l.gone.position != o.gone.position {
 		return l.gone.position > o.gone.position
 	}
-	return l.node.Compare(o.node) > 0
+	return l.Node.Compare(o.Node) > 0
 }
 
 // deleted lists, of what was deleted at and below a path and fits, the newest
 // of each path that nothing has now.
-func (h *past) deleted(top string, where func(*life) string, fits func(*life) bool) []version {
+func (h *Lives) deleted(top string, where func(*life) string, fits func(*life) bool) []Version {
 	there := map[string]bool{}
 	newest := map[string]*life{}
 	for _, l := range h.nodes {
 		switch p := where(l); {
 		case l.gone == nil:
 			there[h.path(l)] = true
-		case within(p, top) && fits(l):
+		case Within(p, top) && fits(l):
 			if o := newest[p]; o == nil || l.later(o) {
 				newest[p] = l
 			}
 		}
 	}
-	var list []version
+	var list []Version
 	for p, l := range newest {
 		above := newest[path.Dir(p)] // what comes back there
-		if there[p] || above != nil && above.typ != tree.Dir {
+		if there[p] || above != nil && above.Type != tree.Dir {
 			continue
 		}
-		v := l.version
-		v.path = p
+		v := l.Version
+		v.Path = p
 		list = append(list, v)
 	}
 	slices.SortFunc(list, byPath)
 	return list
-}
-
-// asOf is what of a list, all that lived at a time, a path means: what had it
-// then, and all below. If nothing had it, it is what has it now that is meant,
-// wherever that was then; it keeps its path.
-func (h *past) asOf(then []version, top string) []version {
-	pick := func(from string) (list []version) {
-		for _, v := range then {
-			if within(v.path, from) {
-				if from != top {
-					v.path = top + strings.TrimPrefix(v.path, from)
-				}
-				list = append(list, v)
-			}
-		}
-		return list
-	}
-	if list := pick(top); len(list) > 0 || top == "" {
-		return list
-	}
-	for _, l := range []*life{h.at(top), h.newest(top, h.path)} {
-		if l == nil {
-			continue
-		}
-		if i := slices.IndexFunc(then, func(v version) bool { return v.node == l.node }); i >= 0 {
-			return pick(then[i].path)
-		}
-	}
-	return nil
 }
