@@ -79,6 +79,9 @@ func Become(t *tree.Tree, wants []Want) Deeds {
 		}
 		b.wants[w.Node.ID] = w
 	}
+	for id := range b.wants {
+		delete(b.doomed, b.heir(id)) // of an earlier restore
+	}
 	for i := range wants {
 		if !wants[i].Node.Deleted {
 			b.settle(&wants[i])
@@ -136,15 +139,21 @@ func (b *become) settleOne(w *Want) *slot {
 	}
 	in := b.home(w)
 	before, moved := len(b.ops), false
-	n := b.slot(w.Node.ID)
+	n := b.slot(b.heir(w.Node.ID))
 	if n != nil && n.typ != w.Node.Type {
 		n = nil // an id that a creation was adopted under
 	}
 	if n == nil {
-		// What took its name, and is to go, serves: one edit instead of two.
-		if o := b.in(in)[name]; o != nil && o.typ == v.Type && b.doomed[o.id] != nil {
+		for _, o := range b.named(in, name) {
+			if !b.serves(o, v) {
+				continue
+			}
+			if b.doomed[o.id] == nil {
+				return o // as it is
+			}
 			delete(b.doomed, o.id)
 			n = o
+			break
 		}
 	}
 	switch {
@@ -168,6 +177,22 @@ func (b *become) settleOne(w *Want) *slot {
 		}
 	}
 	return n
+}
+
+// serves reports whether what has a name now can stand for a node that is not
+// there: it is to go (one edit instead of two), has the same bytes (somebody
+// restored it before, perhaps), or both are folders, which no disk can have
+// twice.
+func (b *become) serves(o *slot, v *Version) bool {
+	if o.typ != v.Type || b.wants[o.id] != nil {
+		return false
+	}
+	if b.doomed[o.id] != nil || o.typ == tree.Dir {
+		return true
+	}
+	n, ok := b.tree.Node(o.id)
+	is := Of(n, "")
+	return ok && !n.Deleted && is.sameContent(v)
 }
 
 // free makes room for a name in a folder: a file that is to go, goes. What has a

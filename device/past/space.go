@@ -2,6 +2,7 @@ package past
 
 import (
 	"crypto/rand"
+	"crypto/sha256"
 	"path"
 	"slices"
 
@@ -63,6 +64,19 @@ func (s *space) in(f *slot) map[string]*slot {
 		}
 	}
 	return f.kids
+}
+
+// named are the children of a name.
+func (s *space) named(f *slot, name string) (list []*slot) {
+	if n := s.in(f)[name]; n != nil {
+		list = append(list, n)
+	}
+	for _, o := range f.others {
+		if o.name == name {
+			list = append(list, o)
+		}
+	}
+	return list
 }
 
 func (f *slot) hang(n *slot) {
@@ -131,19 +145,38 @@ func newNode() (id signet.NodeID) {
 	return id
 }
 
-// revivable reports whether a version's node can live again and nothing with
-// it: all dead folders above the place that it last had would.
-func (s *space) revivable(v *Version) bool {
-	n, ok := s.tree.Node(v.Node)
-	return ok && n.ID == v.Node && n.Type == v.Type && n.Deleted && s.slot(n.ID) == nil && s.slot(n.Parent) != nil
+// heir is the node that lives, or can live, for one that is deleted: itself; or,
+// where it cannot live again alone (all dead folders above the place that it
+// last had would live with it), one of an id that follows from its own. So who
+// restores twice, or two at once, makes one node.
+func (s *space) heir(id signet.NodeID) signet.NodeID {
+	first, found := id, false // that can live again
+	for {
+		n, known := s.tree.Node(id)
+		dead := known && n.ID == id && n.Deleted && s.slot(id) == nil
+		switch {
+		case found && !known:
+			return first
+		case !dead:
+			return id
+		case !found && s.slot(n.Parent) != nil:
+			first, found = id, true
+		}
+		h := sha256.Sum256(append([]byte("signet/restored\x00"), id[:]...))
+		id = signet.NodeID(h[:16])
+	}
 }
 
 // make lets a version's node live again, it alone, not what was deleted with
 // it; or, where that cannot be, makes a new one.
 func (s *space) make(v *Version, in *slot, name string) *slot {
-	id := v.Node
-	if !s.revivable(v) {
-		id = newNode()
+	id := newNode()
+	if v.Node != (signet.NodeID{}) {
+		if h := s.heir(v.Node); s.slot(h) == nil {
+			if n, known := s.tree.Node(h); !known || n.Type == v.Type {
+				id = h
+			}
+		}
 	}
 	s.op(tree.Op{Kind: tree.Create, Node: id, Type: v.Type, Parent: in.id, Name: name, Size: v.Size, Hash: v.Hash, PlaintextID: v.PID,
 		Content: v.Content, Target: v.Target, MTime: v.MTime, Mode: v.Mode})

@@ -22,11 +22,13 @@ type Undo struct {
 	named   map[signet.NodeID]bool      // of these, also such as were not there
 	pins    tree.Pins
 	lost    map[signet.NodeID]tree.Pin
-	Entries int // that are undone and did something
+	end     uint64 // position of the last entry taken
+	Entries int    // that are undone and did something
 }
 
 // A trace is a node that entries touched which are undone.
 type trace struct {
+	was  tree.Node  // before the first of them; no id: not known
 	had  bool       // it would be known without them
 	node tree.Node  // what it would be: the newest of each field that is not theirs
 	last uint64     // position of the last of them
@@ -63,6 +65,7 @@ func (u *Undo) note(t *tree.Tree, id signet.NodeID) {
 // Take takes in what an entry did, directly after it was replayed.
 func (u *Undo) Take(t *tree.Tree, e tree.Entry, b *tree.Batch, out []tree.Outcome) {
 	mine := u.Of(e)
+	u.end = e.Position
 	u.takePins(e, b, mine)
 	if u.traces == nil {
 		u.traces = map[signet.NodeID]*trace{}
@@ -118,8 +121,17 @@ func (u *Undo) trace(n tree.Node, gone, revived bool) *trace {
 	case gone || revived:
 		tr.had, tr.node.Deleted = true, revived
 	}
+	if tr.had {
+		tr.was = tr.node
+	}
 	u.traces[n.ID] = tr
 	return tr
+}
+
+// as reports whether a node is what was there before what is undone: somebody
+// did that already.
+func (tr *trace) as(n *tree.Node) bool {
+	return tr.was.ID == n.ID && tr.was.Deleted == n.Deleted && (n.Deleted || alike(&tr.was, n))
 }
 
 // other takes from a node what an entry set that is not undone.
@@ -165,14 +177,18 @@ func (u *Undo) Wants(now *tree.Tree) (wants []Want, left []Left) {
 		if !ok || n.ID != id {
 			continue
 		}
-		want := tr.node
-		if !tr.had {
-			want.Deleted = true
+		if s := newest(&n); s.Position > u.end {
+			tr.by = s // while this was read
 		}
+		want := tr.node
+		if !tr.had && tr.by.Position == 0 {
+			want.Deleted = true // nobody else cared for it
+		}
+		isSo := want.Deleted && n.Deleted || !want.Deleted && !n.Deleted && alike(&want, &n)
 		switch {
-		case want.Deleted && n.Deleted, !want.Deleted && !n.Deleted && alike(&want, &n):
+		case isSo && (tr.by.Position < tr.last || tr.as(&n) || !tr.had && n.Deleted):
 			// As it would be.
-		case tr.by.Position > tr.last, !tr.had && tr.by.Position > 0:
+		case tr.by.Position > tr.last:
 			why := LeftChanged
 			if n.Deleted {
 				why = LeftDeleted
@@ -206,6 +222,17 @@ func (u *Undo) path(now *tree.Tree, id signet.NodeID) string {
 		id = n.Parent
 	}
 	return up
+}
+
+// newest is the last change of a node.
+func newest(n *tree.Node) tree.Stamp {
+	s := n.Content
+	for _, o := range []tree.Stamp{n.Place, n.Attr, n.Gone} {
+		if o.Position > s.Position {
+			s = o
+		}
+	}
+	return s
 }
 
 // alike reports whether a node is what is wanted.
