@@ -202,6 +202,26 @@ func TestUnsynchedThingInTheWayIsNoDeletion(t *testing.T) {
 	}
 }
 
+func TestGuardDoesNotCountWhatARestoreTookAway(t *testing.T) {
+	w := newWorld(t, "ann", "ben")
+	ann, ben := w.devices[0], w.devices[1]
+	do(mkdir("d"), write("d/a", "1"), write("d/b", "2"), write("c", "3"))(ann)
+	w.settle()
+	asked := ann.must("d/a")
+	ann.rm("d/a")
+	ann.rm("c")
+	p := ann.plan()
+	for i := range p.Up {
+		p.Up[i].Restored = p.Up[i].Node == asked
+	}
+	ann.commit(p.Up, false)
+	ben.holdDown = true
+	p = ben.sync()
+	if p.Guard.Down != 1 || len(p.Down) != 1 || !p.Down[0].Undone {
+		t.Errorf("%v %s", p.Guard, p.text())
+	}
+}
+
 func TestGuardCountsAndHolds(t *testing.T) {
 	w := newWorld(t, "ann", "ben")
 	ann, ben := w.devices[0], w.devices[1]

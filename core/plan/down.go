@@ -81,8 +81,7 @@ func (d *downer) chooseTrash() {
 		if stays {
 			continue
 		}
-		// What a restore took away a person asked for, with its number before him.
-		if undone := it.ref.OK() && it.ref.Undone(); !undone {
+		if !it.undone() {
 			if l.Type != tree.Dir {
 				d.out.Guard.Down++
 			}
@@ -330,8 +329,12 @@ func (d *downer) isFree(temp place) bool {
 	return d.slots[d.slot(temp)] == nil && !d.settledAtTop(temp.name)
 }
 
+// undone reports whether a restore took the node away: a person asked for that,
+// with the number of files before him.
+func (it *item) undone() bool { return it.ref.OK() && it.ref.Undone() }
+
 func (d *downer) remove(it *item) {
-	d.act(Action{Verb: Trash, Node: it.id, Expect: *it.local})
+	d.act(Action{Verb: Trash, Node: it.id, Expect: *it.local, Undone: it.undone()})
 	d.take(it)
 }
 

@@ -169,6 +169,7 @@ type Action struct {
 	Name   string        // MkDir, Move, Fetch
 	Expect Local         // Move, Replace, SetAttr, Trash: what the scan saw; if the disk shows anything else, do nothing
 	Remote tree.Node     // MkDir, Move, Fetch, Replace, SetAttr: what is wanted
+	Undone bool          // Trash: a restore took it away, so the guard does not count it
 }
 
 // An Alias is a node and the name that it has on this disk instead of its own.

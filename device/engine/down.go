@@ -188,7 +188,9 @@ func (v *volume) act(a plan.Action) (done bool, err error) {
 		v.index.drop(it)
 		if it.stat.Type != tree.Dir {
 			v.deleted(1)
-			v.guarded(1)
+			if !a.Undone {
+				v.guarded(1)
+			}
 		}
 		return true, nil
 	}
