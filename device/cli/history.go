@@ -21,8 +21,15 @@ func (a *app) history() *cobra.Command {
 		if p.Path, err = pathParam(args[0]); err != nil {
 			return err
 		}
+		points := false
+		defer func() {
+			if points {
+				a.hint("of the last 24 hours each moment can be restored, not these alone: signet restore --at TIME")
+			}
+		}()
 		return stream(ctx, a, "history", p, func(l owner.HistoryLine) error {
 			if l.PointLine != nil {
+				points = true
 				return a.point(l.PointLine)
 			}
 			r := l.Revision

@@ -29,12 +29,18 @@ func (d *device) restoreJSON(args ...string) (r putBack) {
 	return r
 }
 
-// now is a time that everything committed is before, and what comes is after,
-// as leaf times have it, which are of the service, in milliseconds.
+// now is a time that everything committed is before, and what comes is after:
+// leaf times are milliseconds.
 func now() string {
-	time.Sleep(2 * time.Millisecond)
-	defer time.Sleep(2 * time.Millisecond)
-	return time.Now().UTC().Format(time.RFC3339Nano)
+	next := func() time.Time {
+		t := time.Now()
+		for time.Now().UnixMilli() <= t.UnixMilli() {
+		}
+		return time.Now()
+	}
+	at := next()
+	next()
+	return at.UTC().Format(time.RFC3339Nano)
 }
 
 func encrypted(b []byte) []byte {

@@ -168,7 +168,7 @@ func TestPagesOfUseSayWhatHappens(t *testing.T) {
 		run  func(*use, *testing.T, *page)
 	}{
 		{"two-devices", (*use).twoDevices}, {"second-folder", (*use).secondFolder}, {"headless", (*use).headless},
-		{"restore", (*use).restore}, {"conflicts", (*use).conflicts}, {"held-deletions", (*use).heldDeletions}, {"ignore", (*use).ignore},
+		{"restore", (*use).restore}, {"undo", (*use).undo}, {"conflicts", (*use).conflicts}, {"held-deletions", (*use).heldDeletions}, {"ignore", (*use).ignore},
 		{"service-sees", (*use).serviceSees}, {"back-up", (*use).backUp}, {"moving", (*use).moving}, {"lost-device", (*use).lostDevice}, {"recovery", (*use).recovery},
 	} {
 		if !t.Run(p.name, func(t *testing.T) { p.run(u, t, u.open(t, p.name)) }) {
@@ -264,6 +264,54 @@ func (u *use) restore(t *testing.T, p *page) {
 	u.same(t)
 	if got := read(t, docsOf(u.desktop, "taxes", "2025.csv")); got != "c,d\n" {
 		t.Errorf("a restored folder has %q", got)
+	}
+	want(t, p.typed(u.laptop), `(?s)files .* by .*current.*`)
+	want(t, p.typed(u.laptop), `(?s)pinned: taxes done.*Documents +taxes done.*taken off: taxes done`)
+}
+
+func (u *use) undo(t *testing.T, p *page) {
+	work := func(w *terminal, name string) string { return filepath.Join(w.m.home, "Work", name) }
+	for _, w := range []*terminal{u.desktop, u.laptop} {
+		w.does("mkdir -p ~/Work")
+		w.does("signet add ~/Work")
+	}
+	for i := range 5 {
+		write(t, work(u.desktop, fmt.Sprintf("plan%d.txt", i)), "the plan")
+	}
+	u.inStep()
+	for i := range 5 {
+		f := work(u.laptop, fmt.Sprintf("plan%d.txt", i))
+		write(t, f, "#!$%")
+		if err := os.Rename(f, f+".locked"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(t, work(u.laptop, "PAY"), "pay")
+	u.inStep()
+	write(t, work(u.desktop, "plan4.txt.locked"), "the plan, written again")
+	u.inStep()
+
+	p.typed(u.laptop)
+	want(t, p.typed(u.desktop), `(?s)would restore: 4 files.*4 moved back.*would delete: 1.*left as it is: 1.*plan4.txt.locked: changed afterwards by desktop`)
+	u.desktop.types(p.next("desktop")[0])
+	u.desktop.shows(`4 files come back, 1 go, 1 are left .*\[y/N\] `)
+	u.desktop.types("y")
+	if code, shown := u.desktop.prompt(); code != 0 {
+		t.Fatalf("exit code %d:\n%s", code, shown)
+	}
+	p.typed(u.desktop)
+	p.typed(u.laptop)
+	u.inStep()
+	for _, w := range []*terminal{u.desktop, u.laptop} {
+		for i := range 4 {
+			if got := read(t, work(w, fmt.Sprintf("plan%d.txt", i))); got != "the plan" {
+				t.Errorf("%s: plan%d.txt is %q", w.m.name, i, got)
+			}
+		}
+		if got := read(t, work(w, "plan4.txt.locked")); got != "the plan, written again" {
+			t.Errorf("%s: %q", w.m.name, got)
+		}
+		w.does("signet remove ~/Work")
 	}
 }
 
