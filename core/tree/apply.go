@@ -120,6 +120,7 @@ type replay struct {
 	out    *Outcome
 	now    *stamp
 	names  map[*node]map[string]*node // live children of large folders, as this entry goes
+	once   *node                      // the folder that was asked about last: a map pays from the second time on
 }
 
 func (r *replay) done(res Result, why Reason, n *node) {
@@ -592,8 +593,8 @@ func (r *replay) lostAndFound() *node {
 }
 
 // manyNames is from how many children on a folder's names are looked up in a
-// map. The map lives for one entry: kept for good, it would cost more than the
-// nodes.
+// map, from the second one in a row on. The map lives for one entry: kept for
+// good, it would cost more than the nodes.
 const manyNames = 64
 
 // child is childNamed, fast in an entry that puts much into one large folder.
@@ -608,7 +609,8 @@ func (r *replay) child(parent *node, name string) *node {
 	for n := parent.more.live; n != nil && count <= manyNames; n = n.next {
 		count++
 	}
-	if count <= manyNames {
+	if count <= manyNames || r.once != parent {
+		r.once = parent
 		return childNamed(parent, name)
 	}
 	m := map[string]*node{}

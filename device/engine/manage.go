@@ -292,6 +292,15 @@ func (d *Device) Seen() error {
 	return d.Store.SetNote("alarms", nil)
 }
 
+// object fetches one object.
+func (d *Device) object(ctx context.Context, id signet.RegionID, o signet.ObjectID) (b []byte, err error) {
+	err = d.Service.Get(ctx, id, []signet.ObjectID{o}, func(_ signet.ObjectID, got []byte) error {
+		b = bytes.Clone(got)
+		return nil
+	})
+	return b, err
+}
+
 // Fetch writes the content of a version to w: c is tree.Op.Content, sha what
 // the signed operation promises.
 func (d *Device) Fetch(ctx context.Context, id signet.RegionID, content []byte, sha [32]byte, w io.Writer) error {
@@ -299,13 +308,7 @@ func (d *Device) Fetch(ctx context.Context, id signet.RegionID, content []byte, 
 	if err != nil {
 		return err
 	}
-	get := func(id2 signet.ObjectID) (b []byte, err error) {
-		err = d.Service.Get(ctx, id, []signet.ObjectID{id2}, func(_ signet.ObjectID, o []byte) error {
-			b = bytes.Clone(o)
-			return nil
-		})
-		return b, err
-	}
+	get := func(o signet.ObjectID) ([]byte, error) { return d.object(ctx, id, o) }
 	m, err := c.Open(get)
 	if err != nil {
 		return d.raise(fmt.Errorf("%w: %w", err, ErrObject), id)
