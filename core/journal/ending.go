@@ -2,6 +2,7 @@ package journal
 
 import (
 	"bytes"
+	"slices"
 	"time"
 
 	"signet"
@@ -89,6 +90,35 @@ func (s *State) Sentences() []Sentence { return s.sentences }
 // Condemned is the entry that condemned an object; zero if it is not.
 func (s *State) Condemned(id signet.ObjectID) signet.Hash { return s.condemned[id] }
 
+// CondemnedBy lists what an entry condemned and is neither spared nor
+// collected, ascending.
+func (s *State) CondemnedBy(h signet.Hash) (list []signet.ObjectID) {
+	for id, by := range s.condemned {
+		if by == h {
+			list = append(list, id)
+		}
+	}
+	slices.SortFunc(list, func(a, b signet.ObjectID) int { return bytes.Compare(a[:], b[:]) })
+	return list
+}
+
+// Collected lists the objects that the entry at a position ended, from its
+// whole record: none where it had no effect.
+func (s *State) Collected(position uint64, rec signet.Record) ([]signet.ObjectID, error) {
+	if !s.carried[position] {
+		return nil, nil
+	}
+	i, err := parse(rec.Head)
+	if err == nil {
+		err = i.attach(rec.Blob)
+	}
+	if err != nil {
+		return nil, err
+	}
+	g, err := parseEnding(Collect, i.body)
+	return g.Objects, err
+}
+
 // Floor is the size that an observed head must have: what a smaller one shows
 // may name objects that are gone.
 func (s *State) Floor() uint64 { return s.floor }
@@ -145,6 +175,7 @@ func (s *State) ending(i *item, e *Entry) (effect func(), reason error) {
 			case Spare:
 				s.release(g.Objects)
 			case Collect:
+				s.carried[e.Position] = true
 				s.floor = max(s.floor, s.sentences[n].Position+1)
 				s.release(g.Objects)
 			}

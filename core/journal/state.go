@@ -119,6 +119,7 @@ type State struct {
 
 	condemned map[signet.ObjectID]signet.Hash // by which entry
 	sentences []Sentence
+	carried   map[uint64]bool // positions of collects in effect
 	floor     uint64
 
 	sub     map[signet.Hash]int // authority entries: index in the sub-chain
@@ -134,7 +135,7 @@ type State struct {
 // State is in use.
 func NewState(region signet.RegionID, dir Directory) *State {
 	return &State{region: region, dir: dir, roles: map[signet.RingID]Role{}, last: map[signet.DeviceID]own{}, complaints: map[Grievance]bool{},
-		condemned: map[signet.ObjectID]signet.Hash{}, sub: map[signet.Hash]int{}, heads: map[signet.Hash]*chain.Checkpoint{}}
+		condemned: map[signet.ObjectID]signet.Hash{}, carried: map[uint64]bool{}, sub: map[signet.Hash]int{}, heads: map[signet.Hash]*chain.Checkpoint{}}
 }
 
 // Region is the region's id.

@@ -164,3 +164,14 @@ func (r *Region) Rekey(head *chain.Checkpoint) (signet.Record, error) {
 	rec, _, err := d.Sign(r.self.Signer)
 	return rec, err
 }
+
+// End makes the record of a condemn, spare or collect of objects.
+func (r *Region) End(t journal.Type, head *chain.Checkpoint, g journal.Ending) (signet.Record, error) {
+	d, err := r.draft(t, head)
+	if err != nil {
+		return signet.Record{}, err
+	}
+	d.Body = g.Append(nil, t)
+	rec, _, err := d.Sign(r.self.Signer)
+	return rec, err
+}

@@ -20,7 +20,7 @@ import (
 // volumes are the commands about folders and regions.
 func (a *app) volumes() []*cobra.Command {
 	region := a.group("region", "Regions: folder trees with keys of their own")
-	region.AddCommand(a.command("list", "List the regions that this device can open", 0, 0, func(ctx context.Context, _ []string) error { return a.regionList(ctx) }))
+	region.AddCommand(a.command("list", "List the regions that this device can open", 0, 0, func(ctx context.Context, _ []string) error { return a.regionList(ctx) }), a.regionCollect())
 	return []*cobra.Command{a.add(), a.sync(), a.status(), a.tree("tree"), a.tree("ls"), a.history(), a.restore(), a.pin(), a.cat(), a.get(), region,
 		a.remove(), a.approve(), a.wait(),
 		a.command("pause [DIR]", "Stop transfers until resume", 0, 1, func(ctx context.Context, args []string) error {
@@ -424,6 +424,43 @@ func (a *app) regionList(ctx context.Context) error {
 		}
 		return table(w, []string{"NAME", "NODES", "GENERATION", "FOLDER"}, rows)
 	})
+}
+
+func (a *app) regionCollect() *cobra.Command {
+	var dryRun bool
+	cmd := a.command("collect REGION [flags]", "End what no kept version uses: condemned now, gone from the service 30 days later", 1, 1, func(ctx context.Context, args []string) error {
+		p, err := pathParam(args[0])
+		if err != nil {
+			return err
+		}
+		raw, err := a.call(ctx, "collect", owner.CollectParams{Path: p, DryRun: dryRun})
+		if err != nil {
+			return err
+		}
+		return result(a, raw, func(w io.Writer, r owner.Collected) error {
+			would := ""
+			if dryRun {
+				would = "would be "
+			}
+			fmt.Fprintf(w, "%s: %d objects are kept\n", escape(r.Region), r.Kept)
+			for _, l := range []struct {
+				n    int
+				what string
+			}{{r.Condemned, would + "condemned: no kept version uses them"}, {r.Spared, would + "spared: they are used after all"}, {r.Collected, would + "collected: the service drops them"}} {
+				if l.n > 0 {
+					fmt.Fprintf(w, "%d %s\n", l.n, l.what)
+				}
+			}
+			if r.Due != nil {
+				fmt.Fprintf(w, "%d wait for the end of their grace, the first until %s\n", r.Waiting, moment(*r.Due))
+			}
+			return nil
+		})
+	})
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "say what would end; end nothing")
+	cmd.Long = "A daemon of a manager's does this once a day. Versions are kept as signet history says; what no kept version uses is condemned, " +
+		"and what is unused still is collected when the grace of 30 days is over. Devices that were away meanwhile lose nothing: what they add is sealed anew."
+	return cmd
 }
 
 func (a *app) notices() *cobra.Command {

@@ -187,33 +187,47 @@ func (d *Device) Pause(id string, paused bool) error {
 // Put commits operations on a region that a person asked for (restore), not a
 // scan. build sees the tree and must not keep it.
 func (d *Device) Put(ctx context.Context, id signet.RegionID, build func(t *tree.Tree) ([]tree.Op, error)) error {
+	for try := 0; ; try++ {
+		did, err := d.put(ctx, id, build)
+		if !errors.Is(err, errAgain) || did > 0 || try >= 5 {
+			return err
+		}
+	}
+}
+
+// put is one try; did is how many operations were committed.
+func (d *Device) put(ctx context.Context, id signet.RegionID, build func(t *tree.Tree) ([]tree.Op, error)) (did int, err error) {
 	d.mu.Lock()
 	r := d.regions[id]
 	if r == nil {
 		d.mu.Unlock()
-		return fmt.Errorf("region %s: %w", id, signet.ErrNotFound)
+		return 0, fmt.Errorf("region %s: %w", id, signet.ErrNotFound)
 	}
 	ops, err := build(r.Tree)
+	floor := r.State.Floor()
 	d.mu.Unlock()
+	if err == nil {
+		err = d.spare(ctx, r, ops) // what is brought back may be condemned
+	}
 	if err != nil {
-		return err
+		return 0, err
 	}
 	items := make([]tree.Item, 0, len(ops))
 	for _, op := range ops {
 		it, err := tree.NewItem(op)
 		if err != nil {
-			return err
+			return 0, err
 		}
 		items = append(items, it)
 	}
-	for len(items) > 0 {
-		n := fits(items)
-		if err := d.commit(ctx, r, items[:n], nil); err != nil {
-			return err
+	for did < len(items) {
+		n := fits(items[did:])
+		if err := d.commit(ctx, r, floor, items[did:did+n], nil); err != nil {
+			return did, err
 		}
-		items = items[n:]
+		did += n
 	}
-	return nil
+	return did, nil
 }
 
 // LastSeen is the newest time, by the service in ms since 1970, of what a device

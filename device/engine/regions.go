@@ -37,6 +37,7 @@ type openRegion struct {
 	seen    uint64               // entries before this position were acknowledged to the volume
 	own     []ownEntry           // this device's entries from there on, replayed
 	revived []signet.NodeID      // what lives again by an entry from there on
+	doomed  []signet.ObjectID    // what was condemned by an entry from there on
 	signed  map[signet.Hash]bool // entries that this device signed, see noteSigned
 	taken   []signet.Hash        // of these, taken in and still noted
 }
@@ -111,7 +112,7 @@ func (d *Device) restoreRegions() error {
 // replayStored makes r from the store alone.
 func (d *Device) replayStored(r *openRegion) error {
 	r.Region = d.blankRegion(signet.RegionID(r.log.ID))
-	r.pending, r.own, r.revived, r.wait = nil, nil, nil, nil
+	r.pending, r.own, r.revived, r.doomed, r.wait = nil, nil, nil, nil, nil
 	err := d.Store.records(r.log, 0, func(_ uint64, rec signet.Record) error {
 		if _, _, err := r.Take(rec); err != nil {
 			return err
@@ -130,8 +131,14 @@ func (d *Device) replayStored(r *openRegion) error {
 // replay brings the tree of r one entry further.
 func (d *Device) replay(r *openRegion, rec signet.Record) error {
 	s, err := r.Replay(rec)
-	if err != nil || s.Entry == nil || s.Batch == nil || s.Position < r.seen {
+	if err != nil || s.Entry == nil || s.Position < r.seen {
 		return err
+	}
+	if s.Entry.Type == journal.Condemn && s.Entry.Void == nil {
+		r.doomed = append(r.doomed, s.Entry.Ending...)
+	}
+	if s.Batch == nil {
+		return nil
 	}
 	for _, o := range s.Outcomes {
 		r.revived = append(r.revived, o.Revived...)
@@ -384,8 +391,10 @@ func (d *Device) append(ctx context.Context, r *openRegion, rec signet.Record) e
 // Commit appends an entry with operations to a region, rekeying it first where
 // its key is stale, and returns when the entry is acknowledged and replayed.
 // An error may leave the entry committed all the same: then the next replay
-// shows it.
-func (d *Device) commit(ctx context.Context, r *openRegion, items []tree.Item, objects []signet.ObjectID) error {
+// shows it. floor is that of the journal which the operations were planned
+// with: where it grew since, objects that they rest on may be gone, and where
+// some of them are condemned nothing may rest on them any more: errAgain.
+func (d *Device) commit(ctx context.Context, r *openRegion, floor uint64, items []tree.Item, objects []signet.ObjectID) error {
 	// One at a time: each entry names the one before it.
 	if err := r.writing.take(ctx); err != nil {
 		return err
@@ -394,6 +403,10 @@ func (d *Device) commit(ctx context.Context, r *openRegion, items []tree.Item, o
 	for try := 0; ; try++ {
 		d.mu.Lock()
 		if err := r.mayNot(len(items)); err != nil {
+			d.mu.Unlock()
+			return err
+		}
+		if err := r.rests(floor, items, objects); err != nil {
 			d.mu.Unlock()
 			return err
 		}

@@ -183,6 +183,8 @@ func (d *Device) Run(ctx context.Context) error {
 	running := map[*volume]bool{}
 	follow := make(chan struct{})
 	go func() { defer close(follow); d.follow(ctx) }()
+	ending := make(chan struct{})
+	go func() { defer close(ending); d.endDaily(ctx) }()
 	for {
 		d.mu.Lock()
 		changed := d.changed
@@ -201,6 +203,7 @@ func (d *Device) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			<-follow
+			<-ending
 			for v := range running {
 				<-v.ended
 			}
@@ -616,7 +619,7 @@ func (v *volume) snapshotNow(ctx context.Context) error {
 	}
 	// A point makes this place of the journal one where everybody knows the
 	// digest; then the tree as it is there is sealed.
-	if err := v.d.commit(ctx, v.region, nil, nil); err != nil {
+	if err := v.d.commit(ctx, v.region, 0, nil, nil); err != nil {
 		return err
 	}
 	var objects [][]byte

@@ -107,20 +107,21 @@ func (v *volume) commit(ctx context.Context, items []tree.Item, objects []signet
 	for len(objects) > journal.MaxObjects {
 		// More objects than one entry may bring: an entry without operations
 		// pins the first of them.
-		if err := v.d.commit(ctx, v.region, nil, objects[:journal.MaxObjects]); err != nil {
+		if err := v.d.commit(ctx, v.region, v.floor, nil, objects[:journal.MaxObjects]); err != nil {
 			return v.lacking(err)
 		}
 		objects = objects[journal.MaxObjects:]
 	}
-	if err := v.d.commit(ctx, v.region, items, objects); err != nil {
+	if err := v.d.commit(ctx, v.region, v.floor, items, objects); err != nil {
 		return v.lacking(err)
 	}
 	v.count(func(c *Counters) { c.Entries++ })
 	return nil
 }
 
-// lacking is for a commit that was refused because the service lacks objects:
-// what the index says of them is forgotten, so that the next turn seals again.
+// lacking is for a commit that was refused because the service lacks objects,
+// or not made because some are condemned: what the index says of them is
+// forgotten, so that the next turn seals again.
 func (v *volume) lacking(err error) error {
 	var missing interface{ MissingObjects() []signet.ObjectID }
 	if errors.As(err, &missing) && len(missing.MissingObjects()) > 0 {
@@ -734,9 +735,35 @@ func (s *Store) noteSealed(region signet.RegionID, list []sealedRow) error {
 }
 
 func (s *Store) forgetSealed(region signet.RegionID, ids []signet.ObjectID) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	// One pass over what was sealed, whose order is another.
+	gone := map[signet.ObjectID]bool{}
+	for _, id := range ids {
+		gone[id] = true
+	}
+	rows, err := s.db.Query("SELECT pid, substr(ref, 1, 32) FROM sealed WHERE region = ?", region[:])
+	if err != nil {
+		return fmt.Errorf("index: %w", err)
+	}
+	defer rows.Close()
+	var pids [][]byte
+	for rows.Next() {
+		var pid, object []byte
+		if err := rows.Scan(&pid, &object); err != nil {
+			return fmt.Errorf("index: %w", err)
+		}
+		if len(object) == 32 && gone[signet.ObjectID(object)] {
+			pids = append(pids, pid)
+		}
+	}
+	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+		return fmt.Errorf("index: %w", err)
+	}
 	return s.write(func(b *batch) {
-		for _, id := range ids {
-			b.exec("DELETE FROM sealed WHERE region = ? AND substr(ref, 1, 32) = ?", region[:], id[:])
+		for _, pid := range pids {
+			b.exec("DELETE FROM sealed WHERE region = ? AND pid = ?", region[:], pid)
 		}
 	})
 }

@@ -59,6 +59,7 @@ type volume struct {
 
 	blocked   map[signet.NodeID]blocked
 	forgiven  time.Time                  // when what waits was tried again last
+	floor     uint64                     // of the journal that was planned with last
 	displaced []displaced                // files that we replaced a moment ago
 	noted     []notedFile                // those of them that were open for writing
 	last      *plan.State                // memory of the planner
@@ -241,6 +242,7 @@ func (v *volume) plan() (*plan.Plan, error) {
 	v.d.mu.Lock()
 	defer v.d.mu.Unlock()
 	v.acknowledgeLocked()
+	v.floor = v.region.State.Floor()
 	in := plan.Input{Base: v.index.base, Local: v.index.local, Remote: v.region.Tree,
 		Complete: func(n signet.NodeID) bool { _, blind := v.index.blind[n]; return !blind },
 		Position: v.region.Replayed(), Device: v.d.Self.Device, Caps: v.caps, Last: v.last, Touched: v.index.fresh, Files: v.index.files}
@@ -432,6 +434,9 @@ func (v *volume) turn(ctx context.Context) (more bool, again time.Time, err erro
 	v.bringBack()
 	rescue, err := v.rescue()
 	if err != nil {
+		return false, v.d.Now().Add(5 * time.Second), err
+	}
+	if err := v.forgetDoomed(); err != nil {
 		return false, v.d.Now().Add(5 * time.Second), err
 	}
 	// What became of our own entries comes before what the disk shows now: they

@@ -40,6 +40,7 @@ func Methods(with With) control.Methods {
 	on("pause", typed(with, (*Work).pause))
 	on("notices", typed(with, (*Work).notices))
 	on("regions", typed(with, (*Work).regions))
+	on("collect", typed(with, (*Work).collect))
 	on("tree", typed(with, (*Work).tree))
 	on("cat", typed(with, (*Work).cat))
 	on("history", typed(with, (*Work).history))

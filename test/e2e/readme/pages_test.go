@@ -168,7 +168,7 @@ func TestPagesOfUseSayWhatHappens(t *testing.T) {
 		run  func(*use, *testing.T, *page)
 	}{
 		{"two-devices", (*use).twoDevices}, {"second-folder", (*use).secondFolder}, {"headless", (*use).headless},
-		{"restore", (*use).restore}, {"undo", (*use).undo}, {"conflicts", (*use).conflicts}, {"held-deletions", (*use).heldDeletions}, {"ignore", (*use).ignore},
+		{"restore", (*use).restore}, {"undo", (*use).undo}, {"space", (*use).space}, {"conflicts", (*use).conflicts}, {"held-deletions", (*use).heldDeletions}, {"ignore", (*use).ignore},
 		{"service-sees", (*use).serviceSees}, {"back-up", (*use).backUp}, {"moving", (*use).moving}, {"lost-device", (*use).lostDevice}, {"recovery", (*use).recovery},
 	} {
 		if !t.Run(p.name, func(t *testing.T) { p.run(u, t, u.open(t, p.name)) }) {
@@ -313,6 +313,10 @@ func (u *use) undo(t *testing.T, p *page) {
 		}
 		w.does("signet remove ~/Work")
 	}
+}
+
+func (u *use) space(t *testing.T, p *page) {
+	want(t, p.typed(u.laptop), `Work: \d+ objects are kept`)
 }
 
 func (u *use) conflicts(t *testing.T, p *page) {
