@@ -9,6 +9,7 @@ import (
 
 	"signet"
 	"signet/core/tree"
+	"signet/device/past"
 )
 
 func TestUndoBringsBackWhatOneDeviceDidAndNoMore(t *testing.T) {
@@ -227,4 +228,55 @@ func (w *world) random(r *rapid.T) {
 	case kind == 5 && seen[some]:
 		w.commit(by, w.chmod(some, rapid.SampledFrom([]uint32{0o600, 0o755}).Draw(r, "mode")))
 	}
+}
+
+func BenchmarkUndoAndRestoreOf100000Files(b *testing.B) {
+	w := newWorld(&testing.T{})
+	var ops []tree.Op
+	for d := range 100 {
+		w.commit("a", w.mkdir(fmt.Sprint("d", d)))
+	}
+	for d := range 100 {
+		dir := w.node(fmt.Sprint("d", d))
+		for f := range 1000 {
+			op := w.write("x", fmt.Sprint(d, " ", f))
+			op.Parent, op.Name = dir.ID, fmt.Sprint("file ", f)
+			ops = append(ops, op)
+		}
+	}
+	w.commit("a", ops...)
+	from, was := len(w.entries), w.at(len(w.entries)-1)
+	ops = nil
+	for p, n := range w.tree.Walk() {
+		if n.Type == tree.File {
+			edit := w.write(p, "locked")
+			ops = append(ops, edit, tree.Op{Kind: tree.Move, Node: n.ID, BasePlace: n.Place.Revision, Parent: n.Parent, Name: n.Name + ".locked"})
+		}
+	}
+	w.commit("v", ops...)
+	b.Run("undo", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			u := past.Undo{Of: func(e tree.Entry) bool { return e.Position >= uint64(from) }}
+			t := tree.New()
+			for _, e := range w.entries {
+				u.Before(t, e.Entry, e.batch)
+				u.Take(t, e.Entry, e.batch, t.Apply(e.Entry, e.batch))
+			}
+			wants, _ := u.Wants(w.tree)
+			if d := past.Become(w.tree, wants); len(d.Ops) < 200_000 {
+				b.Fatalf("%d operations", len(d.Ops))
+			}
+		}
+	})
+	b.Run("restore", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			f, _ := past.FolderThen(was, w.tree, "")
+			wants, _ := f.Wants(w.tree)
+			if d := past.Become(w.tree, wants); len(d.Ops) < 200_000 {
+				b.Fatalf("%d operations", len(d.Ops))
+			}
+		}
+	})
 }
