@@ -33,7 +33,16 @@ var (
 	seconds   = flag.Int("seconds", 0, "as many seeds as there is time for, instead")
 	workers   = flag.Uint64("workers", 1, "processes that share the seeds")
 	stride    = flag.Uint64("stride", 1, "from one seed to the next")
+	mostVerbs = flag.Int("verbs", 1000, "what each user does at most")
+	mostUsers = flag.Int("devices", most, "devices at most")
+	without   = flag.String("without", "", "troubles that are left out, with commas between them: "+strings.Join(troubles, ", "))
 )
+
+// troubles are what a failing seed is tried without, to find what it takes.
+var troubles = []string{"crash", "sick", "lost", "older", "restart", "revoke", "coarse", "reuse", "blind"}
+
+// off reports whether a trouble is left out. What a seed draws stays the same.
+func off(trouble string) bool { return slices.Contains(strings.Split(*without, ","), trouble) }
 
 // scratch is where homes and services lie: in memory, where that can be had.
 func scratch(t *testing.T) string {
@@ -75,7 +84,11 @@ func TestSeeds(t *testing.T) {
 		if took := time.Since(began); *seconds > 0 && took > time.Duration(*seconds)*time.Second || *seconds == 0 && runs == most {
 			break
 		}
+		failed := t.Failed()
 		r := simulate(t, o, seed, false)
+		if t.Failed() && !failed {
+			shrink(t, seed)
+		}
 		runs, steps, verbs = runs+1, steps+r.steps, verbs+int(r.verbs.Load())
 	}
 	t.Logf("%d seeds from %d by %d: %d verbs, %d steps, %.1f seeds a second", runs, *firstSeed, *stride, verbs, steps, float64(runs)/time.Since(began).Seconds())
@@ -118,6 +131,43 @@ func TestSameSeedSameSteps(t *testing.T) {
 	}
 }
 
+// shrink finds fewer troubles, devices and verbs with which a seed still fails:
+// the trouble that is over first is the easiest to follow.
+func shrink(t *testing.T, seed uint64) {
+	args := []string{"-seed", fmt.Sprint(seed)}
+	fails := func(more ...string) bool {
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		defer cancel()
+		return exec.CommandContext(ctx, os.Args[0], append(append([]string{"-test.run=^TestSeeds$"}, args...), more...)...).Run() != nil && ctx.Err() == nil
+	}
+	if !fails() {
+		t.Logf("seed %d does not fail again", seed)
+		return
+	}
+	var left []string
+	for _, x := range troubles {
+		if with := strings.Join(append(left, x), ","); fails("-without", with) {
+			left = append(left, x)
+		}
+	}
+	if len(left) > 0 {
+		args = append(args, "-without", strings.Join(left, ","))
+	}
+	for n := 2; n < most; n++ {
+		if fails("-devices", fmt.Sprint(n)) {
+			args = append(args, "-devices", fmt.Sprint(n))
+			break
+		}
+	}
+	verbs := 81
+	for step := 40; step > 0; step /= 2 {
+		if n := verbs - step; n > 0 && fails("-verbs", fmt.Sprint(n)) {
+			verbs = n
+		}
+	}
+	t.Logf("smaller: go test ./test/sim -run TestSeeds -args %s -verbs %d", strings.Join(args, " "), verbs)
+}
+
 // simulate runs one seed and holds it against the laws.
 func simulate(t *testing.T, o *organisation, seed uint64, tracing bool) (r *run) {
 	t.Helper()
@@ -126,6 +176,11 @@ func simulate(t *testing.T, o *organisation, seed uint64, tracing bool) (r *run)
 	runtime.GC()
 	runtime.GC()
 	ok := t.Run(fmt.Sprint("seed-", seed), func(t *testing.T) {
+		defer func() {
+			if t.Failed() {
+				t.Logf("again: go test ./test/sim -run TestSeeds -args -seed %d", seed)
+			}
+		}()
 		cryptotest.SetGlobalRandom(t, seed)
 		synctest.Test(t, func(t *testing.T) {
 			r = newRun(t, o, seed)
@@ -142,9 +197,6 @@ func simulate(t *testing.T, o *organisation, seed uint64, tracing bool) (r *run)
 			r.settle()
 			r.laws()
 		})
-		if t.Failed() {
-			t.Logf("again: go test ./test/sim -run TestSeeds -seed %d", seed)
-		}
 	})
 	if !ok && r == nil {
 		t.FailNow()
@@ -164,13 +216,19 @@ func newRun(t *testing.T, o *organisation, seed uint64) *run {
 	if rnd.IntN(2) == 0 {
 		r.flaky = 3 + rnd.IntN(30)
 	}
-	for n := range 2 + rnd.IntN(most-1) {
+	if off("lost") {
+		r.flaky = 0
+	}
+	for n := range min(2+rnd.IntN(most-1), *mostUsers) {
 		d := &device{run: r, n: n, name: deviceName(n), rnd: rand.New(rand.NewPCG(seed, uint64(10+n))), stagings: map[string]*staged{}, safe: map[string]bool{}}
 		d.disk = newDisk(r.world, d.name)
-		d.blind = rnd.IntN(4) == 0
-		d.disk.reuse = rnd.IntN(4) == 0
+		d.blind = rnd.IntN(4) == 0 && !off("blind")
+		d.disk.reuse = rnd.IntN(4) == 0 && !off("reuse")
 		if rnd.IntN(4) == 0 {
 			d.disk.grain = []time.Duration{4 * time.Millisecond, time.Second, 2 * time.Second}[rnd.IntN(3)]
+		}
+		if off("coarse") {
+			d.disk.grain = 1
 		}
 		d.disk.fault = d.trouble
 		d.home = filepath.Join(o.dir, d.name)
@@ -188,7 +246,7 @@ func (r *run) play(seed uint64) {
 	working.Store(int32(len(r.devices)))
 	for _, d := range r.devices {
 		u := &user{device: d, rnd: rand.New(rand.NewPCG(seed, uint64(100+d.n)))}
-		mine := verbs/len(r.devices) + 1
+		mine := min(verbs/len(r.devices)+1, *mostVerbs)
 		r.act(func() {
 			for range mine {
 				time.Sleep(time.Duration(u.rnd.IntN(3000)) * time.Millisecond)
@@ -206,16 +264,24 @@ func (r *run) play(seed uint64) {
 				if d.rnd.IntN(6) == 0 {
 					d.sick = []error{errNoSpace, errIO, fs.ErrPermission}[d.rnd.IntN(3)]
 				}
+				if off("sick") {
+					d.sick = nil
+				}
 				if d.rnd.IntN(2) == 0 {
 					l.crashAt, l.before = 1+d.rnd.IntN(400), d.rnd.IntN(2) == 0
 				}
-				d.older()
+				if off("crash") {
+					l.crashAt = 0
+				}
+				if !off("older") {
+					d.older()
+				}
 				d.live(5+d.rnd.IntN(30), d.rnd.IntN(2) == 0, l)
 				time.Sleep(time.Duration(d.rnd.IntN(20_000)) * time.Millisecond)
 			}
 		})
 	}
-	if rnd.IntN(5) == 0 && len(r.devices) > 2 {
+	if rnd.IntN(5) == 0 && len(r.devices) > 2 && !off("revoke") {
 		wait := time.Duration(rnd.IntN(60_000)) * time.Millisecond
 		r.act(func() {
 			time.Sleep(wait)
@@ -223,7 +289,7 @@ func (r *run) play(seed uint64) {
 			r.do("owner", "wants to revoke", nil, func() { r.revoke = &gone })
 		})
 	}
-	if rnd.IntN(4) == 0 {
+	if rnd.IntN(4) == 0 && !off("restart") {
 		r.act(func() { // the last to draw
 			for range 1 + rnd.IntN(2) {
 				time.Sleep(time.Duration(rnd.IntN(60_000)) * time.Millisecond)
