@@ -172,6 +172,16 @@ func (t *Tree) Pages(k DigestKey) iter.Seq2[[]byte, signet.Hash] {
 	}
 }
 
+// PageHashes are those of the pages: a page whose hash is known need not be
+// encoded again. They cost what Digest does. Do not modify.
+func (t *Tree) PageHashes(k DigestKey) []signet.Hash {
+	t.Digest(k)
+	return t.cache.hashes
+}
+
+// Page encodes one of the pages that PageHashes listed.
+func (t *Tree) Page(k DigestKey, i int) []byte { return t.page(t.pages(k), i) }
+
 // page encodes page i: the children of its folders, tombstones too, folders
 // and children by id.
 func (t *Tree) page(c *digestCache, i int) []byte {

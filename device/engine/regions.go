@@ -32,6 +32,7 @@ type openRegion struct {
 	fetched uint64               // meanwhile: records before this position are stored
 	wait    error                // why operations that were verified are not replayed: see waits.go
 	mended  time.Time            // when mending its keys failed last
+	unkept  int                  // operations since its tree was kept
 	listing *tree.Tree           // meanwhile: the tree of a snapshot, for listings
 	hunger  *hunger              // not nil: an entry of ours waits
 	seen    uint64               // entries before this position were acknowledged to the volume
@@ -113,14 +114,15 @@ func (d *Device) restoreRegions() error {
 func (d *Device) replayStored(r *openRegion) error {
 	r.Region = d.blankRegion(signet.RegionID(r.log.ID))
 	r.pending, r.own, r.revived, r.doomed, r.wait = nil, nil, nil, nil, nil
-	err := d.Store.records(r.log, 0, func(_ uint64, rec signet.Record) error {
-		if _, _, err := r.Take(rec); err != nil {
-			return err
-		}
-		return d.replayOrWait(r, rec)
+	err := d.Store.heads(r.log, func(_ uint64, rec signet.Record) error {
+		_, _, err := r.Take(rec)
+		return err
 	})
 	if err == nil {
-		err = d.advance(r, nil) // a later entry may have brought the key
+		err = d.resume(r)
+	}
+	if err == nil {
+		err = d.advance(r, nil)
 	}
 	if err != nil {
 		return err
@@ -131,6 +133,9 @@ func (d *Device) replayStored(r *openRegion) error {
 // replay brings the tree of r one entry further.
 func (d *Device) replay(r *openRegion, rec signet.Record) error {
 	s, err := r.Replay(rec)
+	if s.Batch != nil {
+		r.unkept += len(s.Batch.Items)
+	}
 	if err != nil || s.Entry == nil || s.Position < r.seen {
 		return err
 	}

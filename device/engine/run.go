@@ -302,6 +302,7 @@ func (v *volume) run(ctx context.Context) {
 		if err == nil {
 			v.retries = 0
 			v.snapshot(ctx)
+			_ = v.d.keepTree(v.region) // costs the next start time
 			v.saveCounters()
 		}
 		again = earliest(again, full)
@@ -596,6 +597,7 @@ func (v *volume) sync(ctx context.Context) (Counters, error) {
 		if err := v.snapshotNow(ctx); err != nil && !errors.Is(err, signet.ErrUnavailable) {
 			return v.counters, err
 		}
+		_ = v.d.keepTree(v.region)
 		return v.counters, nil
 	}
 }

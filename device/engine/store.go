@@ -17,7 +17,7 @@ import (
 )
 
 // storeFormat is PRAGMA user_version of the index. A newer one is refused.
-const storeFormat = 1
+const storeFormat = 2
 
 const schema = `
 CREATE TABLE records(log TEXT NOT NULL, pos INTEGER NOT NULL, leaf BLOB NOT NULL, head BLOB NOT NULL, blob BLOB NOT NULL, PRIMARY KEY(log, pos)) WITHOUT ROWID;
@@ -27,6 +27,10 @@ CREATE TABLE volumes(id TEXT PRIMARY KEY, path TEXT NOT NULL, region BLOB NOT NU
 CREATE TABLE nodes(volume TEXT NOT NULL, node BLOB NOT NULL, row BLOB NOT NULL, PRIMARY KEY(volume, node)) WITHOUT ROWID;
 CREATE TABLE sealed(region BLOB NOT NULL, pid BLOB NOT NULL, ref BLOB NOT NULL, PRIMARY KEY(region, pid)) WITHOUT ROWID;
 CREATE TABLE notes(key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+` + pagesTable
+
+// pagesTable came with format 2.
+const pagesTable = `CREATE TABLE pages(region BLOB NOT NULL, page INTEGER NOT NULL, hash BLOB NOT NULL, bytes BLOB NOT NULL, PRIMARY KEY(region, page)) WITHOUT ROWID;
 `
 
 // A Store is what a device remembers: the logs it verified, the index of its
@@ -70,8 +74,12 @@ func OpenStore(path string) (*Store, error) {
 	case version > storeFormat:
 		db.Close()
 		return nil, fmt.Errorf("%s has format %d, this program knows %d: %w", path, version, storeFormat, ErrNewer)
-	case version == 0:
-		if _, err := db.Exec("BEGIN IMMEDIATE;" + schema + fmt.Sprintf("PRAGMA user_version = %d; COMMIT", storeFormat)); err != nil {
+	case version < storeFormat:
+		step := schema
+		if version == 1 {
+			step = pagesTable
+		}
+		if _, err := db.Exec("BEGIN IMMEDIATE;" + step + fmt.Sprintf("PRAGMA user_version = %d; COMMIT", storeFormat)); err != nil {
 			db.Close()
 			return nil, openFault(path, err)
 		}
@@ -204,7 +212,12 @@ func nn(b []byte) []byte {
 
 // records calls each with the stored records of a log from a position on.
 func (s *Store) records(log signet.LogID, from uint64, each func(pos uint64, r signet.Record) error) error {
-	rows, err := s.db.Query("SELECT pos, leaf, head, blob FROM records WHERE log = ? AND pos >= ? ORDER BY pos", log.String(), int64(from))
+	return s.query("SELECT pos, leaf, head, blob FROM records WHERE log = ? AND pos >= ? ORDER BY pos", each, log.String(), int64(from))
+}
+
+// query calls each with the records that a query finds.
+func (s *Store) query(q string, each func(pos uint64, r signet.Record) error, args ...any) error {
+	rows, err := s.db.Query(q, args...)
 	if err != nil {
 		return fmt.Errorf("index: %w", err)
 	}
@@ -220,6 +233,13 @@ func (s *Store) records(log signet.LogID, from uint64, each func(pos uint64, r s
 		}
 	}
 	return rows.Err()
+}
+
+// heads is records without the blobs of content entries, which cost as much to
+// read as all that is in them.
+func (s *Store) heads(log signet.LogID, each func(pos uint64, r signet.Record) error) error {
+	// A head begins with the length of the header, suite, format and type.
+	return s.query("SELECT pos, leaf, head, CASE WHEN substr(head, 5, 1) >= x'10' THEN blob ELSE x'' END FROM records WHERE log = ? ORDER BY pos", each, log.String())
 }
 
 // leaves calls each with the leaves of a log.
