@@ -68,6 +68,7 @@ var layers = []layer{
 	{who: "transport", only: []string{"std", ".", "core/wire", "core/key", "internal/durable", "golang.org/..."}, why: "the road carries bytes and knows who is connected, not what they carry"},
 	{who: "device/engine", never: []string{"device/disk", "transport", "net/http"}, why: "the engine meets disk and service through interfaces of its own, so that tests can be both"},
 	{who: "device/disk", only: []string{"std", ".", "core/tree", "internal/durable", "golang.org/..."}, why: "the disk knows names and bytes, no keys and no peers"},
+	{who: "device/cold", only: []string{"std", ".", "core/...", "internal/durable", "golang.org/x/sync/..."}, never: []string{"net/http", "database/sql", "device/..."}, why: "an export opens without a service, an index or a home"},
 	{who: "device/disk", never: []string{"net/http"}, why: "the disk talks to nobody"},
 
 	// The rest of the house.

@@ -8,8 +8,8 @@ import "sort"
 // table; a test compares them).
 type Label string
 
-// Labels that sign. Those of statements, authority entries and full
-// checkpoints want both signatures; the rest Ed25519 alone.
+// Labels that sign. Those of statements, authority entries, full
+// checkpoints and exports want both signatures; the rest Ed25519 alone.
 const (
 	LabelStatement    Label = "signet/v1/statement"       // both: a ring's statement, by a device of the ring
 	LabelNewcomer     Label = "signet/v1/newcomer"        // both: reverse signature of a device that is being added
@@ -23,6 +23,7 @@ const (
 	LabelRecord       Label = "signet/v1/sealed-record"   // Ed25519: a device's name or a member's profile
 	LabelMarkerVolume Label = "signet/v1/volume-root"     // Ed25519: the marker in a volume's hidden folder
 	LabelHello        Label = "signet/v1/link-hello"      // Ed25519: a newcomer's first message when linking
+	LabelExport       Label = "signet/v1/export"          // both: the manifest of an export
 
 	// Reserved: what signs under them comes later.
 	LabelRewind  Label = "signet/v1/rewind"
@@ -81,13 +82,13 @@ const (
 // both lists the signing labels that want Ed25519 and ML-DSA-65.
 var both = map[Label]bool{
 	LabelStatement: true, LabelNewcomer: true, LabelClaim: true, LabelAdmit: true,
-	LabelAuthority: true, LabelFull: true, LabelRewind: true, LabelWipe: true,
+	LabelAuthority: true, LabelFull: true, LabelExport: true, LabelRewind: true, LabelWipe: true,
 	LabelHold: true, LabelPolicy: true, LabelReplica: true, LabelAnchor: true, LabelRelease: true,
 }
 
 var all = []Label{
 	LabelStatement, LabelNewcomer, LabelClaim, LabelAdmit, LabelAuthority, LabelFull, LabelEntry, LabelTip,
-	LabelConnection, LabelRecord, LabelMarkerVolume, LabelHello, LabelRewind, LabelWipe, LabelHold, LabelPolicy,
+	LabelConnection, LabelRecord, LabelMarkerVolume, LabelHello, LabelExport, LabelRewind, LabelWipe, LabelHold, LabelPolicy,
 	LabelReplica, LabelAudit, LabelAnchor, LabelParcel, LabelRelease,
 	LabelDeviceID, LabelStatementHash, LabelEntryHash, LabelRevisionHash, LabelProfile, LabelBlob,
 	LabelCheckpointHash, LabelLogKeys, LabelBootstrap, LabelNode,

@@ -68,6 +68,9 @@ func (r *Region) Secret() *seal.Secret { return r.secret }
 // Replayed is the number of entries that the tree holds.
 func (r *Region) Replayed() uint64 { return r.replayed }
 
+// Valid reports whether the entry at a position had effect.
+func (r *Region) Valid(position uint64) bool { return r.valid[position] }
+
 // A Step is what one entry did.
 type Step struct {
 	Position uint64
