@@ -169,6 +169,10 @@ func (s *State) LastOf(d signet.DeviceID) (time int64, ok bool) {
 	return last.time, ok
 }
 
+// SeenBy is the size of the checkpoint of this journal that a device's last valid
+// content entry names: that far it had read, at least.
+func (s *State) SeenBy(d signet.DeviceID) uint64 { return s.last[d].seen }
+
 // DirectorySize is the largest directory head that a valid entry names.
 func (s *State) DirectorySize() uint64 { return s.dirAll }
 

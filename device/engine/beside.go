@@ -70,6 +70,17 @@ type besides struct {
 	over     bool // one ended since the loop looked last
 }
 
+// sends reports whether a node's content is being read or sealed; no besides, no
+// haul.
+func (b *besides) sends(n signet.NodeID) bool {
+	if b == nil {
+		return false
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.up[n] != nil
+}
+
 // newBesides prepares for hauls that end with ctx. wake is called when one has
 // ended by itself.
 func newBesides(ctx context.Context, wake func()) *besides {

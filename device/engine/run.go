@@ -268,6 +268,7 @@ func (v *volume) run(ctx context.Context) {
 			v.beside.stop()
 			v.setState(Paused, "", "")
 			v.answer(asked)
+			v.answerSurveys()
 			v.sleep(ctx, time.Time{})
 			continue
 		}
@@ -291,6 +292,7 @@ func (v *volume) run(ctx context.Context) {
 			continue // the end, or a pause
 		}
 		again = v.judge(err, more, again)
+		v.answerSurveys()
 		if v.disk != nil && (w.of != v.disk || w.rules != v.rules) {
 			continue // just opened, or with other rules: watch it
 		}

@@ -26,7 +26,7 @@ func signedNote(id signet.RegionID, h signet.Hash) string {
 
 // loadSigned reads the notes of a region.
 func (d *Device) loadSigned(r *openRegion) error {
-	notes, err := d.Store.notesWith(signedPrefix(r.ID()))
+	notes, err := d.Store.Notes(signedPrefix(r.ID()))
 	for key := range notes {
 		var h signet.Hash
 		if b, err := hex.DecodeString(key[len(signedPrefix(r.ID())):]); err == nil && len(b) == len(h) {

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"math"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -212,7 +213,12 @@ func nn(b []byte) []byte {
 
 // records calls each with the stored records of a log from a position on.
 func (s *Store) records(log signet.LogID, from uint64, each func(pos uint64, r signet.Record) error) error {
-	return s.query("SELECT pos, leaf, head, blob FROM records WHERE log = ? AND pos >= ? ORDER BY pos", each, log.String(), int64(from))
+	return s.recordsTo(log, from, math.MaxInt64, each)
+}
+
+// recordsTo is records that ends before a position.
+func (s *Store) recordsTo(log signet.LogID, from, to uint64, each func(pos uint64, r signet.Record) error) error {
+	return s.query("SELECT pos, leaf, head, blob FROM records WHERE log = ? AND pos >= ? AND pos < ? ORDER BY pos", each, log.String(), int64(from), int64(to))
 }
 
 // query calls each with the records that a query finds.
@@ -303,8 +309,8 @@ func (s *Store) SetNote(key string, value []byte) error {
 	})
 }
 
-// notesWith lists the notes whose key begins with a prefix.
-func (s *Store) notesWith(prefix string) (map[string][]byte, error) {
+// Notes lists the notes whose key begins with a prefix.
+func (s *Store) Notes(prefix string) (map[string][]byte, error) {
 	rows, err := s.db.Query("SELECT key, value FROM notes WHERE key >= ? AND key < ?", prefix, prefix+"\xff")
 	if err != nil {
 		return nil, fmt.Errorf("index: %w", err)

@@ -58,6 +58,7 @@ type volume struct {
 	index  *index
 
 	blocked   map[signet.NodeID]blocked
+	holds     map[signet.NodeID]bool     // what the last plan holds back for a reason that a person can mend
 	forgiven  time.Time                  // when what waits was tried again last
 	floor     uint64                     // of the journal that was planned with last
 	displaced []displaced                // files that we replaced a moment ago
@@ -90,6 +91,7 @@ type volume struct {
 	asked    int // how often a full look was asked for, and answered
 	answered int
 	paused   bool
+	surveys  []chan<- Survey // of those who ask what is unsafe
 	poke     chan struct{}
 	// interrupt ends the turn that is going on.
 	interrupt context.CancelFunc
@@ -455,6 +457,7 @@ func (v *volume) turn(ctx context.Context) (more bool, again time.Time, err erro
 	if err != nil {
 		return false, again, err
 	}
+	v.answerSurveys() // before what may take long
 	for _, t := range []time.Time{v.racy, rescue, retry, unruled} {
 		if !t.IsZero() {
 			again = earliest(again, t)
@@ -584,10 +587,12 @@ func (v *volume) describe(p *plan.Plan) {
 		}
 		problems = append(problems, at(Problem{Kind: kind, Message: b.err.Error(), Hint: hint}, b.path))
 	}
+	v.holds = map[signet.NodeID]bool{}
 	for _, h := range p.Held {
 		if h.Why != plan.NameTaken && h.Why != plan.NoFolder && h.Why != plan.InIgnored && h.Why != plan.Unsynched {
 			continue
 		}
+		v.holds[h.Node] = true
 		v.d.mu.Lock()
 		path := v.region.Tree.Path(h.Node)
 		v.d.mu.Unlock()

@@ -1,0 +1,127 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+
+	"signet"
+	"signet/core/chain"
+	"signet/core/journal"
+	"signet/core/region"
+	"signet/core/ring"
+)
+
+// What an export of a region takes from a device: the logs as they were
+// verified, up to full checkpoints, and the names of all objects.
+
+// Freeze brings a region up to the service's newest, and returns full checkpoints
+// of its journal and of the directory, which covers all heads that the journal
+// names. The store has every record below both.
+func (d *Device) Freeze(ctx context.Context, id signet.RegionID) (dir, journal *chain.Checkpoint, err error) {
+	if err := d.SyncRegion(ctx, id); err != nil {
+		return nil, nil, err
+	}
+	d.mu.Lock()
+	r := d.regions[id]
+	if r.failed != nil {
+		err = r.failed
+	}
+	journal = r.Follower.Full
+	d.mu.Unlock()
+	// The directory after the journal: what its entries name is in it.
+	if err == nil {
+		err = d.SyncDirectory(ctx)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if dir = d.dirHead.Full; dir == nil || journal == nil {
+		return nil, nil, fmt.Errorf("region %s: no full checkpoint: %w", id, signet.ErrUnavailable)
+	}
+	return dir, journal, nil
+}
+
+// Heads are the full checkpoints that Freeze would start from, as they are known
+// here. Nil where there is none.
+func (d *Device) Heads(id signet.RegionID) (dir, journal *chain.Checkpoint) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if r := d.regions[id]; r != nil {
+		journal = r.Follower.Full
+	}
+	return d.dirHead.Full, journal
+}
+
+// Records calls each with the stored records of a log from one position to before
+// another.
+func (d *Device) Records(log signet.LogID, from, to uint64, each func(signet.Record) error) error {
+	next := from
+	err := d.Store.recordsTo(log, from, to, func(pos uint64, r signet.Record) error {
+		if pos != next {
+			return fmt.Errorf("index: record %d of %s is not there", next, log)
+		}
+		next++
+		return each(r)
+	})
+	if err == nil && next != to {
+		err = fmt.Errorf("index: record %d of %s is not there", next, log)
+	}
+	return err
+}
+
+// Objects calls each with every object that a valid entry of a region before a
+// position names.
+func (d *Device) Objects(id signet.RegionID, to uint64, each func(position uint64, object signet.ObjectID) error) error {
+	pos := uint64(0)
+	return d.Records(signet.Journal(id), 0, to, func(rec signet.Record) error {
+		var e *journal.Entry
+		err := d.WithRegion(id, func(r *region.Region) (err error) {
+			if r.Valid(pos) {
+				e, err = journal.Reopen(r.State, pos, rec)
+			}
+			return err
+		})
+		pos++
+		if err != nil || e == nil {
+			return err
+		}
+		for _, o := range e.Objects {
+			if err := each(e.Position, o); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// CheckShown holds a checkpoint that somebody brought against the leaves of its
+// log that this device has, and against the newest checkpoint that it accepted: a
+// *chain.Fork where both cannot be true. A log that is not known here contradicts
+// nothing.
+func (d *Device) CheckShown(c *chain.Checkpoint) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	f, t := &d.dirHead, d.dir.Tree
+	if c.Log.Kind == signet.RegionLog {
+		r := d.regions[signet.RegionID(c.Log.ID)]
+		if r == nil {
+			return nil
+		}
+		f, t = &r.Follower, &r.State.Tree
+	} else if c.Log != f.Log {
+		return nil
+	}
+	if f.Last == nil || c.Size > t.Size() {
+		return nil
+	}
+	return f.Check(c, t)
+}
+
+// Active reports whether the directory, as far as it is here, has a device and
+// nobody revoked it.
+func (d *Device) Active(id signet.DeviceID) (active bool) {
+	d.Directory(func(dir *ring.State, _ *region.Keys) { active = dir.Active(id, d.now()) })
+	return active
+}

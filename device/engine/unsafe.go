@@ -1,0 +1,173 @@
+package engine
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"signet"
+	"signet/core/tree"
+)
+
+// An Unsafe is a file or link of a volume whose newest bytes the service does not
+// have: lost, were this device lost now. That it was moved or renamed does not
+// count, as its bytes are safe.
+type Unsafe struct {
+	Path   string
+	Size   int64
+	State  UnsafeState
+	Reason string // of Unsynched: why
+	Before bool   // an earlier version of it is safe
+}
+
+// An UnsafeState says what a file waits for.
+type UnsafeState string
+
+// What files wait for.
+const (
+	Unread    UnsafeState = "unread"    // changed, and not read yet
+	InUse     UnsafeState = "in_use"    // a program writes to it
+	Waiting   UnsafeState = "waiting"   // to be sent
+	Uploading UnsafeState = "uploading" // being sealed or sent
+	HeldBack  UnsafeState = "held"      // by a problem of its name, of the region or of its folder
+	Unsynched UnsafeState = "unsynched" // cannot be read
+)
+
+// A Survey is what of a volume is unsafe.
+type Survey struct {
+	Files    []Unsafe // smallest first
+	Ignored  int      // names that the rules leave out, with what is below them: not in Files
+	Odd      int      // names that are neither file, folder nor link, or lie on another mount: not in Files
+	Unlisted int      // folders that could not be listed: what changed in them is not known
+	Rate     float64  // bytes a second at which it goes now; 0 where it does not
+}
+
+// Survey says what of a volume is unsafe: of one that runs, as its loop has it;
+// else the folder is looked at now, and new content read for as long as a turn
+// lasts. Nothing is sent.
+func (d *Device) Survey(ctx context.Context, id string) (Survey, error) {
+	v, err := d.volume(id)
+	if err != nil {
+		return Survey{}, err
+	}
+	d.mu.Lock()
+	ended := v.ended
+	d.mu.Unlock()
+	if ended == nil {
+		return v.surveyNow(ctx)
+	}
+	answer := make(chan Survey, 1)
+	v.mu.Lock()
+	v.surveys = append(v.surveys, answer)
+	v.mu.Unlock()
+	v.wake()
+	select {
+	case s := <-answer:
+		return s, nil
+	case <-ended:
+		return Survey{}, fmt.Errorf("volume: %w", signet.ErrNotFound)
+	case <-ctx.Done():
+		return Survey{}, ctx.Err()
+	}
+}
+
+// surveyNow looks at the folder of a volume that no loop has.
+func (v *volume) surveyNow(ctx context.Context) (Survey, error) {
+	v.scan, v.beside = true, newBesides(ctx, v.wake)
+	defer v.closeDisk()
+	if err := v.open(); err != nil {
+		return Survey{}, err
+	}
+	v.acknowledge()
+	if _, err := v.readRules(ctx); err != nil {
+		return Survey{}, err
+	}
+	if err := v.observe(ctx); err != nil {
+		return Survey{}, err
+	}
+	if _, err := v.hash(ctx, v.d.Now().Add(slice)); err != nil {
+		return Survey{}, err
+	}
+	return v.survey(), v.d.Store.flush(v.id, v.index)
+}
+
+// answerSurveys answers those who asked what is unsafe. Of the loop.
+func (v *volume) answerSurveys() {
+	v.mu.Lock()
+	asked := v.surveys
+	v.surveys = nil
+	v.mu.Unlock()
+	if len(asked) == 0 {
+		return
+	}
+	s := v.survey()
+	for _, a := range asked {
+		a <- s
+	}
+}
+
+// survey makes a Survey of the index. A file is safe if the journal, with this
+// device's own entries acknowledged, has what the last look saw.
+func (v *volume) survey() Survey {
+	var s Survey
+	for id, it := range v.index.items {
+		if it.stat.Type == tree.Dir {
+			continue
+		}
+		if it.stat.Type != tree.File && it.stat.Type != tree.Link {
+			s.Odd++
+			continue
+		}
+		b, had := v.index.base[id]
+		if had && b.Type == it.stat.Type && (it.stat.Type == tree.Link && b.Target == it.stat.Target ||
+			it.stat.Type == tree.File && it.sha != [32]byte{} && b.Hash == it.sha && b.Size == it.stat.Size) {
+			continue
+		}
+		path, ok := v.index.path(id)
+		if !ok {
+			continue
+		}
+		u := Unsafe{Path: path, Size: it.stat.Size, State: v.waitsFor(it), Before: had}
+		if u.State == Unsynched {
+			u.Reason = it.fault.Message
+		}
+		s.Files = append(s.Files, u)
+	}
+	slices.SortFunc(s.Files, func(a, b Unsafe) int {
+		if c := cmp.Compare(a.Size, b.Size); c != 0 {
+			return c
+		}
+		return strings.Compare(a.Path, b.Path)
+	})
+	for _, names := range v.index.kept {
+		s.Ignored += len(names)
+	}
+	for _, err := range v.index.blind {
+		if err != errNotListed {
+			s.Unlisted++
+		}
+	}
+	v.mu.Lock()
+	s.Rate = v.pace.rate(v.d.Now())
+	v.mu.Unlock()
+	return s
+}
+
+// waitsFor is what an unsafe item waits for.
+func (v *volume) waitsFor(it *item) UnsafeState {
+	switch {
+	case it.waiting():
+		return InUse
+	case it.fault != nil:
+		return Unsynched
+	case it.stat.Type == tree.File && it.sha == [32]byte{}:
+		return Unread
+	case v.beside.sends(it.id):
+		return Uploading
+	case v.holds[it.id]:
+		return HeldBack
+	}
+	return Waiting
+}
