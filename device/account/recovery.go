@@ -47,6 +47,15 @@ func recoveryDevice(kit enrol.RecoveryKit) (*keystore.Keys, *ring.Device, error)
 	return k, &ring.Device{Class: ring.Recovery, Where: ring.OnPaper, Sign: k.Signer().Public(), Seal: k.Encryption()}, nil
 }
 
+// RecoverySelf is a kit's device, which opens what was exported, with no service.
+func RecoverySelf(kit enrol.RecoveryKit) (region.Self, error) {
+	keys, paper, err := recoveryDevice(kit)
+	if err != nil {
+		return region.Self{}, err
+	}
+	return (&Account{Org: kit.Org, Ring: kit.Ring, Device: paper.ID()}).Self(keys), nil
+}
+
 // asRecovery opens the ring with a kit's keys, in memory only.
 func asRecovery(ctx context.Context, o Options, kit enrol.RecoveryKit) (*Joined, error) {
 	keys, paper, err := recoveryDevice(kit)

@@ -129,6 +129,7 @@ func (a *app) root() *cobra.Command {
 	root.AddCommand(a.identity()...)
 	root.AddCommand(a.volumes()...)
 	root.AddCommand(a.background()...)
+	root.AddCommand(a.cold()...)
 	root.AddCommand(a.extra...)
 	return root
 }

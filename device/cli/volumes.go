@@ -21,7 +21,7 @@ import (
 func (a *app) volumes() []*cobra.Command {
 	region := a.group("region", "Regions: folder trees with keys of their own")
 	region.AddCommand(a.command("list", "List the regions that this device can open", 0, 0, func(ctx context.Context, _ []string) error { return a.regionList(ctx) }), a.regionCollect())
-	return []*cobra.Command{a.add(), a.sync(), a.status(), a.tree("tree"), a.tree("ls"), a.history(), a.restore(), a.pin(), a.cat(), a.get(), region,
+	return []*cobra.Command{a.add(), a.sync(), a.statusAll(), a.tree("tree"), a.tree("ls"), a.history(), a.restoreOrThaw(), a.pin(), a.cat(), a.get(), region,
 		a.remove(), a.approve(), a.wait(),
 		a.command("pause [DIR]", "Stop transfers until resume", 0, 1, func(ctx context.Context, args []string) error {
 			return a.onVolume(ctx, "pause", args, map[string]any{"pause": true}, "")

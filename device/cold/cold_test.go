@@ -406,3 +406,42 @@ func TestRevokedDeviceCannotSignWhatKnowsOfIt(t *testing.T) {
 		t.Errorf("opened: %v", err)
 	}
 }
+
+func TestHostileDiskIsNoWayOut(t *testing.T) {
+	w := newWorld(t)
+	w.write("a", []byte("alpha"))
+	w.export()
+	objects, _ := filepath.Glob(filepath.Join(w.dir, dirObjects, "*", "obj_*"))
+	outside := filepath.Join(t.TempDir(), "outside")
+	w.Must(os.Rename(objects[0], outside)) // so that the very bytes are behind the link
+	for what, put := range map[string]func(name string) error{
+		"a link":   func(name string) error { return os.Symlink(outside, name) },
+		"a pipe":   func(name string) error { return mkfifo(name) },
+		"a folder": func(name string) error { return os.Mkdir(name, 0o700) },
+		"a file that is too long": func(name string) error {
+			f, err := os.Create(name)
+			w.Must(err)
+			return errors.Join(f.Truncate(1<<40), f.Close())
+		},
+	} {
+		for _, name := range []string{objects[0], filepath.Join(w.dir, fileSpare), filepath.Join(w.dir, dirSpare, "journal-0000000000000000")} {
+			good, _ := os.ReadFile(name)
+			w.Must(os.RemoveAll(name))
+			w.Must(put(name))
+			list, err := w.damage()
+			if err != nil || len(list) != 1 && name == objects[0] || len(list) == 0 {
+				t.Errorf("%s in the place of %s: %v, %v", what, name, list, err)
+			}
+			w.Must(os.RemoveAll(name))
+			if name != objects[0] {
+				w.Must(os.WriteFile(name, good, 0o600))
+			}
+		}
+	}
+	// A folder of objects that is a link is none.
+	w.Must(os.Rename(filepath.Join(w.dir, dirObjects), filepath.Join(w.dir, "../objects")))
+	w.Must(os.Symlink("../objects", filepath.Join(w.dir, dirObjects)))
+	if list, err := w.damage(); err != nil || len(list) != 1 {
+		t.Errorf("through a folder that is a link: %v, %v", list, err)
+	}
+}

@@ -116,6 +116,9 @@ func (x *Export) verify(logKeys signet.Hash, until int64) error {
 	return err
 }
 
+// Trees are those over the leaves of the directory and the journal.
+func (x *Export) Trees() (dir, journal *chain.Tree) { return x.dir.Tree, &x.region.State.Tree }
+
 // each calls f with the records of a log, in order.
 func (x *Export) each(kind signet.LogKind, f func(position uint64, r signet.Record) error) error {
 	for _, s := range x.Segments {

@@ -52,7 +52,9 @@ type Job struct {
 	By      key.Signer // of Device
 	LogKeys *key.Public
 
-	Directory, Journal *chain.Checkpoint // full: what is exported
+	// What is exported: full checkpoints that the service gave after the caller had
+	// the folder to itself.
+	Directory, Journal *chain.Checkpoint
 
 	Place *string        // nil: as before
 	Every *time.Duration // nil: as before
@@ -217,10 +219,17 @@ func (j *Job) trust(m *Manifest) error {
 	if err == nil {
 		err = errors.Join(j.Source.Check(dir), j.Source.Check(journal))
 	}
-	if err == nil && (dir.Size > j.Directory.Size || journal.Size > j.Journal.Size) {
-		err = fmt.Errorf("the export has %d entries, and this device knows %d: bring it in step first", journal.Size, j.Journal.Size)
+	if err != nil {
+		return err
 	}
-	return err
+	// What the service showed to the device that exported it has still.
+	for _, c := range [][2]*chain.Checkpoint{{dir, j.Directory}, {journal, j.Journal}} {
+		if c[0].Size > c[1].Size {
+			e, _ := chain.NewFork(c[0], c[1], nil)
+			return &chain.Rollback{Last: c[0], Shown: c[1], Evidence: e}
+		}
+	}
+	return nil
 }
 
 // logs writes what is new of both logs, and mends what is damaged of the rest.

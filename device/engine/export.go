@@ -8,7 +8,7 @@ import (
 	"signet/core/chain"
 	"signet/core/journal"
 	"signet/core/region"
-	"signet/core/ring"
+	"signet/core/tree"
 )
 
 // What an export of a region takes from a device: the logs as they were
@@ -96,32 +96,48 @@ func (d *Device) Objects(id signet.RegionID, to uint64, each func(position uint6
 	})
 }
 
-// CheckShown holds a checkpoint that somebody brought against the leaves of its
-// log that this device has, and against the newest checkpoint that it accepted: a
-// *chain.Fork where both cannot be true. A log that is not known here contradicts
-// nothing.
-func (d *Device) CheckShown(c *chain.Checkpoint) error {
+// CheckShown holds a checkpoint that somebody brought, with the tree that it is
+// over, against what this device accepted of the log: a *chain.Fork where both
+// cannot be true, whichever is longer. t may be nil: then a checkpoint that is beyond
+// what is here, like a log that is not known here, contradicts nothing.
+func (d *Device) CheckShown(c *chain.Checkpoint, t *chain.Tree) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	f, t := &d.dirHead, d.dir.Tree
+	f, own := &d.dirHead, d.dir.Tree
 	if c.Log.Kind == signet.RegionLog {
 		r := d.regions[signet.RegionID(c.Log.ID)]
 		if r == nil {
 			return nil
 		}
-		f, t = &r.Follower, &r.State.Tree
-	} else if c.Log != f.Log {
+		f, own = &r.Follower, &r.State.Tree
+	}
+	switch {
+	case c.Log != f.Log || f.Last == nil:
+		return nil
+	case c.Size <= own.Size():
+		return f.Check(c, own)
+	case t == nil || f.Last.Size > t.Size():
 		return nil
 	}
-	if f.Last == nil || c.Size > t.Size() {
-		return nil
-	}
-	return f.Check(c, t)
+	return (&chain.Follower{Log: c.Log, Last: c}).Check(f.Last, t)
 }
 
-// Active reports whether the directory, as far as it is here, has a device and
-// nobody revoked it.
-func (d *Device) Active(id signet.DeviceID) (active bool) {
-	d.Directory(func(dir *ring.State, _ *region.Keys) { active = dir.Active(id, d.now()) })
-	return active
+// Untaken is how many files, folders and links of a region other devices changed
+// since its volume here took the journal in last. Deletions are not counted.
+func (d *Device) Untaken(id signet.RegionID) (n int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	r := d.regions[id]
+	if r == nil || r.seen >= r.Replayed() {
+		return 0
+	}
+	for node := range r.Tree.All() {
+		for _, s := range []tree.Stamp{node.Content, node.Place, node.Attr} {
+			if s.Position >= r.seen && s.Device != d.Self.Device {
+				n++
+				break
+			}
+		}
+	}
+	return n
 }

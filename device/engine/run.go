@@ -268,7 +268,7 @@ func (v *volume) run(ctx context.Context) {
 			v.beside.stop()
 			v.setState(Paused, "", "")
 			v.answer(asked)
-			v.answerSurveys()
+			v.surveyPaused(ctx)
 			v.sleep(ctx, time.Time{})
 			continue
 		}

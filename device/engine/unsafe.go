@@ -75,22 +75,42 @@ func (d *Device) Survey(ctx context.Context, id string) (Survey, error) {
 
 // surveyNow looks at the folder of a volume that no loop has.
 func (v *volume) surveyNow(ctx context.Context) (Survey, error) {
-	v.scan, v.beside = true, newBesides(ctx, v.wake)
+	v.beside = newBesides(ctx, v.wake)
 	defer v.closeDisk()
-	if err := v.open(); err != nil {
-		return Survey{}, err
-	}
-	v.acknowledge()
-	if _, err := v.readRules(ctx); err != nil {
-		return Survey{}, err
-	}
-	if err := v.observe(ctx); err != nil {
-		return Survey{}, err
-	}
-	if _, err := v.hash(ctx, v.d.Now().Add(slice)); err != nil {
+	if err := v.lookOnce(ctx); err != nil {
 		return Survey{}, err
 	}
 	return v.survey(), v.d.Store.flush(v.id, v.index)
+}
+
+// lookOnce looks at all of the folder, and reads for as long as a turn lasts.
+func (v *volume) lookOnce(ctx context.Context) error {
+	v.scan = true
+	if err := v.open(); err != nil {
+		return err
+	}
+	v.acknowledge()
+	if _, err := v.readRules(ctx); err != nil {
+		return err
+	}
+	if err := v.observe(ctx); err != nil {
+		return err
+	}
+	_, err := v.hash(ctx, v.d.Now().Add(slice))
+	return err
+}
+
+// surveyPaused looks at the folder of a paused volume for those who ask: nobody
+// else does. Where it cannot be looked at, they get what was seen last.
+func (v *volume) surveyPaused(ctx context.Context) {
+	v.mu.Lock()
+	asked := len(v.surveys) > 0
+	v.mu.Unlock()
+	if asked {
+		_ = v.lookOnce(ctx)
+		v.setState(Paused, "", "")
+		v.answerSurveys()
+	}
 }
 
 // answerSurveys answers those who asked what is unsafe. Of the loop.

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"path"
@@ -24,17 +25,25 @@ import (
 // nowhere. Nothing is overwritten.
 type outside struct {
 	*os.Root
-	work   *Work
-	region signet.RegionID
-	names  map[string]string // folders of versions: where each is, once it is known to be a folder
+	fetch fetcher
+	names map[string]string // folders of versions: where each is, once it is known to be a folder
 }
 
+// A fetcher writes the content of a version to w: see engine.Device.Fetch.
+type fetcher func(ctx context.Context, content []byte, sha [32]byte, w io.Writer) error
+
 func (w *Work) openOutside(id signet.RegionID, dir string) (*outside, error) {
+	return openOutside(dir, func(ctx context.Context, content []byte, sha [32]byte, to io.Writer) error {
+		return w.Engine.Fetch(ctx, id, content, sha, to)
+	})
+}
+
+func openOutside(dir string, fetch fetcher) (*outside, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return nil, err
 	}
-	return &outside{Root: root, work: w, region: id, names: map[string]string{".": "."}}, nil
+	return &outside{Root: root, fetch: fetch, names: map[string]string{".": "."}}, nil
 }
 
 // restoreTo writes versions into a folder.
@@ -142,7 +151,7 @@ func (o *outside) write(ctx context.Context, v past.Version, at string) error {
 		return err
 	}
 	defer o.Remove(temp)
-	err = o.work.Engine.Fetch(ctx, o.region, v.Content, v.Hash, f)
+	err = o.fetch(ctx, v.Content, v.Hash, f)
 	if err == nil {
 		err = f.Chmod(os.FileMode(v.Mode & 0o777))
 	}

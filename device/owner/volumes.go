@@ -52,6 +52,11 @@ func Methods(with With) control.Methods {
 	on("ignore.list", typed(with, (*Work).ignoreList))
 	on("ignore.check", typed(with, (*Work).ignoreCheck))
 	on("stop", typed(with, (*Work).stop))
+	on("export", typed(with, (*Work).export))
+	on("restore.export", typed(with, (*Work).restoreExport))
+	on("verify.export", typed(with, (*Work).verifyExport))
+	on("copies", typed(with, (*Work).copies))
+	on("unsafe", typed(with, (*Work).unsafe))
 	on("trash.list", typed(with, (*Work).trashList))
 	on("trash.restore", typed(with, (*Work).trashRestore))
 	return m

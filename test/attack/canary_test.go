@@ -85,7 +85,8 @@ func TestSearchFindsEverySpelling(t *testing.T) {
 }
 
 // TestServiceHoldsNoPlaintextAndNoKey lives through a device's life with a name
-// that is nowhere else in everything that a person can name, then searches.
+// that is nowhere else in everything that a person can name, then searches what
+// the service has, and an export.
 func TestServiceHoldsNoPlaintextAndNoKey(t *testing.T) {
 	for name, plain := range map[string]bool{"listened to": true, "TLS": false} {
 		t.Run(name, func(t *testing.T) {
@@ -99,6 +100,10 @@ func TestServiceHoldsNoPlaintextAndNoKey(t *testing.T) {
 			w := start(t, plain, true)
 			a, b := w.device(canary["device"]), w.device("plain name")
 			id := liveThrough(t, w, a, b, canary)
+			export := filepath.Join(t.TempDir(), "export")
+			if f := a.run(t, "export", canary["region"], "--to", export, "--place", "bank"); f.code != 0 {
+				t.Fatalf("export: exit %d: %s", f.code, f.Message)
+			}
 
 			secrets := map[string][]byte{}
 			for of, c := range canary {
@@ -126,7 +131,7 @@ func TestServiceHoldsNoPlaintextAndNoKey(t *testing.T) {
 				})
 			}
 			service := func(secret []byte) []string {
-				list := foundBelow(t, w.config.Data, secret, "")
+				list := append(foundBelow(t, w.config.Data, secret, ""), foundBelow(t, export, secret, "")...)
 				for where, b := range map[string][]byte{"log": w.log.bytes(), "traffic": w.traffic.bytes()} {
 					for _, f := range found(b, secret) {
 						list = append(list, where+": "+f)
@@ -137,6 +142,9 @@ func TestServiceHoldsNoPlaintextAndNoKey(t *testing.T) {
 			// The search finds what is there.
 			if len(foundBelow(t, w.config.Data, a.Self.Signer.Public().Bytes()[:32], "")) == 0 {
 				t.Error("not even a public key is found in the service's data")
+			}
+			if len(foundBelow(t, export, a.Self.Signer.Public().Bytes()[:32], "")) == 0 {
+				t.Error("not even a public key is found in the export")
 			}
 			if plain && len(found(w.traffic.bytes(), a.Self.Signer.Public().Bytes()[:32])) == 0 {
 				t.Error("not even a public key is found in the traffic")

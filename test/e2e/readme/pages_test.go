@@ -170,6 +170,7 @@ func TestPagesOfUseSayWhatHappens(t *testing.T) {
 		{"two-devices", (*use).twoDevices}, {"second-folder", (*use).secondFolder}, {"headless", (*use).headless},
 		{"restore", (*use).restore}, {"undo", (*use).undo}, {"space", (*use).space}, {"conflicts", (*use).conflicts}, {"held-deletions", (*use).heldDeletions}, {"ignore", (*use).ignore},
 		{"service-sees", (*use).serviceSees}, {"back-up", (*use).backUp}, {"moving", (*use).moving}, {"lost-device", (*use).lostDevice}, {"recovery", (*use).recovery},
+		{"cold-copy", (*use).coldCopy},
 	} {
 		if !t.Run(p.name, func(t *testing.T) { p.run(u, t, u.open(t, p.name)) }) {
 			t.FailNow() // the next one stands on it
@@ -506,4 +507,26 @@ func (u *use) recovery(t *testing.T, p *page) {
 	p.typed(u.desktop)
 	u.desktop.does("signet wait")
 	equal(t, filepath.Join(u.laptop.m.home, "Papers"), docsOf(u.desktop))
+}
+
+// coldCopy comes last: the service does not survive it.
+func (u *use) coldCopy(t *testing.T, p *page) {
+	if err := os.Mkdir(filepath.Join(u.desktop.m.home, "disk"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	want(t, p.typed(u.desktop), `Documents exported to .*disk/documents, place bank`)
+	shown := p.typed(u.desktop)
+	want(t, shown, `were read`)
+	want(t, shown, `(?s)export bank.*warning: the only current export, for "bank", is still with this device`)
+	want(t, p.typed(u.desktop), `nothing is on this device alone`)
+	u.serving.interrupt()
+	u.serving.prompt()
+	for _, name := range []string{"disk", "kit.txt"} {
+		if err := os.Rename(filepath.Join(u.desktop.m.home, name), filepath.Join(u.nas.m.home, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	u.nas.does("rm -r ~/.local")
+	want(t, p.typed(u.nas), `export of Documents, .*place bank`)
+	equal(t, docsOf(u.desktop), filepath.Join(u.nas.m.home, "back"))
 }
