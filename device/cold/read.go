@@ -229,7 +229,7 @@ func (x *Export) replay(until int64) error {
 
 // Fetch writes the content of a file to w. An *ObjectFault where an
 // object is not to be had.
-func (x *Export) Fetch(_ context.Context, content []byte, sha [32]byte, w io.Writer) error {
+func (x *Export) Fetch(ctx context.Context, content []byte, sha [32]byte, w io.Writer) error {
 	c, err := seal.ParseContent(content)
 	if err != nil {
 		return err
@@ -238,14 +238,37 @@ func (x *Export) Fetch(_ context.Context, content []byte, sha [32]byte, w io.Wri
 	if err != nil {
 		return err
 	}
+	// The next object is read while one is opened.
+	type got struct {
+		object []byte
+		err    error
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	ahead := make(chan got, 1)
+	go func() {
+		defer close(ahead)
+		for i := range m.Pieces {
+			object, err := x.object(m.Pieces[i].Object)
+			select {
+			case ahead <- got{object, err}:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
 	h := seal.NewFileHasher(c.Size)
 	var plain []byte
 	for i := range m.Pieces {
-		object, err := x.object(m.Pieces[i].Object)
-		if err != nil {
-			return err
+		g, ok := <-ahead
+		if !ok {
+			return ctx.Err()
 		}
-		if plain, err = seal.OpenPiece(plain[:0], m.Pieces[i].Ref, object); err != nil {
+		if g.err != nil {
+			return g.err
+		}
+		// The object was held against its id.
+		if plain, err = seal.OpenUnnamed(plain[:0], m.Pieces[i].Ref, g.object); err != nil {
 			return err
 		}
 		h.Write(plain)

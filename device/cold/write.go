@@ -499,7 +499,7 @@ func (j *Job) take(id signet.ObjectID, object []byte, counted bool, total int64)
 		return err
 	}
 	_, err = f.Write(object)
-	if err == nil {
+	if err == nil && len(object) >= 1<<20 {
 		durable.Begin(f)
 	}
 	if err = errors.Join(err, f.Close()); err == nil {

@@ -74,27 +74,45 @@ func (d *Device) Records(log signet.LogID, from, to uint64, each func(signet.Rec
 // Objects calls each with every object that a valid entry of a region before a
 // position names.
 func (d *Device) Objects(id signet.RegionID, to uint64, each func(position uint64, object signet.ObjectID) error) error {
-	pos := uint64(0)
-	return d.Records(signet.Journal(id), 0, to, func(rec signet.Record) error {
-		var e *journal.Entry
-		err := d.WithRegion(id, func(r *region.Region) (err error) {
-			if r.Valid(pos) {
-				e, err = journal.Reopen(r.State, pos, rec)
-			}
-			return err
+	// In pieces: whoever reads the store does not wait for the device's lock
+	// meanwhile, as its holder may wait for the store.
+	for from := uint64(0); from < to; from += objectsAtOnce {
+		var recs []signet.Record
+		err := d.Records(signet.Journal(id), from, min(from+objectsAtOnce, to), func(r signet.Record) error {
+			recs = append(recs, r)
+			return nil
 		})
-		pos++
-		if err != nil || e == nil {
+		if err != nil {
 			return err
 		}
-		for _, o := range e.Objects {
-			if err := each(e.Position, o); err != nil {
-				return err
+		var entries []*journal.Entry
+		err = d.WithRegion(id, func(r *region.Region) error {
+			for i, rec := range recs {
+				if pos := from + uint64(i); r.Valid(pos) {
+					e, err := journal.Reopen(r.State, pos, rec)
+					if err != nil {
+						return err
+					}
+					entries = append(entries, e)
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		for _, e := range entries {
+			for _, o := range e.Objects {
+				if err := each(e.Position, o); err != nil {
+					return err
+				}
 			}
 		}
-		return nil
-	})
+	}
+	return nil
 }
+
+const objectsAtOnce = 64 // entries
 
 // CheckShown holds a checkpoint that somebody brought, with the tree that it is
 // over, against what this device accepted of the log: a *chain.Fork where both

@@ -44,6 +44,7 @@ func (v *volume) hash(ctx context.Context, until time.Time) (again time.Time, er
 		switch {
 		case it.busy.After(now):
 			again = earliest(again, it.busy)
+		case it.stat.Size >= heavySize && v.still:
 		case it.stat.Size >= heavySize:
 			large = append(large, it)
 		default:

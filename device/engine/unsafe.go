@@ -30,7 +30,7 @@ const (
 	Unread    UnsafeState = "unread"    // changed, and not read yet
 	InUse     UnsafeState = "in_use"    // a program writes to it
 	Waiting   UnsafeState = "waiting"   // to be sent
-	Uploading UnsafeState = "uploading" // being sealed or sent
+	Uploading UnsafeState = "uploading" // a large one that is being read, sealed or sent
 	HeldBack  UnsafeState = "held"      // by a problem of its name, of the region or of its folder
 	Unsynched UnsafeState = "unsynched" // cannot be read
 )
@@ -83,9 +83,11 @@ func (v *volume) surveyNow(ctx context.Context) (Survey, error) {
 	return v.survey(), v.d.Store.flush(v.id, v.index)
 }
 
-// lookOnce looks at all of the folder, and reads for as long as a turn lasts.
+// lookOnce looks at all of the folder, and reads for as long as a turn lasts, but
+// for heavy files: those might be sent on the way.
 func (v *volume) lookOnce(ctx context.Context) error {
-	v.scan = true
+	v.scan, v.still = true, true
+	defer func() { v.still = false }()
 	if err := v.open(); err != nil {
 		return err
 	}
@@ -182,10 +184,10 @@ func (v *volume) waitsFor(it *item) UnsafeState {
 		return InUse
 	case it.fault != nil:
 		return Unsynched
-	case it.stat.Type == tree.File && it.sha == [32]byte{}:
-		return Unread
 	case v.beside.sends(it.id):
 		return Uploading
+	case it.stat.Type == tree.File && it.sha == [32]byte{}:
+		return Unread
 	case v.holds[it.id]:
 		return HeldBack
 	}

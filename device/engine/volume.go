@@ -59,6 +59,7 @@ type volume struct {
 
 	blocked   map[signet.NodeID]blocked
 	holds     map[signet.NodeID]bool     // what the last plan holds back for a reason that a person can mend
+	still     bool                       // it is only looked: nothing is read beside the loop, which may send
 	forgiven  time.Time                  // when what waits was tried again last
 	floor     uint64                     // of the journal that was planned with last
 	displaced []displaced                // files that we replaced a moment ago

@@ -247,7 +247,7 @@ func warn(name string, exports []Copy) (list []CopyWarning) {
 	for _, c := range exports {
 		switch {
 		case c.State == "damaged":
-			list = append(list, CopyWarning{"damaged", fmt.Sprintf("the export %s was damaged when it was verified last", c.called()), again + c.Dir + " mends it"})
+			list = append(list, CopyWarning{"damaged", fmt.Sprintf("the export %s was damaged when it was verified last", c.called()), again + c.Dir + " --verify mends it"})
 		case c.State == "incomplete":
 			list = append(list, CopyWarning{"incomplete", fmt.Sprintf("the export %s lacks objects that the service could not give", c.called()), "signet verify " + c.Dir + " says which files need them"})
 		case c.State == "overdue" && c.Every > 0:

@@ -26,6 +26,7 @@ import (
 type outside struct {
 	*os.Root
 	fetch fetcher
+	later bool              // what is written is made durable by settle, not file by file
 	names map[string]string // folders of versions: where each is, once it is known to be a folder
 }
 
@@ -155,7 +156,12 @@ func (o *outside) write(ctx context.Context, v past.Version, at string) error {
 	if err == nil {
 		err = f.Chmod(os.FileMode(v.Mode & 0o777))
 	}
-	if err == nil {
+	switch {
+	case err != nil:
+	case o.later && v.size < beginFrom:
+	case o.later:
+		durable.Begin(f)
+	default:
 		err = durable.SyncFile(f)
 	}
 	if err = errors.Join(err, f.Close()); err != nil {
@@ -165,11 +171,30 @@ func (o *outside) write(ctx context.Context, v past.Version, at string) error {
 	if err := o.Chtimes(temp, mtime, mtime); err != nil {
 		return err
 	}
-	// A link, not a rename: what appeared under the name meanwhile stays.
-	if err := o.Link(temp, at); errors.Is(err, fs.ErrExist) {
+	// A link, not a rename: what appeared under the name meanwhile stays. Disks
+	// without links (FAT) have no way to say that in one step.
+	err = o.Link(temp, at)
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		if _, there := o.Lstat(at); errors.Is(there, fs.ErrNotExist) {
+			err = o.Rename(temp, at)
+		}
+	}
+	if errors.Is(err, fs.ErrExist) {
 		return o.taken(at)
-	} else if err != nil {
+	}
+	return err
+}
+
+// beginFrom is the length in bytes of a file from which on it is worth having the
+// disk begin to write before settle.
+const beginFrom = 1 << 20
+
+// settle makes everything durable that was written, where the system can do so
+// for a whole disk; if not, it says so.
+func (o *outside) settle() error {
+	f, err := o.Open(".")
+	if err != nil {
 		return err
 	}
-	return nil
+	return errors.Join(durable.SyncFS(f), f.Close())
 }

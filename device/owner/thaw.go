@@ -201,14 +201,21 @@ func (t *thaw) judge(out *Thawed) {
 			first = d.File
 		}
 	}
-	other := 0
-	for _, p := range out.Problems {
+	other, unsigned := 0, -1
+	for i, p := range out.Problems {
 		if p.File == "" {
 			other++
 		}
+		if p.Kind == "not_verified" && unsigned < 0 {
+			unsigned = i
+		}
 	}
-	hint := "signet export mends an export while there is a service; else take what is missing from another one"
+	hint := "signet export --verify mends an export while there is a service; else take what is missing from another one"
 	switch {
+	case unsigned >= 0:
+		p := out.Problems[unsigned]
+		say := p.Path + ": " + p.Message
+		out.Fault = &control.Fault{Kind: p.Kind, Message: say, Hint: "who wrote it signed something else: signet history says who", Code: control.NotVerified, Evidence: t.evidence(p.Kind, say, nil)}
 	case changed > 0:
 		say := fmt.Sprintf("%d files of the export are not what was exported, the first is %s", changed, first)
 		out.Fault = &control.Fault{Kind: "export_damaged", Message: say, Hint: hint, Code: control.NotVerified, Evidence: t.evidence("export_damaged", say, nil)}
@@ -290,6 +297,7 @@ func (t *thaw) restore(ctx context.Context, p ThawParams, ui control.UI) (any, e
 		return nil, err
 	}
 	defer o.Close()
+	o.later = o.settle() == nil // one sync for all files, where there is such a thing
 	began := time.Now()
 	for _, v := range vs {
 		if err := ctx.Err(); err != nil {
@@ -304,6 +312,11 @@ func (t *thaw) restore(ctx context.Context, p ThawParams, ui control.UI) (any, e
 			pr.ETA = float64(total-out.Bytes) / pr.Rate
 		}
 		ui.Progress(pr)
+	}
+	if o.later {
+		if err := o.settle(); err != nil {
+			return nil, err
+		}
 	}
 	t.judge(out)
 	return out, nil

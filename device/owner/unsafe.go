@@ -59,11 +59,11 @@ func (w *Work) unsafe(ctx context.Context, _ struct{}, _ control.UI) (any, error
 	online, _ := w.Engine.Online()
 	cut := w.Running && !online
 	for _, v := range vs {
+		uv := UnsafeVolume{Region: v.Name, State: w.Engine.VolumeStatus(v.ID).State} // before it is looked at
 		s, err := w.Engine.Survey(ctx, v.ID)
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		uv := UnsafeVolume{Region: v.Name, State: w.Engine.VolumeStatus(v.ID).State}
 		uv.Path, uv.PathB64 = control.Name(v.Dir)
 		if err != nil {
 			uv.Error = explain(err, v.Dir).Error()
