@@ -321,6 +321,25 @@ func TestOtherFoldersAreRefusedAndLeftAlone(t *testing.T) {
 	w.holds(w.two, w.want)
 }
 
+// Systems that cannot sync one disk sync each file, of this run and of one before
+// that was cut off.
+func TestFilesAreSyncedOneByOneToo(t *testing.T) {
+	w := newWorld(t)
+	w.write("a", some(900<<10, 1))
+	w.export()
+	all, _ := filepath.Glob(filepath.Join(w.dir, dirObjects, "*"))
+	j := w.job()
+	j.made = map[string]bool{}
+	for _, dir := range all {
+		j.made[dirObjects+"/"+filepath.Base(dir)] = true
+	}
+	w.Must(j.settleEach())
+	j.made[dirObjects+"/not there"] = true
+	if err := j.settleEach(); err == nil {
+		t.Error("a folder that is not there was synced")
+	}
+}
+
 func TestNewerFormatIsRefusedAndNotCalledDamaged(t *testing.T) {
 	w := newWorld(t)
 	w.export()

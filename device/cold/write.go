@@ -533,6 +533,11 @@ func (j *Job) settle() error {
 	if !errors.Is(err, durable.ErrUnsupported) {
 		return err
 	}
+	return j.settleEach()
+}
+
+// settleEach does so file by file, in the folders that got something.
+func (j *Job) settleEach() error {
 	for dir := range j.made {
 		full := filepath.Join(j.Dir, filepath.FromSlash(dir))
 		entries, err := os.ReadDir(full)
