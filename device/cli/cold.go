@@ -107,8 +107,14 @@ func (a *app) showExported(w io.Writer, r owner.Exported) error {
 func (a *app) verify() *cobra.Command {
 	var p owner.ThawParams
 	var kitFile string
-	cmd := a.command("verify EXPORT [flags]", "Check an export: logs, signatures, and that each object is there", 1, 1, func(ctx context.Context, args []string) error {
+	cmd := a.command("verify [EXPORT] [flags]", "Re-check all that this device knows, or an export: logs, signatures, objects", 0, 1, func(ctx context.Context, args []string) error {
 		var err error
+		if len(args) == 0 && kitFile != "" {
+			return control.Usagef("--recovery-file goes with an EXPORT")
+		}
+		if len(args) == 0 {
+			return a.verifyAll(ctx, p.Deep)
+		}
 		if p.From, err = filepath.Abs(args[0]); err != nil {
 			return err
 		}
@@ -130,9 +136,40 @@ func (a *app) verify() *cobra.Command {
 			return nil
 		})
 	})
-	cmd.Flags().BoolVar(&p.Deep, "deep", false, "read and hash every object")
+	cmd.Flags().BoolVar(&p.Deep, "deep", false, "also read and hash every object, of the export or from the service")
 	cmd.Flags().StringVar(&kitFile, "recovery-file", "", "open it by the recovery kit in this file (- for stdin), without a home")
 	return cmd
+}
+
+func (a *app) verifyAll(ctx context.Context, deep bool) error {
+	raw, err := a.call(ctx, "verify", owner.VerifyParams{Deep: deep})
+	if err != nil {
+		return err
+	}
+	return faulty(a, raw, func(r *owner.Verified) **control.Fault { return &r.Fault }, func(w io.Writer, r owner.Verified) error {
+		fmt.Fprintf(w, "verified: %d statements, %d entries of %d regions\n", r.Statements, r.Entries, r.Regions)
+		if r.Deep {
+			fmt.Fprintf(w, "  %d objects of the service, %s, are what they are called\n", r.Objects, size(r.Bytes))
+		}
+		for i, d := range r.Damage {
+			if i == 10 && !a.verbose {
+				fmt.Fprintf(w, "  … and %d more (--verbose)\n", len(r.Damage)-i)
+				break
+			}
+			what := "other bytes"
+			if d.Kind == "missing_content" {
+				what = "missing"
+			}
+			if len(d.Paths) > 0 {
+				what += "; needed by " + strings.Join(d.Paths, ", ")
+			}
+			fmt.Fprintf(w, "  %s, %s: %s\n", escape(d.Region), d.Object, escape(what))
+		}
+		if !r.Deep {
+			a.hint("--deep gets every object from the service as well")
+		}
+		return nil
+	})
 }
 
 // thaw runs a method on an export: as this home's device, or by a kit, for which

@@ -54,6 +54,7 @@ func Methods(with With) control.Methods {
 	on("stop", typed(with, (*Work).stop))
 	on("export", typed(with, (*Work).export))
 	on("restore.export", typed(with, (*Work).restoreExport))
+	on("verify", typed(with, (*Work).verify))
 	on("verify.export", typed(with, (*Work).verifyExport))
 	on("copies", typed(with, (*Work).copies))
 	on("unsafe", typed(with, (*Work).unsafe))
