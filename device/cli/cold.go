@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"path"
 	"path/filepath"
 	"strings"
 	"time"
@@ -236,18 +237,25 @@ func (a *app) restoreOrThaw() *cobra.Command {
 	var p owner.ThawParams
 	var kitFile string
 	cmd := a.restore()
-	cmd.Use = "restore PATH | --from EXPORT [flags]"
+	cmd.Use = "restore PATH | --from EXPORT [PATH] [flags]"
 	args, run := cmd.Args, cmd.RunE
 	cmd.Args = func(c *cobra.Command, list []string) error {
 		if p.From == "" {
 			return args(c, list)
 		}
-		if len(list) > 0 {
-			return control.Usagef("--from restores all of an export: name no PATH")
+		if len(list) > 1 {
+			return control.Usagef("--from takes one PATH, in the region that the export is of; without it, all is restored")
 		}
 		return nil
 	}
-	thaw := a.command("", "", 0, 0, func(ctx context.Context, _ []string) error { return a.restoreFrom(ctx, cmd, p, kitFile) })
+	thaw := a.command("", "", 0, 1, func(ctx context.Context, list []string) error {
+		if len(list) == 1 {
+			if p.Path = strings.Trim(path.Clean("/"+list[0]), "/"); p.Path == "" {
+				return control.Usagef("%q is no path in a region", list[0])
+			}
+		}
+		return a.restoreFrom(ctx, cmd, p, kitFile)
+	})
 	cmd.RunE = func(c *cobra.Command, list []string) error {
 		if p.From != "" {
 			return thaw.RunE(c, list)
@@ -258,7 +266,7 @@ func (a *app) restoreOrThaw() *cobra.Command {
 		return run(c, list)
 	}
 	f := cmd.Flags()
-	f.StringVar(&p.From, "from", "", "restore all of this export, into --to; no service is needed")
+	f.StringVar(&p.From, "from", "", "restore this export, all or PATH in its region, into --to; no service is needed")
 	f.StringVar(&kitFile, "recovery-file", "", "with --from: open it by the recovery kit in this file (- for stdin), without a home")
 	return cmd
 }

@@ -464,3 +464,51 @@ func TestHostileDiskIsNoWayOut(t *testing.T) {
 		t.Errorf("through a folder that is a link: %v, %v", list, err)
 	}
 }
+
+// What a device left that was removed since is taken for what it is, and not for
+// what it says.
+func TestRunAfterARemovedDevicesBelievesNothingOfIt(t *testing.T) {
+	w := newWorld(t)
+	w.write("a", []byte("alpha"))
+	w.write("b", []byte("beta"))
+	j := w.job()
+	j.Device, j.By = w.two.Device, w.two.Signer
+	first, err := j.Run(t.Context())
+	w.Must(err)
+	objects, _ := filepath.Glob(filepath.Join(w.dir, dirObjects, "*", "obj_*"))
+	w.Must(os.WriteFile(objects[0], []byte("something else"), 0o600))
+	w.asked = 0
+	if _, err := w.job().Run(t.Context()); err != nil || w.asked != 0 {
+		t.Fatalf("while it is a device, its word counts: asked for %d, %v", w.asked, err)
+	}
+	j = w.job()
+	j.Device, j.By = w.two.Device, w.two.Signer
+	_, err = j.Run(t.Context())
+	w.Must(err)
+	rec, err := w.one.me.Revoke(w.State, w.one.keys, w.two.Device, w.Now+1)
+	w.Must(err)
+	w.Must(w.Put(rec.Head, rec.Blob))
+	o := w.export()
+	if w.asked != 1 || o.NewObjects != 1 || o.Objects != first.Objects || o.Bytes != first.Bytes {
+		t.Errorf("asked for %d, %+v", w.asked, o)
+	}
+	w.holds(w.paper, w.want)
+
+	// Records that this device does not know.
+	j = w.job()
+	m, err := Peek(w.dir)
+	w.Must(err)
+	s := &m.Segments[0]
+	file := appendRecord([]byte(segmentMagic), signet.Record{Leaf: []byte("x")})
+	for _, r := range w.World.Log[1:s.Count] {
+		file = appendRecord(file, r)
+	}
+	for _, d := range []string{dirLogs, dirSpare} {
+		w.Must(write(w.dir, d+"/"+segmentName(*s), file))
+	}
+	s.Sum, m.Device = sumOf(file), w.two.Device
+	w.sign(m, "two")
+	if _, err := j.Run(t.Context()); !errors.Is(err, ErrDamaged) {
+		t.Errorf("went on with other records: %v", err)
+	}
+}

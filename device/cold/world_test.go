@@ -208,11 +208,11 @@ func (w *world) Get(_ context.Context, ids []signet.ObjectID, each func(signet.O
 	return nil
 }
 
-func (w *world) Signer(in signet.RingID, id signet.DeviceID) *key.Public {
+func (w *world) Signer(in signet.RingID, id signet.DeviceID) (*key.Public, bool) {
 	if r, ok := w.State.RingOf(id); ok && r == in {
-		return w.State.Device(id).Sign
+		return w.State.Device(id).Sign, w.State.Active(id, w.Now)
 	}
-	return nil
+	return nil, false
 }
 
 func (w *world) Check(c *chain.Checkpoint) error {

@@ -35,8 +35,9 @@ type Source interface {
 	Objects(to uint64, each func(position uint64, id signet.ObjectID) error) error
 	// Get is that of signet.Chunks, of the region.
 	Get(ctx context.Context, ids []signet.ObjectID, each func(id signet.ObjectID, object []byte) error) error
-	// Signer is the signing key of a device of a ring, nil if it is none.
-	Signer(in signet.RingID, id signet.DeviceID) *key.Public
+	// Signer is the signing key of a device of a ring, nil if it is none, and whether
+	// it is one still.
+	Signer(in signet.RingID, id signet.DeviceID) (by *key.Public, active bool)
 	// Check fails where a checkpoint contradicts what the device knows.
 	Check(c *chain.Checkpoint) error
 }
@@ -66,6 +67,7 @@ type Job struct {
 
 	root *os.Root
 	last *Manifest // of the run before; nil: this is the first
+	gone bool      // last is by a device that was removed since: nothing of it is believed
 	mu   sync.Mutex
 	out  Outcome
 	made map[string]bool // folders of objects that got something
@@ -208,7 +210,8 @@ func (j *Job) open() (err error) {
 }
 
 func (j *Job) trust(m *Manifest) error {
-	by := j.Source.Signer(m.Ring, m.Device)
+	by, active := j.Source.Signer(m.Ring, m.Device)
+	j.gone = !active
 	if by == nil || m.Org != j.Org || m.Region != j.Region {
 		return fmt.Errorf("%s is by no device of its ring: %w", fileManifest, ErrDamaged)
 	}
@@ -262,18 +265,17 @@ func (j *Job) logs() error {
 // mend writes a segment again where one of its files is damaged.
 func (j *Job) mend(s Segment) error {
 	file, damage, err := readSegment(j.root, s)
-	if errors.Is(err, ErrDamaged) {
-		file = []byte(segmentMagic)
-		log := signet.Journal(j.Region)
-		if s.Kind == signet.DirectoryLog {
-			log = signet.Directory(j.Org)
-		}
-		rerr := j.Source.Records(log, s.From, s.From+uint64(s.Count), func(r signet.Record) error {
-			file = appendRecord(file, r)
-			return nil
-		})
-		if rerr != nil || sha256.Sum256(file) != s.Sum {
+	if j.gone || errors.Is(err, ErrDamaged) {
+		own, rerr := j.segment(s)
+		switch {
+		case rerr != nil:
 			return errors.Join(err, rerr)
+		case sha256.Sum256(own) == s.Sum:
+			file = own
+		case err == nil:
+			return fmt.Errorf("%s, by a device that was removed since, has other records than this device knows: %w", segmentName(s), ErrDamaged)
+		default:
+			return err
 		}
 	} else if err != nil {
 		return err
@@ -285,6 +287,20 @@ func (j *Job) mend(s Segment) error {
 		j.out.Mended = append(j.out.Mended, d.File)
 	}
 	return nil
+}
+
+// segment makes a segment's file of what this device knows.
+func (j *Job) segment(s Segment) ([]byte, error) {
+	log := signet.Journal(j.Region)
+	if s.Kind == signet.DirectoryLog {
+		log = signet.Directory(j.Org)
+	}
+	file := []byte(segmentMagic)
+	err := j.Source.Records(log, s.From, s.From+uint64(s.Count), func(r signet.Record) error {
+		file = appendRecord(file, r)
+		return nil
+	})
+	return file, err
 }
 
 // extend writes records to new segments.
@@ -341,6 +357,9 @@ func (j *Job) want() (all, before map[signet.ObjectID]bool, err error) {
 		for _, id := range j.last.Missing {
 			delete(before, id)
 		}
+	}
+	if j.gone {
+		clear(before)
 	}
 	return all, before, err
 }
@@ -576,7 +595,9 @@ func (j *Job) describe(objects uint64) {
 	if j.last != nil {
 		m.ID = j.last.ID
 		j.out.since = j.last.size(signet.RegionLog)
-		m.Bytes += j.last.Bytes
+		if !j.gone { // else all were read, and counted
+			m.Bytes += j.last.Bytes
+		}
 		m.Place, m.Every, m.Checked = j.last.Place, j.last.Every, j.last.Checked
 	}
 	if j.Check {

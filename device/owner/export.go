@@ -84,13 +84,13 @@ func (s *source) Get(ctx context.Context, ids []signet.ObjectID, each func(signe
 	return s.Client.Get(ctx, s.id, ids, each)
 }
 
-func (s *source) Signer(in signet.RingID, id signet.DeviceID) (p *key.Public) {
+func (s *source) Signer(in signet.RingID, id signet.DeviceID) (by *key.Public, active bool) {
 	s.Engine.Directory(func(dir *ring.State, _ *region.Keys) {
 		if r, ok := dir.RingOf(id); ok && r == in {
-			p = dir.Device(id).Sign
+			by, active = dir.Device(id).Sign, dir.Active(id, time.Now().UnixMilli())
 		}
 	})
-	return p
+	return by, active
 }
 
 func (s *source) Check(c *chain.Checkpoint) error { return s.Engine.CheckShown(c, nil) }

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -30,6 +31,7 @@ import (
 type ThawParams struct {
 	From   string    `json:"from"` // absolute
 	To     string    `json:"to"`   // absolute; of restore
+	Path   string    `json:"path"` // in the region; of restore: this alone; "": all
 	At     time.Time `json:"at"`   // zero: as it was last
 	DryRun bool      `json:"dry_run"`
 	Deep   bool      `json:"deep"` // of verify
@@ -263,6 +265,11 @@ func (t *thaw) restore(ctx context.Context, p ThawParams, ui control.UI) (any, e
 	}
 	defer x.Close()
 	vs := treeVersions(x.Tree)
+	if p.Path != "" {
+		if vs = below(vs, p.Path); len(vs) == 0 {
+			return nil, failed("not_found", "signet restore --from "+p.From+" --to DIR restores all", "%s: nothing of that name in the export: %s", p.From, p.Path)
+		}
+	}
 	if len(vs) == 0 && !p.At.IsZero() {
 		return nil, failed("not_found", "name a later time, or leave out --at", "%s: the region was empty, or not there yet, at that time", p.From)
 	}
@@ -371,6 +378,21 @@ func (t *Thawed) merge(d cold.Damage) {
 		}
 	}
 	t.damage(d)
+}
+
+// below are what is at a path and below it, by the path that it has beside what is
+// restored of it.
+func below(vs []version, top string) (list []version) {
+	base := path.Dir(top)
+	for _, v := range vs {
+		if within(v.path, top) {
+			if base != "." {
+				v.path = strings.TrimPrefix(v.path, base+"/")
+			}
+			list = append(list, v)
+		}
+	}
+	return list
 }
 
 // treeVersions lists a tree's files, links and folders by path, with the names
