@@ -116,6 +116,10 @@ func copyState(c owner.Copy) string {
 		return fmt.Sprintf("unknown: had read to entry %d when it last wrote", c.Entries)
 	case c.Kind == "this_device" && c.State == "none":
 		return "no folder here"
+	case c.Kind == "this_device" && c.Lacks > 0:
+		return fmt.Sprintf("incomplete: %d files are not here", c.Lacks)
+	case c.Kind == "this_device" && c.Older > 0:
+		return fmt.Sprintf("behind: %d files are here as they were", c.Older)
 	case c.Kind == "export" && c.Behind > 0 && c.State != "behind":
 		text += fmt.Sprintf(", %d entries behind", c.Behind)
 	case c.Kind == "export" && c.Behind > 0:

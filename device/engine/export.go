@@ -8,7 +8,6 @@ import (
 	"signet/core/chain"
 	"signet/core/journal"
 	"signet/core/region"
-	"signet/core/tree"
 )
 
 // What an export of a region takes from a device: the logs as they were
@@ -138,24 +137,4 @@ func (d *Device) CheckShown(c *chain.Checkpoint, t *chain.Tree) error {
 		return nil
 	}
 	return (&chain.Follower{Log: c.Log, Last: c}).Check(f.Last, t)
-}
-
-// Untaken is how many files, folders and links of a region other devices changed
-// since its volume here took the journal in last. Deletions are not counted.
-func (d *Device) Untaken(id signet.RegionID) (n int) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	r := d.regions[id]
-	if r == nil || r.seen >= r.Replayed() {
-		return 0
-	}
-	for node := range r.Tree.All() {
-		for _, s := range []tree.Stamp{node.Content, node.Place, node.Attr} {
-			if s.Position >= r.seen && s.Device != d.Self.Device {
-				n++
-				break
-			}
-		}
-	}
-	return n
 }

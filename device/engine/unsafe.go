@@ -41,6 +41,8 @@ type Survey struct {
 	Ignored  int      // names that the rules leave out, with what is below them: not in Files
 	Odd      int      // names that are neither file, folder nor link, or lie on another mount: not in Files
 	Unlisted int      // folders that could not be listed: what changed in them is not known
+	Lacks    int      // files and links of the region that are not in the folder
+	Older    int      // those that are there as they were before
 	Rate     float64  // bytes a second at which it goes now; 0 where it does not
 }
 
@@ -171,10 +173,32 @@ func (v *volume) survey() Survey {
 			s.Unlisted++
 		}
 	}
+	s.Lacks, s.Older = v.lacks()
 	v.mu.Lock()
 	s.Rate = v.pace.rate(v.d.Now())
 	v.mu.Unlock()
 	return s
+}
+
+// lacks counts what the region has, as far as it was read, and the folder does not,
+// or not as it is now.
+func (v *volume) lacks() (gone, older int) {
+	v.d.mu.Lock()
+	defer v.d.mu.Unlock()
+	for r := range v.region.Tree.Refs() {
+		if r.Type() == tree.Dir {
+			continue
+		}
+		it := v.index.items[r.ID()]
+		switch {
+		case it == nil && !v.index.away[r.ID()]:
+			gone++
+		case it == nil || it.sha == r.Hash() && it.stat.Target == r.Target():
+		case v.index.base[r.ID()].Content != r.Content().Revision:
+			older++
+		}
+	}
+	return gone, older
 }
 
 // waitsFor is what an unsafe item waits for.

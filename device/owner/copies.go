@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -49,6 +48,8 @@ type Copy struct {
 	Dir      string       `json:"dir,omitempty"` // of an export: where it was written
 	Here     bool         `json:"here"`          // and it is there now: the disk is with this device
 	Bytes    uint64       `json:"bytes"`         // of an export
+	Lacks    int          `json:"lacks"`         // of this device: files and links of the region that its folder does not have
+	Older    int          `json:"older"`         // and those that it has as they were before
 	Complete bool         `json:"complete"`
 	Current  bool         `json:"current"`
 }
@@ -85,7 +86,7 @@ func (w *Work) copies(ctx context.Context, _ struct{}, ui control.UI) (any, erro
 	list := []Copies{}
 	for _, r := range w.Engine.Regions() {
 		c := Copies{Region: r.Name, RegionID: r.ID.String(), Entries: r.Entries, Copies: []Copy{}, Warnings: []CopyWarning{}}
-		c.Copies = append(c.Copies, w.hereAs(r))
+		c.Copies = append(c.Copies, w.hereAs(ctx, r))
 		c.Copies = append(c.Copies, w.elsewhere(r, names)...)
 		c.Copies = append(c.Copies, w.onService(r, reached))
 		var cold []Copy
@@ -132,24 +133,29 @@ func age(ms int64, now time.Time) float64 {
 	return max(now.Sub(time.UnixMilli(ms)).Seconds(), 0)
 }
 
-// hereAs is this device's copy of a region.
-func (w *Work) hereAs(r engine.RegionInfo) Copy {
+// hereAs is this device's copy of a region: the folder, as it is now. Without a
+// daemon that means to look at all of it.
+func (w *Work) hereAs(ctx context.Context, r engine.RegionInfo) Copy {
 	c := Copy{Kind: "this_device", Name: w.Account.Name, State: "none", Entries: r.Entries}
 	for _, v := range w.Engine.Volumes() {
 		if v.Region != r.ID {
 			continue
 		}
-		s := w.Engine.VolumeStatus(v.ID)
+		c.State = string(w.Engine.VolumeStatus(v.ID).State) // before it is looked at
 		c.Where, _ = control.Name(v.Dir)
-		c.State, c.Here = string(s.State), true
-		if _, err := os.Stat(v.Dir); err != nil {
-			c.State, c.Here = "missing", false
+		s, err := w.Engine.Survey(ctx, v.ID)
+		if err != nil {
+			c.State = "missing"
+			continue
 		}
-		lost, _, _ := engine.Split(s.Problems)
-		c.Complete = c.Here && s.State == engine.InStep && len(lost) == 0
-		c.Current = c.Complete
-		if n := w.Engine.Untaken(r.ID); c.Complete && n > 0 {
-			c.State, c.Current = "behind", false
+		c.Here, c.Lacks, c.Older = true, s.Lacks, s.Older
+		c.Complete = s.Lacks == 0 && s.Unlisted == 0
+		c.Current = c.Complete && s.Older == 0
+		switch {
+		case !c.Complete:
+			c.State = "incomplete"
+		case !c.Current:
+			c.State = "behind"
 		}
 	}
 	return c
