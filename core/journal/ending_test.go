@@ -100,7 +100,7 @@ func TestNoCollectNamesWhatIsUsed(t *testing.T) {
 		}
 		var mail []sent
 		seen := map[string]int{"a": 1, "b": 1, "c": 1}
-		for range rapid.IntRange(1, 60).Draw(rt, "steps") {
+		for range rapid.IntRange(1, 100).Draw(rt, "steps") {
 			by := rapid.SampledFrom(names).Draw(rt, "device")
 			k := log[seen[by]]
 			d := func(typ journal.Type, g journal.Ending) sent {
@@ -115,32 +115,32 @@ func TestNoCollectNamesWhatIsUsed(t *testing.T) {
 				return sent{rec: j.Sign(e, by)}
 			}
 			id := rapid.SampledFrom(all).Draw(rt, "object")
-			switch rapid.IntRange(0, 9).Draw(rt, "verb") {
-			case 0, 1:
+			switch rapid.IntRange(0, 15).Draw(rt, "verb") {
+			case 0, 1, 2:
 				seen[by] = int(j.State.Size())
-			case 2:
+			case 3:
 				if h, doomed := k.condemned[id]; !k.gone[id] && (!doomed || h == signet.Hash{}) {
 					s := d(journal.Content, journal.Ending{})
 					s.use = id
 					mail = append(mail, s)
 				}
-			case 3:
+			case 4:
 				s := d(journal.Content, journal.Ending{})
 				s.use, s.drop = id, true
 				mail = append(mail, s)
-			case 4:
+			case 5, 6:
 				if _, doomed := k.condemned[id]; !k.used[id] && !doomed && !k.gone[id] {
 					mail = append(mail, d(journal.Condemn, journal.Ending{Days: 7, Objects: []signet.ObjectID{id}}))
 				}
-			case 5:
+			case 7:
 				if _, doomed := k.condemned[id]; doomed {
 					mail = append(mail, d(journal.Spare, journal.Ending{Objects: []signet.ObjectID{id}}))
 				}
-			case 6:
+			case 8, 9:
 				if h, doomed := k.condemned[id]; doomed && !k.used[id] {
 					mail = append(mail, d(journal.Collect, journal.Ending{Condemn: h, Objects: []signet.ObjectID{id}}))
 				}
-			case 7:
+			case 10:
 				j.Now += eightDays
 			default:
 				if len(mail) == 0 {

@@ -158,7 +158,7 @@ func (o *outside) write(ctx context.Context, v past.Version, at string) error {
 	}
 	switch {
 	case err != nil:
-	case o.later && v.size < beginFrom:
+	case o.later && v.Size < beginFrom:
 	case o.later:
 		durable.Begin(f)
 	default:

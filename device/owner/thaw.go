@@ -382,12 +382,12 @@ func (t *Thawed) merge(d cold.Damage) {
 
 // below are what is at a path and below it, by the path that it has beside what is
 // restored of it.
-func below(vs []version, top string) (list []version) {
+func below(vs []past.Version, top string) (list []past.Version) {
 	base := path.Dir(top)
 	for _, v := range vs {
-		if within(v.path, top) {
+		if past.Within(v.Path, top) {
 			if base != "." {
-				v.path = strings.TrimPrefix(v.path, base+"/")
+				v.Path = strings.TrimPrefix(v.Path, base+"/")
 			}
 			list = append(list, v)
 		}
