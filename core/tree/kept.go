@@ -1,13 +1,6 @@
 package tree
 
-import (
-	"cmp"
-	"iter"
-	"maps"
-	"slices"
-
-	"signet"
-)
+import "signet"
 
 // A Keep is what a region keeps of its history. Spec: spec/kept.md.
 type Keep struct {
@@ -70,40 +63,26 @@ func (k Keep) Until(s Span, pins []Pin) (int64, Why) {
 		}
 	}
 	until, why := s.To+k.Hours*hour, KeptRecent
-	later := func(t int64, w Why) {
-		if t > until {
-			until, why = t, w
-		}
+	if end := s.LastEnd(day, 0); end > s.From && end+k.Days*day >= until {
+		until, why = end+k.Days*day, KeptDaily
 	}
-	if end := lastEnd(s.To, day, 0); end > s.From {
-		later(end+k.Days*day, KeptDaily)
-	}
-	if end := lastEnd(s.To, week, monday); end > s.From {
+	if end := s.LastEnd(week, monday); end > s.From {
 		if k.Weeks == 0 {
-			later(Forever, KeptWeekly)
+			return Forever, KeptWeekly
 		}
-		later(end+k.Weeks*week, KeptWeekly)
+		if end+k.Weeks*week >= until {
+			until, why = end+k.Weeks*week, KeptWeekly
+		}
 	}
 	return until, why
 }
 
-// Ends says at the ends of which periods s stood that k counts at a time yet:
-// "weekly", "daily", "hourly".
-func (k Keep) Ends(s Span, now int64) (kinds []string) {
-	at := func(kind string, period, from, keeps int64) {
-		if end := lastEnd(s.To, period, from); end > s.From && (keeps == 0 || end+keeps*period > now) {
-			kinds = append(kinds, kind)
-		}
-	}
-	at("weekly", week, monday, k.Weeks)
-	at("daily", day, 0, k.Days)
-	at("hourly", hour, 0, k.Hours)
-	return kinds
+// LastEnd is the newest end, at or before s.To, of a period of so many ms that
+// begins at from and comes again and again: s stood at it if it is after s.From.
+// Times are not negative.
+func (s *Span) LastEnd(period, from int64) int64 {
+	return (s.To-from+period)/period*period - period + from
 }
-
-// lastEnd is the newest end, at or before t, of a period that begins at from
-// and comes again and again. Times are not negative.
-func lastEnd(t, period, from int64) int64 { return (t-from+period)/period*period - period + from }
 
 // Spans follows a replay and tells how long each content of a file or link
 // stood. It takes some 150 bytes for each that lives.
@@ -162,8 +141,12 @@ func (s *Spans) look(t *Tree, e Entry, id signet.NodeID) {
 	}
 }
 
-// Current yields what stands, in no order.
-func (s *Spans) Current() iter.Seq[Span] { return maps.Values(s.open) }
+// Rest calls each with what stands, in no order.
+func (s *Spans) Rest(each func(Span)) {
+	for _, v := range s.open {
+		each(v)
+	}
+}
 
 // A Pin holds the tree of one position for good, under a name.
 type Pin struct {
@@ -176,29 +159,25 @@ type Pin struct {
 	Device   signet.DeviceID
 }
 
-// Pins are the pins of a region after some entry of its journal.
-type Pins struct{ set map[signet.NodeID]Pin }
+// Pins are the pins of a region after some entry of its journal, in the order in
+// which they were set.
+type Pins []Pin
 
 // Take notes the pins that an entry sets and takes off.
 func (p *Pins) Take(e Entry, b *Batch) {
 	for i := range b.Items {
 		op := &b.Items[i].Op
-		switch {
-		case op.Kind != Mark || op.Name != "" && op.Seen >= e.Position:
-		case op.Name == "":
-			delete(p.set, op.Node)
-		default:
-			if p.set == nil {
-				p.set = map[signet.NodeID]Pin{}
+		if op.Kind != Mark || op.Name != "" && op.Seen >= e.Position {
+			continue
+		}
+		rest := (*p)[:0]
+		for _, o := range *p {
+			if o.ID != op.Node {
+				rest = append(rest, o)
 			}
-			p.set[op.Node] = Pin{ID: op.Node, Name: op.Name, At: op.Seen, Position: e.Position, Time: e.Time, Device: e.Device}
+		}
+		if *p = rest; op.Name != "" {
+			*p = append(rest, Pin{ID: op.Node, Name: op.Name, At: op.Seen, Position: e.Position, Time: e.Time, Device: e.Device})
 		}
 	}
-}
-
-// List is the pins by position, those of one position by name.
-func (p *Pins) List() []Pin {
-	return slices.SortedFunc(maps.Values(p.set), func(a, b Pin) int {
-		return cmp.Or(cmp.Compare(a.At, b.At), cmp.Compare(a.Name, b.Name), a.ID.Compare(b.ID))
-	})
 }

@@ -52,22 +52,22 @@ func TestKeptVectors(t *testing.T) {
 		if err := s.run(c.Files["entries"]); err != nil {
 			return err.Error()
 		}
-		stood = slices.AppendSeq(stood, spans.Current())
+		spans.Rest(func(p tree.Span) { stood = append(stood, p) })
 		names := map[signet.RevisionID]string{}
 		for name, r := range s.revs {
 			names[r] = name
 		}
 		var kept, at, held []string
 		for _, p := range stood {
-			until, why := keep.Until(p, pins.List())
+			until, why := keep.Until(p, pins)
 			kept = append(kept, fmt.Sprintf("%s of %s from %d: %s %s", names[p.Revision], s.nodeName(p.Node), p.Start, why, stampOf(until)))
 		}
 		slices.Sort(kept)
 		for _, p := range points {
-			until, why := keep.Until(p, pins.List())
+			until, why := keep.Until(p, pins)
 			at = append(at, fmt.Sprintf("%d: %s %s", p.Start, why, stampOf(until)))
 		}
-		for _, p := range pins.List() {
+		for _, p := range pins {
 			held = append(held, fmt.Sprintf("%s at %d", p.Name, p.At))
 		}
 		result := "ok"

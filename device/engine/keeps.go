@@ -28,18 +28,10 @@ func (d *Device) Contents(id signet.RegionID, keep tree.Keep, each func(s tree.S
 	if err != nil {
 		return err
 	}
-	held := pins.List()
-	tell := func(s tree.Span) error {
-		until, why := keep.Until(s, held)
-		return each(s, until, why)
-	}
+	spans.Rest(func(s tree.Span) { ended = append(ended, s) })
 	for _, s := range ended {
-		if err := tell(s); err != nil {
-			return err
-		}
-	}
-	for s := range spans.Current() {
-		if err := tell(s); err != nil {
+		until, why := keep.Until(s, pins)
+		if err := each(s, until, why); err != nil {
 			return err
 		}
 	}

@@ -1,6 +1,7 @@
 package owner
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"slices"
@@ -120,10 +121,8 @@ func (w *Work) revisions(ctx context.Context, s spot, ui control.UI) (any, error
 	if err != nil {
 		return nil, err
 	}
-	for v := range spans.Current() {
-		note(v)
-	}
-	names, held, now := w.deviceNames(ctx), pins.List(), w.Engine.Now().UnixMilli()
+	spans.Rest(note)
+	names, now := w.deviceNames(ctx), w.Engine.Now().UnixMilli()
 	n := 0
 	for _, e := range slices.Backward(events) {
 		if !mine[e.Node] || e.Node == signet.RootNode {
@@ -137,7 +136,7 @@ func (w *Work) revisions(ctx context.Context, s spot, ui control.UI) (any, error
 			}
 		}
 		if e.Type != tree.Dir {
-			r.kept(stood[content{e.Node, e.Content}], held, now)
+			r.kept(stood[content{e.Node, e.Content}], pins, now)
 		}
 		r.Path, r.PathB64 = control.Name(e.Path)
 		n++
@@ -199,7 +198,7 @@ func (w *Work) points(ctx context.Context, s spot, ui control.UI) (any, error) {
 		return nil, err
 	}
 	names := w.deviceNames(ctx)
-	list := past.Points(times, tree.DefaultKeep, pins.List(), w.Engine.Now().UnixMilli())
+	list := past.Points(times, tree.DefaultKeep, pins, w.Engine.Now().UnixMilli())
 	for i := len(list) - 1; i >= 0; i-- {
 		k := list[i]
 		l := PointLine{Point: control.Milliseconds(k.Time), Position: k.Position, Kinds: k.Kinds, Files: after[k.Position].files, Bytes: after[k.Position].bytes, Devices: []string{}}
@@ -227,7 +226,7 @@ func (w *Work) points(ctx context.Context, s spot, ui control.UI) (any, error) {
 	return struct{}{}, nil
 }
 
-// pins are the pins of a region.
+// pins are the pins of a region, by what they hold, oldest first.
 func (w *Work) pins(id signet.RegionID) ([]tree.Pin, error) {
 	var pins tree.Pins
 	_, err := w.Engine.Retell(id, nil, func(e engine.Told) error {
@@ -236,5 +235,6 @@ func (w *Work) pins(id signet.RegionID) ([]tree.Pin, error) {
 		}
 		return nil
 	})
-	return pins.List(), err
+	slices.SortStableFunc(pins, func(a, b tree.Pin) int { return cmp.Compare(a.At, b.At) })
+	return pins, err
 }

@@ -2,6 +2,7 @@ package past
 
 import (
 	"slices"
+	"time"
 
 	"signet/core/tree"
 )
@@ -47,12 +48,27 @@ func Points(times []int64, keep tree.Keep, pins []tree.Pin, now int64) (list []P
 		if len(p.Pins) > 0 {
 			p.Kinds = append(p.Kinds, "pinned")
 		}
-		p.Kinds = append(p.Kinds, keep.Ends(s, now)...)
+		p.Kinds = append(p.Kinds, ends(keep, s, now)...)
 		if len(p.Kinds) > 0 {
 			list = append(list, p)
 		}
 	}
 	return list
+}
+
+// ends says at the ends of which periods something stood that count at a time
+// yet.
+func ends(k tree.Keep, s tree.Span, now int64) (kinds []string) {
+	const hour = int64(time.Hour / time.Millisecond)
+	at := func(kind string, period, from, keeps int64) {
+		if end := s.LastEnd(period, from); end > s.From && (keeps == 0 || end+keeps*period > now) {
+			kinds = append(kinds, kind)
+		}
+	}
+	at("weekly", 7*24*hour, 4*24*hour, k.Weeks) // 1970 began on a Thursday
+	at("daily", 24*hour, 0, k.Days)
+	at("hourly", hour, 0, k.Hours)
+	return kinds
 }
 
 // At is the newest kept point at a time that is not after another; ok is false

@@ -155,10 +155,10 @@ func (u *Undo) takePins(e tree.Entry, b *tree.Batch, mine bool) {
 	if b == nil || !slices.ContainsFunc(b.Items, func(it tree.Item) bool { return it.Op.Kind == tree.Mark }) {
 		return
 	}
-	were := u.pins.List()
+	were := slices.Clone(u.pins)
 	u.pins.Take(e, b)
 	for _, p := range were {
-		if mine && !slices.ContainsFunc(u.pins.List(), func(o tree.Pin) bool { return o.ID == p.ID }) {
+		if mine && !slices.ContainsFunc(u.pins, func(o tree.Pin) bool { return o.ID == p.ID }) {
 			if u.lost == nil {
 				u.lost = map[signet.NodeID]tree.Pin{}
 			}
@@ -244,7 +244,7 @@ func alike(a, b *tree.Node) bool {
 // Pins makes the operations that set pins again which were taken off, if they
 // are off yet.
 func (u *Undo) Pins() (ops []tree.Op) {
-	for _, p := range u.pins.List() {
+	for _, p := range u.pins {
 		delete(u.lost, p.ID)
 	}
 	for _, id := range slices.SortedFunc(maps.Keys(u.lost), signet.NodeID.Compare) {

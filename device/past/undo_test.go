@@ -100,7 +100,7 @@ func TestUndoSetsPinsAgain(t *testing.T) {
 	for _, e := range w.entries {
 		pins.Take(e.Entry, e.batch)
 	}
-	if l := pins.List(); len(l) != 1 || l[0].Name != "before" || l[0].At != 0 {
+	if l := pins; len(l) != 1 || l[0].Name != "before" || l[0].At != 0 {
 		t.Errorf("%+v", l)
 	}
 	n := len(w.entries)
