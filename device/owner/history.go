@@ -92,39 +92,77 @@ type content struct {
 	rev  signet.RevisionID
 }
 
-// revisions streams what happened at a path and below it.
-func (w *Work) revisions(ctx context.Context, s spot, ui control.UI) (any, error) {
+// historyMost is how many events a history holds before it knows whose it needs;
+// if there are more, it reads the journal twice.
+var historyMost = 1 << 18
+
+// A chronicle is what happened to some nodes, and how long each of their
+// contents stood.
+type chronicle struct {
+	events []tree.Event
+	stood  map[content][]tree.Span
+	pins   tree.Pins
+}
+
+// chronicle reads what happened to all nodes that were ever at or below a path.
+func (w *Work) chronicle(s spot) (*chronicle, map[signet.NodeID]bool, error) {
 	mine := map[signet.NodeID]bool{}
-	var events []tree.Event
-	var pins tree.Pins
-	stood := map[content][]tree.Span{}
-	spans := tree.Spans{}
-	note := func(v tree.Span) {
-		v.Content = nil
-		c := content{v.Node, v.Revision}
-		stood[c] = append(stood[c], v)
+	c, all, err := w.readChronicle(s, mine, false)
+	if err == nil && !all {
+		c, _, err = w.readChronicle(s, mine, true)
 	}
-	spans.Ended = note
-	_, err := w.Engine.Retell(s.region, nil, func(e engine.Told) error {
+	return c, mine, err
+}
+
+// readChronicle reads the journal, notes in mine whose events are at or below a
+// path, and keeps those, or, while nobody knows whose these are, all; all is
+// false if these were too many.
+func (w *Work) readChronicle(s spot, mine map[signet.NodeID]bool, known bool) (c *chronicle, all bool, err error) {
+	c, all = &chronicle{stood: map[content][]tree.Span{}}, true
+	note := func(v tree.Span) {
+		if all && (!known || mine[v.Node]) {
+			v.Content = nil
+			of := content{v.Node, v.Revision}
+			c.stood[of] = append(c.stood[of], v)
+		}
+	}
+	spans, others := tree.Spans{Ended: note}, 0
+	_, err = w.Engine.Retell(s.region, nil, func(e engine.Told) error {
 		for _, v := range e.Events {
-			events = append(events, v)
 			if past.Within(v.Path, s.path) {
 				mine[v.Node] = true // also what it did under other names
 			}
+			if all && (!known || mine[v.Node]) {
+				c.events = append(c.events, v)
+			}
+			if !mine[v.Node] {
+				others++
+			}
+		}
+		if others > historyMost && !known {
+			all, c.events, c.stood = false, nil, nil
 		}
 		if e.Batch != nil {
 			spans.Take(e.Tree, e.Of, e.Outcomes)
-			pins.Take(e.Of, e.Batch)
+			c.pins.Take(e.Of, e.Batch)
 		}
 		return nil
 	})
+	if err == nil {
+		spans.Rest(note)
+	}
+	return c, all, err
+}
+
+// revisions streams what happened at a path and below it.
+func (w *Work) revisions(ctx context.Context, s spot, ui control.UI) (any, error) {
+	c, mine, err := w.chronicle(s)
 	if err != nil {
 		return nil, err
 	}
-	spans.Rest(note)
 	names, now := w.deviceNames(ctx), w.Engine.Now().UnixMilli()
 	n := 0
-	for _, e := range slices.Backward(events) {
+	for _, e := range slices.Backward(c.events) {
 		if !mine[e.Node] || e.Node == signet.RootNode {
 			continue
 		}
@@ -136,7 +174,7 @@ func (w *Work) revisions(ctx context.Context, s spot, ui control.UI) (any, error
 			}
 		}
 		if e.Type != tree.Dir {
-			r.kept(stood[content{e.Node, e.Content}], pins, now)
+			r.kept(c.stood[content{e.Node, e.Content}], c.pins, now)
 		}
 		r.Path, r.PathB64 = control.Name(e.Path)
 		n++

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -91,4 +92,24 @@ func (d *device) pinAt(name string, position int) error {
 		d.t.Errorf("pinned is %d, not %d", l.Position, position)
 	}
 	return err
+}
+
+func TestHistoryOfALargeRegionIsThatOfASmallOne(t *testing.T) {
+	d := alone(t, "a", "b/c", "b/d")
+	must(t, os.Rename(d.path("a"), d.path("b/a")))
+	d.write("b/c", "another")
+	d.sync()
+	must(t, os.Remove(d.path("b/d")))
+	d.sync()
+	for _, p := range []string{"b/a", "b", "a", "b/d", "b/c"} {
+		_, whole, err := d.call("history", owner.HistoryParams{Path: d.path(p)})
+		must(t, err)
+		was := owner.SetHistoryMost(0)
+		_, twice, err := d.call("history", owner.HistoryParams{Path: d.path(p)})
+		owner.SetHistoryMost(was)
+		must(t, err)
+		if len(whole.items) < 2 || !slices.EqualFunc(whole.items, twice.items, func(a, b json.RawMessage) bool { return string(a) == string(b) }) {
+			t.Errorf("%s: %s, and %s", p, whole.items, twice.items)
+		}
+	}
 }

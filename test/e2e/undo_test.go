@@ -212,3 +212,28 @@ func TestRestoreOfARegionToATimeSendsNothing(t *testing.T) {
 	sameTree(t, "undone", before, treeOf(t, two.dir))
 	agree(t, one, two)
 }
+
+// What an undo takes away is not held, on no device, also by who was away: a
+// person saw the number. Without it so many deletions are.
+func TestWhatAnUndoTakesAwayIsNotHeld(t *testing.T) {
+	t.Parallel()
+	_, one, two := pair(t, 40)
+	before, since := treeOf(t, one.dir), now()
+	one.many("spam", 150)
+	one.sync()
+	two.sync()
+	r := two.restoreJSON("Docs", "--since", since, "--undo", "one", "--yes")
+	if len(r.Removed) != 153 { // with the folders
+		t.Errorf("%d removed", len(r.Removed))
+	}
+	two.sync()
+	one.sync() // each fails if something is held
+	sameTree(t, "after undo", before, treeOf(t, one.dir))
+	agree(t, one, two)
+	// The next deletion is weighed by itself.
+	one.remove("letters/000/file-00000.txt")
+	one.sync()
+	two.sync()
+	agree(t, one, two)
+	quiet(t, one, two)
+}
