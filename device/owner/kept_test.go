@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -111,5 +112,49 @@ func TestHistoryOfALargeRegionIsThatOfASmallOne(t *testing.T) {
 		if len(whole.items) < 2 || !slices.EqualFunc(whole.items, twice.items, func(a, b json.RawMessage) bool { return string(a) == string(b) }) {
 			t.Errorf("%s: %s, and %s", p, whole.items, twice.items)
 		}
+	}
+}
+
+func TestRestoreOfAFolderTakesTheNewestKeptPoint(t *testing.T) {
+	d := alone(t, "d/f")
+	first := moment()
+	d.write("d/f", "second")
+	d.write("d/g", "made then")
+	d.sync()
+	second := moment()
+	d.write("d/f", "third")
+	d.sync()
+	must(t, d.pinAt("first", 1))
+	d.Close()
+	var err error
+	if d.Owner, err = owner.OpenAt(d.home, "test", func() time.Time { return time.Now().Add(40 * 24 * time.Hour) }); err != nil {
+		t.Fatal(err)
+	}
+	must(t, d.Engine.LoadVolumes())
+	// Of the second nothing is kept any more, so it is the first, which is pinned.
+	to := filepath.Join(t.TempDir(), "to")
+	raw, _, err := d.call("restore", owner.RestoreParams{Path: d.path("d"), At: second, To: to})
+	must(t, err)
+	var r owner.Restored
+	must(t, json.Unmarshal(raw, &r))
+	if !r.Point.Before(first) {
+		t.Errorf("as of %s", r.Point)
+	}
+	wantFiles(t, to, "d/f=content of d/f")
+	// A file is what it was at the very time, as long as it can be had.
+	to = filepath.Join(t.TempDir(), "to")
+	_, _, err = d.call("restore", owner.RestoreParams{Path: d.path("d/f"), At: second, To: to})
+	must(t, err)
+	wantFiles(t, to, "f=second")
+	var kinds []string
+	_, ui, err := d.call("history", owner.HistoryParams{Path: d.dir})
+	must(t, err)
+	for _, i := range ui.items {
+		var l owner.PointLine
+		must(t, json.Unmarshal(i, &l))
+		kinds = append(kinds, strings.Join(l.Kinds, "+"))
+	}
+	if !strings.HasSuffix(kinds[len(kinds)-1], "pinned") || !strings.HasPrefix(kinds[0], "current") {
+		t.Errorf("%q", kinds)
 	}
 }

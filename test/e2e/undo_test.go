@@ -13,6 +13,7 @@ import (
 // putBack is what restore --json says.
 type putBack struct {
 	Files, Moved, Entries int
+	Held                  int `json:"held_deletions_undone"`
 	Point                 time.Time
 	Paths, Removed        []string
 	Left                  []struct {
@@ -234,6 +235,31 @@ func TestWhatAnUndoTakesAwayIsNotHeld(t *testing.T) {
 	one.remove("letters/000/file-00000.txt")
 	one.sync()
 	two.sync()
+	agree(t, one, two)
+	quiet(t, one, two)
+}
+
+// The guard holds what the virus deleted, so only the encrypted files went out:
+// undoing takes these away, and brings the others back to the disk.
+func TestUndoWhereTheGuardHeldTheDeletions(t *testing.T) {
+	t.Parallel()
+	_, one, two := pair(t, 150)
+	before, since := treeOf(t, one.dir), now()
+	for i := range 150 {
+		name := fmt.Sprintf("letters/%03d/file-%05d.txt", i/100, i)
+		one.write(name+".locked", "bad")
+		one.remove(name)
+	}
+	if vs, _ := one.synced(5); vs[0].HeldDeletes != 150 {
+		t.Fatalf("%d held", vs[0].HeldDeletes)
+	}
+	r := one.restoreJSON("Docs", "--since", since, "--undo", "one", "--yes")
+	if len(r.Removed) != 150 || r.Held != 150 {
+		t.Errorf("%d removed, %d held deletions undone", len(r.Removed), r.Held)
+	}
+	one.sync()
+	two.sync()
+	sameTree(t, "after undo", before, treeOf(t, one.dir))
 	agree(t, one, two)
 	quiet(t, one, two)
 }
