@@ -69,7 +69,7 @@ func NewBatch(label string, items []Item) (*Batch, error) {
 	for _, it := range items {
 		size += it.Size()
 	}
-	if len(items) > MaxOps || size > MaxBatch {
+	if len(items) > MaxOps || size > MaxBatch || b.mixed() {
 		return nil, fmt.Errorf("batch of %d operations, %d bytes: %w", len(items), size, wire.ErrMalformed)
 	}
 	return b, nil
@@ -118,10 +118,24 @@ func ParseBatch(p []byte) (*Batch, error) {
 		}
 		b.Items = append(b.Items, newItem(op, salt, raw))
 	}
+	if b.mixed() {
+		r.Fail("pins beside other operations")
+	}
 	if err := r.Done(); err != nil {
 		return nil, fmt.Errorf("batch: %w", err)
 	}
 	return b, nil
+}
+
+// mixed reports whether pins are beside other operations. That is refused: who
+// does not know pins skips the batch, and must not lack more than them.
+func (b *Batch) mixed() bool {
+	for _, it := range b.Items {
+		if (it.Op.Kind == Mark) != (b.Items[0].Op.Kind == Mark) {
+			return true
+		}
+	}
+	return false
 }
 
 func (b *Batch) leaves() []tlog.Hash {
