@@ -43,9 +43,13 @@ func (d *device) call(method string, params any) (json.RawMessage, *silent, erro
 func (d *device) ask(w *owner.Work, method string, params any) (json.RawMessage, *silent, error) {
 	d.t.Helper()
 	ui := &silent{}
-	m := owner.Methods(func(do func(*owner.Work) (any, error)) (any, error) { return do(w) })
-	raw, err := control.Local(m, nil).Call(d.t.Context(), method, params, ui)
+	raw, err := callOf(d.t, w, method, params, ui)
 	return raw, ui, err
+}
+
+func callOf(t *testing.T, w *owner.Work, method string, params any, ui control.UI) (json.RawMessage, error) {
+	m := owner.Methods(func(do func(*owner.Work) (any, error)) (any, error) { return do(w) })
+	return control.Local(m, nil).Call(t.Context(), method, params, ui)
 }
 
 // restore restores, and takes what it did to the folder.
