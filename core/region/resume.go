@@ -18,6 +18,7 @@ type Progress struct {
 	Digest   signet.Hash // of the tree there
 	since    uint64
 	points   map[uint64]signet.Hash
+	undone   []signet.NodeID
 }
 
 const progressFormat = 1
@@ -34,6 +35,10 @@ func (p *Progress) Append(b []byte) []byte {
 		h := p.points[at]
 		w.U64(at)
 		w.Raw(h[:])
+	}
+	w.U32(uint32(len(p.undone)))
+	for _, id := range p.undone {
+		w.Raw(id[:])
 	}
 	return w.B
 }
@@ -52,6 +57,11 @@ func ParseProgress(b []byte) (p Progress, err error) {
 		r.Raw(h[:])
 		p.points[at] = h
 	}
+	for n := r.U32(); n > 0 && r.Err() == nil; n-- {
+		var id signet.NodeID
+		r.Raw(id[:])
+		p.undone = append(p.undone, id)
+	}
 	return p, r.Done()
 }
 
@@ -63,7 +73,7 @@ func (r *Region) Progress() (p Progress, pages []signet.Hash, ok bool) {
 	}
 	k := tree.DigestKey(r.secret.DigestKey())
 	pages = r.Tree.PageHashes(k)
-	return Progress{Position: r.replayed, Digest: r.Tree.Digest(k), since: uint64(r.since), points: maps.Clone(r.digests)}, pages, true
+	return Progress{Position: r.replayed, Digest: r.Tree.Digest(k), since: uint64(r.since), points: maps.Clone(r.digests), undone: r.Tree.Undone()}, pages, true
 }
 
 // Page encodes a page of the tree as it is.
@@ -86,6 +96,7 @@ func (r *Region) Resume(p Progress, pages iter.Seq[[]byte]) error {
 	if t.Digest(tree.DigestKey(r.secret.DigestKey())) != p.Digest {
 		return fmt.Errorf("%s: the tree kept at %d is another", r.ID(), p.Position)
 	}
+	t.MarkUndone(p.undone)
 	r.Tree, r.replayed, r.since, r.digests = t, p.Position, int(p.since), p.points
 	for at := range p.points {
 		r.point = max(r.point, at)

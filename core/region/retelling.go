@@ -27,6 +27,10 @@ func (r *Region) Retell() *Retelling {
 	again := New(r.ID(), r.dir, r.self, r.keys)
 	// Leaves and verdicts are only ever added behind these.
 	again.State.Tree, again.valid = r.State.Tree, r.valid[:r.replayed:r.replayed]
+	// What was resumed had no use for all keys yet.
+	for n := range r.State.Generations() {
+		_, _ = r.seed(signet.Generation(n + 1)) // what it lacks, no entry needs
+	}
 	again.seeds = maps.Clone(r.seeds)
 	return &Retelling{again, r.replayed}
 }

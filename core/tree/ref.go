@@ -1,6 +1,8 @@
 package tree
 
 import (
+	"slices"
+
 	"cmp"
 	"iter"
 
@@ -68,6 +70,29 @@ func (r Ref) Attr() Stamp           { return r.t.stamp(r.n.attr) }
 // Undone reports whether a restore deleted the node: on purpose, that is. False
 // too where the tree came from a snapshot.
 func (r Ref) Undone() bool { return r.n.gone != nil && r.n.gone.restored }
+
+// Undone lists the nodes that a restore deleted, which the pages do not say;
+// MarkUndone says it of a tree that was loaded.
+func (t *Tree) Undone() (ids []signet.NodeID) {
+	for id, n := range t.nodes {
+		if n.gone != nil && n.gone.restored {
+			ids = append(ids, id)
+		}
+	}
+	slices.SortFunc(ids, signet.NodeID.Compare)
+	return ids
+}
+
+// MarkUndone is the inverse of Undone. Ids of nodes that live are passed over.
+func (t *Tree) MarkUndone(ids []signet.NodeID) {
+	for _, id := range ids {
+		if n := t.nodes[id]; n != nil && n.gone != nil {
+			s := *n.gone
+			s.restored = true
+			n.gone = &s
+		}
+	}
+}
 
 // Target is that of a link, else "".
 func (r Ref) Target() string {

@@ -62,6 +62,9 @@ type Config struct {
 	// Hands is on how many goroutines one file is worked at: it bounds memory,
 	// and disks like no more. 0: one for each processor, at most eight.
 	Hands int
+	// KeepAfter is after how many operations a region's tree is kept again, at
+	// least: see keepTree. 0: 2,000, which are replayed in some 20 ms.
+	KeepAfter int
 	// Step, if set, is called before a goroutine asks for what another may have:
 	// so a simulation decides who is first.
 	Step func(what string)
@@ -110,6 +113,9 @@ type Alarm struct {
 func Open(c Config) (*Device, error) {
 	if c.Hands == 0 {
 		c.Hands = min(runtime.GOMAXPROCS(0), 8)
+	}
+	if c.KeepAfter == 0 {
+		c.KeepAfter = 2000
 	}
 	d := &Device{Config: c, lanes: make(lane, lanes), regions: map[signet.RegionID]*openRegion{}, volumes: map[string]*volume{},
 		changed: make(chan struct{})}

@@ -15,20 +15,16 @@ import (
 // missing or damaged, or the volume has not taken in all that they hold,
 // everything is replayed.
 
-// keepAfter is after how many operations a tree is kept again, at least: they are
-// replayed in some 20 ms. Of a large tree it is a twentieth of its nodes, because
-// operations here and there touch every page.
-const keepAfter = 2000
-
 func treeNote(id signet.RegionID) string { return "tree/" + id.String() }
 
-// keepTree keeps the tree of a region if enough happened since it was kept. A
-// crash leaves what was kept before. It holds the lock while it writes what
+// keepTree keeps the tree of a region if enough happened since it was kept: of a
+// large one operations on a twentieth of its nodes, because they may touch every
+// page. A crash leaves what was kept before. It holds the lock while it writes what
 // changed: about a second for each million nodes, the first time.
 func (d *Device) keepTree(r *openRegion) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if r.unkept < max(keepAfter, r.Tree.Len()/20) || r.failed != nil || r.lag || r.wait != nil || r.Replayed() > r.seen {
+	if r.unkept < max(d.KeepAfter, r.Tree.Len()/20) || r.failed != nil || r.lag || r.wait != nil || r.Replayed() > r.seen {
 		return nil
 	}
 	p, hashes, ok := r.Progress()
@@ -68,7 +64,7 @@ func (d *Device) resume(r *openRegion) error {
 	}
 	pages, failed := d.Store.pages(r.ID())
 	if err := errors.Join(r.Resume(p, pages), *failed); err != nil {
-		r.unkept = keepAfter // so that it is kept anew
+		r.unkept = d.KeepAfter + r.Tree.Len() // so that it is kept anew
 	}
 	return nil
 }

@@ -154,8 +154,8 @@ func (o *organisation) open(t *testing.T, n int, home string, s engine.Service, 
 		},
 		OpenVolume: func(string) (engine.Volume, error) { return folder, nil },
 		Classify:   classify,
-		Hands:      1,
-		Step:       step,
+		Hands:      1, KeepAfter: 20,
+		Step: step,
 	})
 	if err != nil {
 		t.Fatalf("%s: open: %v", deviceName(n), err)
