@@ -667,7 +667,7 @@ func (x displaced) Changed() (bool, error) {
 	if n == nil {
 		return false, fs.ErrNotExist
 	}
-	return n.stat.CTime != x.stat.CTime, nil
+	return n.stat.CTime != x.stat.CTime || n.stat.MTime != x.stat.MTime || n.stat.Size != x.stat.Size, nil
 }
 
 func (x displaced) Writing() bool { return x.v.open[x.stat.Inode] > 0 }
