@@ -11,6 +11,7 @@ import (
 type moving struct {
 	wants  Verb // MkDir, Move or Fetch of a live remote node
 	trash  bool // Down removes it
+	out    bool // because it is not selected
 	there  bool
 	where  place
 	within int // how many children, of open ones
@@ -59,27 +60,41 @@ func (d *downer) take(it *item) {
 	}
 }
 
-// chooseTrash finds what the journal deleted and nobody touched here. A folder
-// goes if all in it goes, or moves away.
+// chooseTrash finds what the journal deleted, or what is not selected, and nobody
+// touched here. A folder goes if all in it goes, or moves away.
 func (d *downer) chooseTrash() {
 	for _, it := range slices.Backward(d.locals) {
 		l, b := it.local, it.base
-		if b == nil || !it.ref.OK() || !it.ref.Deleted() || l.Unsettled || l.Type == tree.Other {
+		out := d.unselected(it)
+		if b == nil || !it.ref.OK() || !it.ref.Deleted() && !out || l.Unsettled || l.Type == tree.Other {
 			continue
 		}
 		mode, mtime := retouched(l, b)
 		if it.ref.Content().Revision != b.Content {
 			mtime = false // of bytes that others replaced before: upAttr does not send it
 		}
-		if moved(it.id, l, b) || edited(l, b) || mode || mtime {
+		if out { // to what others made it: nothing to send
+			lm, lt := attrOf(l.Type, l.Mode, l.MTime)
+			rm, rt := attrOf(it.ref.Type(), it.ref.Mode(), it.ref.MTime())
+			mode, mtime = mode && lm != rm, mtime && lt != rt
+		}
+		if edited(l, b) || mode || mtime || moved(it.id, l, b) && (!out || it.moveUp || it.held) {
 			continue
 		}
 		stays := d.keeps(it.id)
+		lingers := stays
 		for _, k := range it.below {
 			stays = stays || !k.move.trash && k.move.wants != Move
+			lingers = lingers || k.local.Unsettled || k.local.Type == tree.Other
+		}
+		if out && lingers {
+			d.hold(it, Lingers)
 		}
 		if stays {
 			continue
+		}
+		if it.move.trash, it.move.out = out, out; out {
+			continue // the guard has nothing to say: nothing is deleted
 		}
 		if !it.undone() {
 			if l.Type != tree.Dir {
@@ -100,7 +115,7 @@ func (d *downer) chooseWants() {
 		known := it.base != nil
 		switch {
 		case it.local != nil:
-			if !it.moveUp && known && !it.clash && at(it.local) != d.want(it) {
+			if !it.moveUp && known && !it.clash && at(it.local) != d.want(it) && !d.unselected(it) {
 				it.move.wants = Move
 			}
 		case it.del, d.ignored(it):
@@ -334,7 +349,11 @@ func (d *downer) isFree(temp place) bool {
 func (it *item) undone() bool { return it.ref.OK() && it.ref.Undone() }
 
 func (d *downer) remove(it *item) {
-	d.act(Action{Verb: Trash, Node: it.id, Expect: *it.local, Undone: it.undone()})
+	a := Action{Verb: Trash, Node: it.id, Expect: *it.local, Undone: it.undone()}
+	if it.move.out {
+		a.Verb, a.Remote, a.Undone = Release, it.ref.Node(), false
+	}
+	d.act(a)
 	d.take(it)
 }
 
@@ -343,11 +362,11 @@ func (d *downer) remove(it *item) {
 func (d *downer) contents() {
 	for _, it := range d.order {
 		l := it.local
-		if l == nil || it.base == nil || it.clash || l.Type == tree.Other {
+		if l == nil || it.base == nil || it.clash || it.move.trash || l.Type == tree.Other {
 			continue
 		}
 		_, _, mode, mtime := d.attr(it)
-		if !l.Unsettled && !it.edit && !sameAsRemote(l, it.ref) && sameAsBase(l, it.base) {
+		if !d.unselected(it) && !l.Unsettled && !it.edit && !sameAsRemote(l, it.ref) && sameAsBase(l, it.base) {
 			r := it.ref.Node()
 			r.Mode = mode
 			d.act(Action{Verb: Replace, Node: it.id, Expect: *l, Remote: r})
@@ -388,10 +407,20 @@ func (d *downer) fetches() {
 	}
 }
 
+// releases is how much of what is not selected goes by one plan: actions are large,
+// and the next plan says what is left.
+const releases = 1 << 14
+
 func (d *downer) removals() {
+	n := 0
 	for _, it := range slices.Backward(d.locals) {
-		if m := &it.move; m.trash && m.there && m.within == 0 {
-			d.remove(it)
+		m := &it.move
+		if !m.trash || !m.there || m.within > 0 || m.out && n == releases {
+			continue
 		}
+		if m.out {
+			n++
+		}
+		d.remove(it)
 	}
 }

@@ -7,14 +7,14 @@ import (
 
 // ignored reports whether a node is in the journal alone, and to stay so.
 func (p *planner) ignored(it *item) bool {
-	return p.in.Ignored != nil && it.local == nil && it.live() && p.in.Ignored(it.ref)
+	return p.leaves() && it.local == nil && it.live() && p.leftOut(it.ref)
 }
 
 // passedOver reports whether a live node that is not on disk, nor in base, is
 // nothing that a plan looks at. A conflict copy may be what this device has
 // under the name of another.
 func (p *planner) passedOver(r tree.Ref) bool {
-	return p.in.Ignored != nil && r.ConflictOf().IsZero() && p.in.Ignored(r)
+	return p.leaves() && r.ConflictOf().IsZero() && p.leftOut(r) && !p.mayBeHere(r)
 }
 
 // keeps reports whether a folder on disk holds things that are not observed;
@@ -44,8 +44,8 @@ func (p *planner) before(folder id) id {
 }
 
 // letGo forgets what disk and journal agreed on about nodes that are not
-// observed any more, or that were in a folder of which nothing is known any
-// more. If they are again, they meet as if they never had.
+// observed any more, or not selected, or that were in a folder of which nothing is
+// known any more. If they are again, they meet as if they never had.
 func (p *planner) letGo() {
 	var list []*item
 	for _, it := range p.all {
@@ -106,7 +106,7 @@ func (p *planner) moulted(it *item) bool {
 // hollow reports whether a folder of the journal, which is not on disk, holds
 // something, and nothing that is to be on disk: it is not made for that.
 func (p *planner) hollow(r tree.Ref) bool {
-	if p.in.Ignored == nil || r.Type() != tree.Dir {
+	if !p.leaves() || r.Type() != tree.Dir {
 		return false
 	}
 	if h, ok := p.hollows[r]; ok {
@@ -119,7 +119,7 @@ func (p *planner) hollow(r tree.Ref) bool {
 			continue
 		}
 		n++
-		if kid.local != nil || !p.in.Ignored(k) && !p.hollow(k) {
+		if kid.local != nil || !p.leftOut(k) && !p.hollow(k) {
 			h = false
 			break
 		}

@@ -173,13 +173,13 @@ func (w *world) showsUnlessIgnored(d *device) {
 	// What an ignored thing has the name of waits, and what waits for that.
 	held, cause := map[id]bool{}, false
 	for _, h := range d.plan().Held {
-		held[h.Node], cause = true, cause || h.Why == Unsynched || h.Why == InIgnored
+		held[h.Node], cause = true, cause || h.Why == Unsynched || h.Why == InIgnored || h.Why == Lingers
 	}
 	if !cause {
 		clear(held)
 	}
 	local, kept := d.observe()
-	ignored := d.ignored(local)
+	ignored := d.leftOut(local)
 	for path, n := range d.tree.Walk() {
 		r := d.tree.Ref(n.ID)
 		l, here := local[n.ID]
@@ -188,6 +188,10 @@ func (w *world) showsUnlessIgnored(d *device) {
 		case !here:
 			w.t.Fatalf("%s lacks %q; plans %s\n%s", d.name, path, d.plan().text(), d.list())
 		case held[n.ID]:
+		case !d.marks.Selected(r):
+			if !lingers(n.ID, local, kept, held) {
+				w.t.Fatalf("%s has %q still, which is not selected; plans %s\n%s", d.name, path, d.plan().text(), d.list())
+			}
 		case l.Parent != n.Parent || l.Name != d.tree.Names(n.Parent, d.caps)[n.ID] || !sameAsRemote(&l, r):
 			w.t.Fatalf("%s: %q is not on disk as in the journal; plans %s\n%s", d.name, path, d.plan().text(), d.list())
 		}
@@ -244,7 +248,7 @@ func (w *world) turns() {
 	for _, d := range w.devices {
 		w.shows(d)
 		for _, h := range d.plan().Held {
-			if h.Why != Unsynched && h.Why != InIgnored && h.Why != NameTaken && h.Why != NoFolder {
+			if h.Why != Unsynched && h.Why != Lingers && h.Why != InIgnored && h.Why != NameTaken && h.Why != NoFolder {
 				w.t.Fatalf("%s holds %v", d.name, h)
 			}
 		}

@@ -109,7 +109,7 @@ func (p *planner) lookAtAll() {
 			continue
 		}
 		live++
-		agreed := known && p.agrees(&l, &b, r)
+		agreed := known && p.agrees(&l, &b, r) && !p.odd(r)
 		// A folder in which every child has its own name on disk has no
 		// aliases, for no two on disk have the same. That no two are equal for
 		// the disk otherwise, it is to say itself.
@@ -177,6 +177,10 @@ func (p *planner) lookAgain() bool {
 	}
 	for n := range p.in.Touched {
 		p.look(n)
+		// In a folder that is Part, what is here is selected, with all below it.
+		if r := p.in.Remote.Ref(n); r.Live() && r.ID() != signet.RootNode && p.in.Marks.unasked(r) {
+			p.lookBelow(r)
+		}
 	}
 	names := map[id]map[string]bool{} // that were taken or became free, by folder
 	for _, c := range changes {
@@ -188,7 +192,7 @@ func (p *planner) lookAgain() bool {
 			names[c.Folder] = map[string]bool{}
 		}
 		names[c.Folder][p.key(c.Name)] = true
-		if p.in.Ignored != nil {
+		if p.leaves() {
 			p.lookBelow(p.in.Remote.Ref(c.Node))
 		}
 	}
@@ -247,7 +251,7 @@ func (p *planner) look(n id) {
 	l, here := p.in.Local[n]
 	b, known := p.in.Base[n]
 	delete(p.aliased, n)
-	if !r.Live() || !here || !known || !p.agrees(&l, &b, r) || l.Name != p.nameOf(r) {
+	if !r.Live() || !here || !known || !p.agrees(&l, &b, r) || p.odd(r) || l.Name != p.nameOf(r) {
 		if here || known || r.Live() && !p.passedOver(r) {
 			p.open(n)
 		}

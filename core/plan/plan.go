@@ -81,6 +81,12 @@ type Input struct {
 	// is, need not be left out of it.
 	Away map[signet.NodeID]bool
 
+	// Marks say what is selected on this device. What is not goes from the disk
+	// once the journal has all that is in it; that is no deletion. Where they say
+	// another thing than they did for the last plan, but what its Chosen asked
+	// for, Last is no help.
+	Marks Marks
+
 	// HoldUp and HoldDown keep deletions back, of remote nodes and of local
 	// files, while the guard waits for an answer. The rest goes on.
 	HoldUp, HoldDown bool
@@ -122,6 +128,9 @@ type Plan struct {
 	// of: Down makes them again where they were. Of those in a folder that is
 	// one of them, none.
 	Stayed []signet.NodeID
+	// Chosen are nodes that are to be marked In: they are on disk, in a folder that
+	// is Part.
+	Chosen []signet.NodeID
 	// Aliases are the live nodes that this disk is to show, or shows, under a
 	// name that is not theirs and that it does not take for theirs, by id.
 	Aliases []Alias
@@ -151,11 +160,12 @@ const (
 	Replace Verb = 4 // give file or link Node, wherever it is now, Remote's content and attributes
 	SetAttr Verb = 5 // give Node Remote's mode and, if a file, mtime
 	Trash   Verb = 6 // take file, link or empty folder Node off the disk, wherever it is now
+	Release Verb = 7 // the same, of what is not selected: the journal has it, Remote
 )
 
 // String is the verb in lower case.
 func (v Verb) String() string {
-	return [...]string{"?", "mkdir", "move", "fetch", "replace", "setattr", "trash"}[min(v, 6)]
+	return [...]string{"?", "mkdir", "move", "fetch", "replace", "setattr", "trash", "release"}[min(v, 7)]
 }
 
 // An Action is one step on disk. Parent and Name are where it leads to; the
@@ -167,8 +177,8 @@ type Action struct {
 	Node   signet.NodeID
 	Parent signet.NodeID // MkDir, Move, Fetch
 	Name   string        // MkDir, Move, Fetch
-	Expect Local         // Move, Replace, SetAttr, Trash: what the scan saw; if the disk shows anything else, do nothing
-	Remote tree.Node     // MkDir, Move, Fetch, Replace, SetAttr: what is wanted
+	Expect Local         // Move, Replace, SetAttr, Trash, Release: what the scan saw; if the disk shows anything else, do nothing
+	Remote tree.Node     // MkDir, Move, Fetch, Replace, SetAttr: what is wanted; Release: what the journal has
 	Undone bool          // Trash: a restore took it away, so the guard does not count it
 }
 
@@ -197,6 +207,7 @@ const (
 	Unsynched Why = "something that is not synched has its name"
 	Unknown   Why = "agreed before, but the journal does not have it"
 	Guarded   Why = "deletion held by the guard"
+	Lingers   Why = "not selected, but something in it is not synched"
 )
 
 // Guard counts the files and links that a plan deletes, whether they are held
@@ -237,6 +248,7 @@ func (p *planner) run() *Plan {
 	p.planUp()
 	p.planDown()
 	p.weigh()
+	p.choose()
 	p.remember()
 	return p.out
 }

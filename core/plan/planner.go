@@ -36,6 +36,7 @@ type planner struct {
 
 	was      map[id]id         // folders that were bound to another node until now, by the new one
 	hollows  map[tree.Ref]bool // what hollow said
+	choices  map[tree.Ref]choice
 	absentAt map[place][]*item // nodes of base that are nowhere on disk, by the slot where they were
 }
 
@@ -258,10 +259,16 @@ func (p *planner) bind() {
 			p.was = map[id]id{}
 		}
 		p.was[to] = it.id
-		more = more || !p.get(to).open // an ignored one
-		p.open(to)
 		other := p.get(to)
+		out := p.leaves() && other.live() && p.leftOut(other.ref)
+		more = more || !other.open // an ignored one
+		p.open(to)
 		it.local, other.local = nil, l
+		if out && other.ref.Type() == tree.Dir && len(p.in.Marks) > 0 {
+			p.choices = nil
+			p.appear(other.ref)
+			p.listRemote() // where those in it belong that are bound next
+		}
 		p.forget(it)
 		if !keepBase {
 			p.forget(other)
@@ -308,11 +315,11 @@ func (p *planner) boundTo(it *item, copies []*item) (to id, keepBase bool) {
 		// The disk has both: this one needs an id that is not spoken for.
 		return p.another(it.id, other), false
 	}
-	if m := p.lostAt(at(l)); m != nil && m.live() && m.local == nil && m.base.Type == l.Type {
+	if m := p.lostAt(at(l)); m != nil && m.live() && m.local == nil && m.base.Type == l.Type && (l.Type != tree.Dir || !p.ignored(m)) {
 		return m.id, true
 	}
 	m := p.names[p.slot(at(l))]
-	if m != nil && m.base == nil && m.local == nil && !p.ignored(m) && m.ref.Type() == l.Type && !l.Unsettled && sameAsRemote(l, m.ref) {
+	if m != nil && m.base == nil && m.local == nil && (!p.ignored(m) || p.mayBeHere(m.ref)) && m.ref.Type() == l.Type && !l.Unsettled && sameAsRemote(l, m.ref) {
 		return m.id, false
 	}
 	return it.id, true

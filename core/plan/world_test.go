@@ -53,6 +53,7 @@ type device struct {
 	rules   *ignore.Rules
 	away    map[id]bool
 	removed map[id]bool // by its user
+	marks   Marks
 
 	before Input // of the last plan; Last is what it remembered
 }
@@ -269,7 +270,7 @@ func (d *device) plan() *Plan {
 	}
 	in := Input{Base: maps.Clone(d.base), Local: local, Remote: d.tree, Device: d.id, Position: uint64(d.pos),
 		HoldUp: d.holdUp, HoldDown: d.holdDown, Caps: d.caps,
-		Complete: func(f id) bool { return !d.incomplete[f] }, Ignored: d.ignored(local), Kept: kept, Away: maps.Clone(d.away)}
+		Complete: func(f id) bool { return !d.incomplete[f] }, Ignored: d.ignored(local), Kept: kept, Away: maps.Clone(d.away), Marks: d.marks}
 	full := Make(in)
 	p := newPlanner(in)
 	for n := range in.Local {
@@ -351,6 +352,7 @@ func (d *device) note(p *Plan) {
 		delete(d.away, n)
 	}
 	maps.Copy(d.base, p.Agree)
+	d.choose(p)
 }
 
 // commit appends operations to the journal as one entry; prefer splits them
@@ -419,7 +421,7 @@ func (d *device) apply(actions []Action) {
 				fail("node is, or is not, there")
 			}
 		}
-		if a.Verb == Replace || a.Verb == Trash {
+		if a.Verb == Replace || a.Verb == Trash || a.Verb == Release {
 			if !here || l.Type == tree.File && !d.w.inJournal(l.Hash) {
 				fail("bytes that nobody else has")
 			}
@@ -448,7 +450,8 @@ func (d *device) apply(actions []Action) {
 				l.MTime = a.Remote.MTime
 			}
 			d.disk[a.Node] = l
-		case Trash:
+		case Trash, Release:
+			d.releases(a)
 			for _, k := range d.disk {
 				if k.Parent == a.Node {
 					fail("folder not empty")
@@ -517,7 +520,7 @@ func (d *device) named() bool { return d.caps.Key != nil || d.caps.Unfit != nil 
 // shows fails unless a disk is the journal's tree, attributes included.
 func (w *world) shows(d *device) {
 	w.t.Helper()
-	if !d.rules.Empty() {
+	if !d.rules.Empty() || len(d.marks) > 0 {
 		w.showsUnlessIgnored(d)
 		return
 	}

@@ -61,6 +61,9 @@ func (a *app) tree(name string) *cobra.Command {
 			case "link":
 				text += " -> " + escape(n.Target)
 			}
+			if n.Unselected {
+				text += "  (not selected)"
+			}
 			_, err := fmt.Fprintf(a.stdout, "%s %12s  %s\n", n.Mode, size(n.Size), text)
 			return err
 		})

@@ -33,6 +33,7 @@ func (a *app) volumes() []*cobra.Command {
 		a.notices(),
 		a.trash(),
 		a.ignore(),
+		a.choose(),
 	}
 }
 
@@ -140,8 +141,13 @@ func (a *app) add() *cobra.Command {
 		if p.Dir, err = dirParam(args); err != nil {
 			return err
 		}
-		if p.New && p.Join {
+		switch {
+		case p.New && p.Join:
 			return control.Usagef("--new and --join exclude each other")
+		case p.New && len(p.Only) > 0:
+			return control.Usagef("--new and --only exclude each other: a new region has no parts yet")
+		case p.Siblings != "" && len(p.Only) == 0:
+			return control.Usagef("--new-siblings goes with --only")
 		}
 		raw, err := a.call(ctx, "add", p)
 		if err != nil {
@@ -154,6 +160,8 @@ func (a *app) add() *cobra.Command {
 	f.BoolVar(&p.New, "new", false, "make the region; fail if there is one of that name")
 	f.BoolVar(&p.Join, "join", false, "join a region that is there; fail if there is none")
 	f.BoolVar(&p.Relink, "relink", false, "take the folder for one that was moved or replaced; nothing is deleted")
+	f.StringArrayVar(&p.Only, "only", nil, "select only this path of the region; may be given several times")
+	f.StringVar(&p.Siblings, "new-siblings", "", "with --only: on selects what comes to the top of the region later (default: off)")
 	f.BoolVar(&p.DryRun, "dry-run", false, "count files and bytes and estimate the time; change nothing")
 	return cmd
 }
@@ -175,6 +183,9 @@ func (a *app) showAdded(w io.Writer, r owner.Added) error {
 		fmt.Fprintf(w, "%s is kept in step with region %s, which was there: equal files are adopted, differing ones kept beside each other, nothing is deleted\n", escape(r.Path), escape(r.Region))
 	case "relinked":
 		fmt.Fprintf(w, "%s takes its place for region %s again: joined by content, nothing is deleted\n", escape(r.Path), escape(r.Region))
+	}
+	if r.Unselected > 0 {
+		fmt.Fprintf(w, "%d names of the region are not selected, with what is below them: signet select\n", r.Unselected)
 	}
 	if r.Daemon {
 		a.hint("signet status shows how far it is")
@@ -263,6 +274,7 @@ func did(v owner.Synced) string {
 	}
 	say(c.FilesUp, "%d files up (%s)", c.FilesUp, size(c.BytesUp))
 	say(c.FilesDown, "%d files down (%s)", c.FilesDown, size(c.BytesDown))
+	say(c.Released, "%d files that are not selected off this disk", c.Released)
 	say(c.Moves, "%d moves", c.Moves)
 	say(c.Deletes, "%d deletions", c.Deletes)
 	say(c.Conflicts, "%d conflict copies", c.Conflicts)
@@ -338,8 +350,8 @@ func checkStatus(s owner.Status) error {
 				worse(control.Attention, v.Reason)
 			}
 		}
-		if v.Conflicts > 0 || v.HeldDeletes > 0 || len(v.Problems) > 0 {
-			lost, other, ignored := engine.Split(v.Problems)
+		lost, other, ignored := engine.Split(v.Problems)
+		if v.Conflicts > 0 || v.HeldDeletes > 0 || len(lost)+len(other)+len(ignored) > 0 {
 			say := fmt.Sprintf("%s: %d conflict copies, %d held deletions, %d names that do not sync", v.Path, v.Conflicts, v.HeldDeletes, len(lost))
 			if len(other) > 0 {
 				say += fmt.Sprintf(", %d that are others on this disk", len(other))
@@ -391,6 +403,9 @@ func (a *app) showStatus(w io.Writer, s owner.Status) error {
 		fmt.Fprintf(w, "    documents safe: %d of %d, %s of %s%s\n", v.SafeFiles, v.Files, size(v.SafeBytes), size(v.Bytes), left)
 		if v.Ignored > 0 {
 			fmt.Fprintf(w, "    %d names ignored, with what is below them: signet ignore\n", v.Ignored)
+		}
+		if v.Unselected > 0 {
+			fmt.Fprintf(w, "    %d names not selected here, with what is below them: signet select\n", v.Unselected)
 		}
 		if v.HeldDeletes > 0 {
 			fmt.Fprintf(w, "    %d deletions held: signet approve-deletes, or signet restore\n", v.HeldDeletes)

@@ -6,9 +6,13 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 
+	"signet/core/tree"
 	"signet/internal/durable"
 )
 
@@ -181,32 +185,69 @@ func (v *Volume) writeMarker(m *Marker) error {
 	if err != nil {
 		return err
 	}
+	v.marker, err = v.writePrivate(markerPath, append(data, '\n'))
+	return err
+}
+
+// writePrivate replaces a file of .signet durably.
+func (v *Volume) writePrivate(path string, data []byte) (st tree.Stat, err error) {
 	s, err := v.Stage("")
 	if err != nil {
-		return err
+		return st, err
 	}
 	defer s.Discard()
-	if _, err := s.Write(append(data, '\n')); err != nil {
-		return err
+	if _, err := s.Write(data); err != nil {
+		return st, err
 	}
 	if err := durable.SyncFile(s.f); err != nil {
-		return err
+		return st, err
 	}
-	if err := v.fs.renamePlain(s.path, markerPath); err != nil {
-		return err
+	if err := v.fs.renamePlain(s.path, path); err != nil {
+		return st, err
 	}
-	if v.marker, err = s.done("write", markerPath); err != nil {
-		return err
+	if st, err = s.done("write", path); err != nil {
+		return st, err
 	}
 	d, err := v.fs.openFolder(private)
 	if err != nil {
-		return err
+		return st, err
 	}
 	top, err := v.fs.openFolder("")
 	if err != nil {
-		return errors.Join(err, d.Close())
+		return st, errors.Join(err, d.Close())
 	}
-	return errors.Join(syncFolder(d), d.Close(), syncFolder(top), top.Close())
+	return st, errors.Join(syncFolder(d), d.Close(), syncFolder(top), top.Close())
+}
+
+const choicePath = private + "/choice"
+
+// SetChoice leaves a number in .signet, durably: how often somebody chose what is
+// in this folder. An index that has counted less is older than the folder.
+func (v *Volume) SetChoice(n uint64) error {
+	_, err := v.writePrivate(choicePath, fmt.Appendf(nil, "%d\n", n))
+	return wrap("write", choicePath, err)
+}
+
+// Choice is the number that SetChoice left; 0 where none is there. One that cannot
+// be read is the greatest: then every index is older.
+func (v *Volume) Choice() (uint64, error) {
+	f, _, err := v.fs.openRead(choicePath)
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, wrap("open", choicePath, err)
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, 64))
+	if err != nil {
+		return 0, wrap("read", choicePath, err)
+	}
+	n, err := strconv.ParseUint(strings.TrimSuffix(string(data), "\n"), 10, 64)
+	if err != nil {
+		n = math.MaxUint64 / 2 // and there is room to count on
+	}
+	return n, nil
 }
 
 func (v *Volume) readMarker() (*Marker, error) {

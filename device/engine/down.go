@@ -60,6 +60,11 @@ func (v *volume) down(ctx context.Context, actions []plan.Action) (did int, err 
 			if errors.Is(failed, ErrNoRoom) { // smaller ones may still fit
 				failed, full = nil, failed
 			}
+		} else if a.Verb == plan.Release {
+			n = releaseRun(actions)
+			var done []plan.Action
+			done, failed = v.release(ctx, actions[:n])
+			carried = append(carried, done...)
 		} else {
 			n = 1
 			ok, aerr := v.act(a)

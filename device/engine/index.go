@@ -109,12 +109,13 @@ type index struct {
 	sum    tally                   // of all items
 	// Names on the disk that are ignored, by their folders: true of those that
 	// are folders.
-	kept    map[signet.NodeID]map[string]bool
-	away    map[signet.NodeID]bool // nodes of base that were taken to where they are ignored
-	strayed map[*item]bool         // that were seen where they are ignored, and not at their names since
-	shifted bool                   // a folder has another path since the last plan, or not the journal's
-	adrift  map[*item]bool         // whose names were found free, and taken: where they are now the next look tells
-	ghosts  map[fileKey]*item      // what is gone from the disk and still in base: it may turn up yet
+	kept     map[signet.NodeID]map[string]bool
+	away     map[signet.NodeID]bool // nodes of base that were taken to where they are ignored
+	released map[signet.NodeID]bool // what is being taken from the disk because it is not selected: that it is gone is no deletion
+	strayed  map[*item]bool         // that were seen where they are ignored, and not at their names since
+	shifted  bool                   // a folder has another path since the last plan, or not the journal's
+	adrift   map[*item]bool         // whose names were found free, and taken: where they are now the next look tells
+	ghosts   map[fileKey]*item      // what is gone from the disk and still in base: it may turn up yet
 }
 
 func newIndex() *index {
@@ -122,7 +123,7 @@ func newIndex() *index {
 		kids: map[signet.NodeID]map[string]*item{}, byKey: map[fileKey]*item{}, blind: map[signet.NodeID]error{},
 		dirty: map[signet.NodeID]bool{},
 		fresh: map[signet.NodeID]bool{}, unread: map[signet.NodeID]*item{}, racy: map[signet.NodeID]*item{},
-		kept: map[signet.NodeID]map[string]bool{}, away: map[signet.NodeID]bool{}, strayed: map[*item]bool{},
+		kept: map[signet.NodeID]map[string]bool{}, away: map[signet.NodeID]bool{}, strayed: map[*item]bool{}, released: map[signet.NodeID]bool{},
 		faulty: map[signet.NodeID]*item{}, adrift: map[*item]bool{}, ghosts: map[fileKey]*item{}}
 }
 
@@ -153,6 +154,7 @@ func (x *index) forget(id signet.NodeID) {
 		}
 	}
 	delete(x.away, id)
+	delete(x.released, id)
 	x.mark(id)
 }
 
@@ -185,6 +187,7 @@ func (x *index) put(it *item) {
 	delete(x.adrift, it)
 	delete(x.strayed, it)
 	delete(x.away, it.id)
+	delete(x.released, it.id)
 	x.kids[it.parent][it.name] = it
 	x.items[it.id] = it
 	x.refresh(it)
@@ -244,6 +247,9 @@ func (x *index) drop(it *item) {
 		}
 	}
 	x.mark(it.id)
+	if x.released[it.id] {
+		x.forget(it.id)
+	}
 	for _, k := range x.kids[it.id] {
 		x.drop(k)
 	}
@@ -515,6 +521,10 @@ func (x *index) above(it *item, folder signet.NodeID) bool {
 // update takes in a stat of a known thing.
 func (x *index) update(it *item, s tree.Stat) {
 	delete(x.strayed, it)
+	if x.released[it.id] { // a crash came first
+		delete(x.released, it.id)
+		x.mark(it.id)
+	}
 	if it.stat == s && it.fault == nil {
 		return
 	}
@@ -552,6 +562,9 @@ func (x *index) row(id signet.NodeID) []byte {
 		flags |= 2
 		if x.away[id] {
 			format, flags = 2, flags|8
+		}
+		if x.released[id] {
+			format, flags = 3, flags|16
 		}
 	}
 	w.U8(format)
@@ -591,7 +604,7 @@ func (x *index) row(id signet.NodeID) []byte {
 // load takes in a stored row.
 func (x *index) load(id signet.NodeID, row []byte) error {
 	r := wire.NewReader(row)
-	if v := r.U8(); r.Err() == nil && v != 1 && v != 2 {
+	if v := r.U8(); r.Err() == nil && v < 1 || v > 3 {
 		return fmt.Errorf("index row of format %d: %w", v, ErrNewer)
 	}
 	flags := r.U8()
@@ -634,6 +647,9 @@ func (x *index) load(id signet.NodeID, row []byte) error {
 			if flags&8 != 0 {
 				x.away[id] = true
 			}
+			if flags&16 != 0 {
+				x.released[id] = true
+			}
 		}
 	}
 	if err := r.Done(); err != nil {
@@ -669,7 +685,11 @@ func (s *Store) flush(volume string, x *index) error {
 	if len(x.dirty) == 0 {
 		return nil
 	}
-	err := s.write(func(b *batch) {
+	return s.flushBy(s.write, volume, x)
+}
+
+func (s *Store) flushBy(write func(func(*batch)) error, volume string, x *index) error {
+	err := write(func(b *batch) {
 		// In one transaction with the bases that they led to: else an entry is
 		// acknowledged twice, or never.
 		if x.seen != nil {

@@ -68,7 +68,7 @@ func (d *Device) loadVolumes() error {
 			v.status.State = Scanning
 		}
 		v.status.Region, v.status.Generation = reg.Name(), reg.State.Current().Number
-		if err := errors.Join(v.loadGuard(), v.loadRules()); err != nil {
+		if err := errors.Join(v.loadGuard(), v.loadRules(), v.loadMarks()); err != nil {
 			d.mu.Unlock()
 			return err
 		}
@@ -112,7 +112,7 @@ func (d *Device) RemoveVolume(id string) error {
 	return d.Store.write(func(b *batch) {
 		b.exec("DELETE FROM nodes WHERE volume = ?", id)
 		b.exec("DELETE FROM volumes WHERE id = ?", id)
-		b.exec("DELETE FROM notes WHERE key IN (?, ?, ?, ?)", statusNote(id), guardNote(id), rulesNote(id), displacedNote(id))
+		b.exec("DELETE FROM notes WHERE key IN (?, ?, ?, ?, ?, ?)", statusNote(id), guardNote(id), rulesNote(id), displacedNote(id), marksNote(id), takenNote(id))
 	})
 }
 
@@ -380,7 +380,7 @@ func (d *Device) VolumeStatus(id string) VolumeStatus {
 // Minus is what happened since.
 func (c Counters) Minus(o Counters) Counters {
 	return Counters{c.FilesUp - o.FilesUp, c.FilesDown - o.FilesDown, c.BytesUp - o.BytesUp, c.BytesDown - o.BytesDown,
-		c.ObjectsUp - o.ObjectsUp, c.ObjectsDown - o.ObjectsDown, c.Entries - o.Entries, c.Moves - o.Moves, c.Deletes - o.Deletes, c.Conflicts - o.Conflicts}
+		c.ObjectsUp - o.ObjectsUp, c.ObjectsDown - o.ObjectsDown, c.Entries - o.Entries, c.Moves - o.Moves, c.Deletes - o.Deletes, c.Conflicts - o.Conflicts, c.Released - o.Released}
 }
 
 // Rate is the upload rate that was last measured, in bytes a second; 0 where

@@ -99,12 +99,14 @@ func (v *volume) aliases(p *plan.Plan) (problems []Problem) {
 }
 
 // Split tells the names that do not sync from those that do, under others than
-// their own, and from what is to be said of what is ignored.
+// their own, and from what is to be said of what is ignored. What is unselected and
+// still here is none of these: it needs nobody.
 func Split(problems []Problem) (lost, other, ignored []Problem) {
 	for _, p := range problems {
 		switch p.Kind {
 		case alias:
 			other = append(other, p)
+		case Unselected: // it goes by itself when it can
 		case BadRule, BadRules, Strayed:
 			ignored = append(ignored, p)
 		default:

@@ -176,7 +176,33 @@ func (b *batch) exec(q string, args ...any) {
 func (s *Store) write(f func(*batch)) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	tx, err := s.db.BeginTx(context.Background(), nil)
+	return s.transact(s.db, f)
+}
+
+// writeDurably is write of what has to outlive a power cut, together with all
+// that was written before: something is about to be removed that the rows speak
+// of.
+func (s *Store) writeDurably(f func(*batch)) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	ctx := context.Background()
+	c, err := s.db.Conn(ctx)
+	if err != nil {
+		return fmt.Errorf("index: %w", err)
+	}
+	defer c.Close()
+	if _, err := c.ExecContext(ctx, "PRAGMA synchronous = FULL"); err != nil {
+		return writeFault(err)
+	}
+	defer c.ExecContext(ctx, "PRAGMA synchronous = NORMAL") // that it stays costs time alone
+	return s.transact(c, f)
+}
+
+// transact is write on a connection, or on any. With mu held.
+func (s *Store) transact(c interface {
+	BeginTx(ctx context.Context, opts *sql.TxOptions) (*sql.Tx, error)
+}, f func(*batch)) error {
+	tx, err := c.BeginTx(context.Background(), nil)
 	if err != nil {
 		return fmt.Errorf("index: %w", err)
 	}

@@ -57,39 +57,46 @@ type volume struct {
 	diskMu sync.RWMutex // held by the loop to set disk, and by others to use it
 	index  *index
 
-	blocked   map[signet.NodeID]blocked
-	holds     map[signet.NodeID]bool     // what the last plan holds back for a reason that a person can mend
-	still     bool                       // it is only looked: nothing is read beside the loop, which may send
-	forgiven  time.Time                  // when what waits was tried again last
-	floor     uint64                     // of the journal that was planned with last
-	displaced []displaced                // files that we replaced a moment ago
-	noted     []notedFile                // those of them that were open for writing
-	last      *plan.State                // memory of the planner
-	retries   int                        // turns in a row that the world changed under
-	stuck     time.Duration              // how long it waited last because nothing of a plan could be done
-	lastTree  *tree.Tree                 // which tree that is of
-	stored    uint64                     // region.seen as the store has it
-	heldUp    bool                       // the plan of this turn holds deletions back
-	dying     dying                      // deletions that may not be all
-	fresh     bool                       // not described yet
-	scan      bool                       // everything is to be looked at
-	look      map[string]map[string]bool // folders to look at: names, or all of it where nil
-	arrived   map[string]bool            // names among them that a rename made: if folders, all of them
-	hints     <-chan Event               // of the watch; nil where there is none
-	rules     *ignore.Rules              // of what is not observed
-	ruled     ruled                      // where they are from
-	unlinked  map[string]bool            // what the watch said is gone, and not renamed, since the last look
-	strayed   []Problem                  // what came back since the last full look: see seek
-	sealed    map[[32]byte]sealedFile    // by hash: what was sealed while it was hashed, and not committed yet
-	beside    *besides                   // large files on their way
-	sizes     map[int64]bool             // of large files that the region has; nil until asked for
-	racy      time.Time                  // when files hashed too soon after a change are to be hashed again
+	blocked     map[signet.NodeID]blocked
+	holds       map[signet.NodeID]bool     // what the last plan holds back for a reason that a person can mend
+	still       bool                       // it is only looked: nothing is read beside the loop, which may send
+	forgiven    time.Time                  // when what waits was tried again last
+	floor       uint64                     // of the journal that was planned with last
+	displaced   []displaced                // files that we replaced a moment ago
+	noted       []notedFile                // those of them that were open for writing
+	last        *plan.State                // memory of the planner
+	retries     int                        // turns in a row that the world changed under
+	stuck       time.Duration              // how long it waited last because nothing of a plan could be done
+	lastTree    *tree.Tree                 // which tree that is of
+	stored      uint64                     // region.seen as the store has it
+	choiceNoted uint64                     // what disk has of number
+	heldUp      bool                       // the plan of this turn holds deletions back
+	dying       dying                      // deletions that may not be all
+	fresh       bool                       // not described yet
+	scan        bool                       // everything is to be looked at
+	look        map[string]map[string]bool // folders to look at: names, or all of it where nil
+	arrived     map[string]bool            // names among them that a rename made: if folders, all of them
+	hints       <-chan Event               // of the watch; nil where there is none
+	rules       *ignore.Rules              // of what is not observed
+	ruled       ruled                      // where they are from
+	unlinked    map[string]bool            // what the watch said is gone, and not renamed, since the last look
+	strayed     []Problem                  // what came back since the last full look: see seek
+	inUse       map[signet.NodeID]bool     // what is not selected and stays because a program has it open for writing
+	sealed      map[[32]byte]sealedFile    // by hash: what was sealed while it was hashed, and not committed yet
+	beside      *besides                   // large files on their way
+	sizes       map[int64]bool             // of large files that the region has; nil until asked for
+	racy        time.Time                  // when files hashed too soon after a change are to be hashed again
 
 	mu       sync.Mutex
 	status   VolumeStatus
 	counters Counters
 	guard    guard
-	asked    int // how often a full look was asked for, and answered
+	marks    plan.Marks // what is selected; never changed, but replaced
+	number   uint64     // how often somebody chose
+	taken    plan.Marks // what plans are made by, of this life or the last
+	joining  bool       // taken is of the last life
+	rechosen bool       // by others than the loop, since its last plan
+	asked    int        // how often a full look was asked for, and answered
 	answered int
 	paused   bool
 	surveys  []chan<- Survey // of those who ask what is unsafe
@@ -118,7 +125,8 @@ type VolumeStatus struct {
 	ETASeconds  int64             `json:"eta_seconds"`
 	HeldDeletes int               `json:"held_deletes"`
 	Conflicts   int               `json:"conflicts"`
-	Ignored     int               `json:"ignored"` // names that the rules leave out; what is below them is not counted
+	Ignored     int               `json:"ignored"`    // names that the rules leave out; what is below them is not counted
+	Unselected  int               `json:"unselected"` // names that are not selected here; what is below them is not counted
 	Problems    []Problem         `json:"problems"`
 	Counters    Counters          `json:"counters"`
 }
@@ -213,6 +221,10 @@ func (v *volume) open() error {
 		return fmt.Errorf("%s: %w", v.dir, ErrOtherVolume)
 	}
 	v.setDisk(disk)
+	if err := v.compareChoice(); err != nil {
+		v.closeDisk()
+		return err
+	}
 	v.caps, v.last = disk.Caps(), nil // what was planned for other names is no help
 	v.scan = true
 	return v.loadNoted()
@@ -256,6 +268,14 @@ func (v *volume) plan() (*plan.Plan, error) {
 		}
 	}
 	v.index.shifted = false
+	var other bool
+	var err error
+	if in.Marks, other, err = v.chosen(); err != nil {
+		return nil, err
+	}
+	if other {
+		in.Last = nil
+	}
 	if v.lastTree != v.region.Tree { // replayed anew: nothing of the last plan holds
 		in.Last, v.lastTree = nil, v.region.Tree
 	}
@@ -277,7 +297,6 @@ func (v *volume) plan() (*plan.Plan, error) {
 	if !v.region.MayWrite() {
 		p.Guard.Up = 0 // a reader's deletions go nowhere, and wait for no answer
 	}
-	var err error
 	if in.HoldUp, in.HoldDown, err = v.weigh(p.Guard); err == nil && (in.HoldUp || in.HoldDown) {
 		p = plan.Make(in)
 	}
@@ -395,6 +414,9 @@ func (v *volume) settle(p *plan.Plan) error {
 	for n, b := range p.Agree {
 		v.index.agree(n, b)
 	}
+	if err := v.choose(p.Chosen); err != nil {
+		return err
+	}
 	v.d.mu.Lock()
 	seen := v.region.seen
 	v.d.mu.Unlock()
@@ -471,8 +493,14 @@ func (v *volume) turn(ctx context.Context) (more bool, again time.Time, err erro
 	if err := v.settle(p); err != nil {
 		return false, again, err
 	}
+	if v.joining {
+		return v.joined(), again, nil
+	}
 	v.unblock(p)
 	v.prune(p)
+	if !slices.ContainsFunc(p.Down, func(a plan.Action) bool { return a.Verb == plan.Release }) {
+		v.inUse = nil
+	}
 	v.describe(p)
 	if n, err := v.reseal(ctx); err != nil || n > 0 {
 		return n > 0, again, err
@@ -590,6 +618,9 @@ func (v *volume) describe(p *plan.Plan) {
 	}
 	v.holds = map[signet.NodeID]bool{}
 	for _, h := range p.Held {
+		if h.Why == plan.Lingers {
+			problems = append(problems, v.lingers(h.Node, "is not selected, and stays for what is in it and is not synched"))
+		}
 		if h.Why != plan.NameTaken && h.Why != plan.NoFolder && h.Why != plan.InIgnored && h.Why != plan.Unsynched {
 			continue
 		}
@@ -601,8 +632,12 @@ func (v *volume) describe(p *plan.Plan) {
 			problems = append(problems, at(Problem{Kind: "held", Message: string(h.Why)}, path))
 		}
 	}
+	for n := range v.inUse {
+		problems = append(problems, v.lingers(n, "is not selected, and goes when the program has closed it that has it open"))
+	}
 	problems = tops(problems)
 	v.d.mu.Lock()
+	unselected := v.unselected()
 	conflicts := v.region.Tree.Conflicts()
 	name, gen := v.region.Name(), v.region.State.Current().Number
 	v.d.mu.Unlock()
@@ -616,6 +651,7 @@ func (v *volume) describe(p *plan.Plan) {
 		s.Files, s.Bytes, s.SafeFiles, s.SafeBytes = sum.files, sum.bytes, sum.known, sum.knownBytes
 		v.described = v.total.BytesUp
 		s.Problems, s.Conflicts = problems, conflicts
+		s.Unselected = unselected
 		s.Ignored = 0
 		for _, names := range v.index.kept {
 			s.Ignored += len(names)

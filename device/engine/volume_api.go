@@ -17,6 +17,10 @@ type Volume interface {
 	// Identity is what the folder's signed marker says: which volume, which
 	// region.
 	Identity() (volume, region string)
+	// Choice is the number that SetChoice left in the folder, durably and outside of
+	// what is scanned; 0 where none is there.
+	Choice() (uint64, error)
+	SetChoice(n uint64) error
 	// Caps is what names the disk takes for one or cannot hold; always the same.
 	Caps() tree.Caps
 	Close() error
@@ -117,6 +121,8 @@ type Displaced interface {
 	Writing() bool
 	// Rescue gives it a name in the volume, which must be free.
 	Rescue(path string) error
+	// Drop removes it for good, unless it was written to since.
+	Drop() error
 }
 
 // An EventKind says what may have happened to a name.
@@ -178,6 +184,7 @@ type Counters struct {
 	Moves       int64 `json:"moves"`
 	Deletes     int64 `json:"deletes"`
 	Conflicts   int64 `json:"conflicts"`
+	Released    int64 `json:"released"` // files taken from the disk because they are not selected
 }
 
 // settleWait is how long a file that a program still has open for writing must

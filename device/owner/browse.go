@@ -90,6 +90,8 @@ type Node struct {
 	Target   string       `json:"target,omitempty"`
 	Node     string       `json:"node"`
 	Revision string       `json:"revision"`
+	// Unselected says that it is not selected on this device.
+	Unselected bool `json:"unselected,omitempty"`
 }
 
 type pathParams struct {
@@ -117,6 +119,7 @@ func (w *Work) tree(ctx context.Context, p pathParams, ui control.UI) (any, erro
 	var lines []Node
 	var nodes []tree.Node // of lines
 	found := s.path == ""
+	marks := w.marked(s.region)
 	err = w.Engine.WithListing(s.region, func(t *tree.Tree) error {
 		for full, n := range t.Walk() {
 			if full == s.path {
@@ -129,7 +132,9 @@ func (w *Work) tree(ctx context.Context, p pathParams, ui control.UI) (any, erro
 			}
 			rest := strings.TrimPrefix(strings.TrimPrefix(full, s.path), "/")
 			if p.Deep || !strings.Contains(rest, "/") {
-				lines, nodes = append(lines, nodeLine(full, n)), append(nodes, n)
+				l := nodeLine(full, n)
+				l.Unselected = !marks.Selected(t.Ref(n.ID))
+				lines, nodes = append(lines, l), append(nodes, n)
 			}
 		}
 		return nil

@@ -192,6 +192,8 @@ func (d displaced) Rescue(path string) error {
 	return err
 }
 
+func (d displaced) Drop() error { return d.v.TrashDrop(d.item) }
+
 func (v *volume) Trash(path string, expect tree.Stat, id string) (engine.Displaced, error) {
 	item, err := v.Volume.Trash(path, expect, id)
 	return displaced{v.Volume, item}, err

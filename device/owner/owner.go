@@ -20,6 +20,7 @@ import (
 
 	"signet"
 	"signet/core/key"
+	"signet/core/plan"
 	"signet/core/region"
 	"signet/device/account"
 	"signet/device/cli/control"
@@ -173,6 +174,11 @@ func (o *Owner) checkMarker(m *disk.Marker) error {
 // relink lets it take the place of the volume that it was before, or that has
 // the same path: then nothing counts as agreed before.
 func (o *Owner) CreateVolume(ctx context.Context, dir string, id signet.RegionID, relink bool) error {
+	return o.createVolume(ctx, dir, id, relink, nil)
+}
+
+// createVolume is CreateVolume with what is selected.
+func (o *Owner) createVolume(ctx context.Context, dir string, id signet.RegionID, relink bool, marks plan.Marks) error {
 	var b [8]byte
 	rand.Read(b[:])
 	volumeID := "vol_" + hex.EncodeToString(b[:])
@@ -214,6 +220,10 @@ func (o *Owner) CreateVolume(ctx context.Context, dir string, id signet.RegionID
 		if err := o.Engine.RemoveVolume(v.ID); err != nil {
 			return err
 		}
+	}
+	// Before its loop begins, which would fetch all.
+	if err := o.Engine.SetSelection(volumeID, marks); err != nil {
+		return err
 	}
 	return errors.Join(o.Engine.AddVolume(volumeID, dir, id), o.store.SetNote(noteAnew, nil))
 }

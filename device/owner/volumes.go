@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"signet"
+	"signet/core/plan"
+	"signet/core/tree"
 	"signet/device/cli/control"
 	"signet/device/disk"
 	"signet/device/engine"
@@ -51,6 +53,8 @@ func Methods(with With) control.Methods {
 	on("ignore", typed(with, (*Work).ignore))
 	on("ignore.list", typed(with, (*Work).ignoreList))
 	on("ignore.check", typed(with, (*Work).ignoreCheck))
+	on("select", typed(with, (*Work).choose))
+	on("select.list", typed(with, (*Work).selectList))
 	on("stop", typed(with, (*Work).stop))
 	on("export", typed(with, (*Work).export))
 	on("restore.export", typed(with, (*Work).restoreExport))
@@ -92,6 +96,9 @@ type AddParams struct {
 	Join   bool   `json:"join"`
 	Relink bool   `json:"relink"`
 	DryRun bool   `json:"dry_run"`
+	// Only are the paths in the region that are selected; none: all of it.
+	Only     []string `json:"only"`
+	Siblings string   `json:"new_siblings"` // of these: "on" selects what comes to the region's top later
 }
 
 // Added says what add did.
@@ -108,6 +115,8 @@ type Added struct {
 	Rate     float64 `json:"bytes_per_second,omitempty"`
 	Measured bool    `json:"rate_measured"`
 	Daemon   bool    `json:"daemon"`
+	// Unselected are names that are not selected, without what is below them.
+	Unselected int `json:"unselected,omitempty"`
 }
 
 // add keeps a folder in step with a region.
@@ -176,10 +185,22 @@ func (w *Work) add(ctx context.Context, p AddParams, ui control.UI) (any, error)
 			return nil, failed("exists", "signet add --relink if the folder was moved to "+dir, "region %s is kept in step with %s already", name, v.Dir)
 		}
 	}
+	var marks plan.Marks
+	switch {
+	case len(p.Only) > 0:
+		if marks, err = w.only(id, name, p.Only, p.Siblings); err == nil {
+			err = w.apart(id, dir, marks)
+		}
+	case p.Relink:
+		marks, err = w.carried(id, dir)
+	}
+	if err != nil {
+		return nil, err
+	}
 	if p.Relink {
 		action = "relinked"
 	}
-	if err := w.CreateVolume(ctx, dir, id, p.Relink); err != nil {
+	if err := w.createVolume(ctx, dir, id, p.Relink, marks); err != nil {
 		if errors.Is(err, disk.ErrIsVolume) {
 			hint := "signet add --relink " + p.Dir
 			return nil, failed("is_volume", hint+" --region "+name+" takes it over; nothing in it is deleted; where it was moved here, name the region that it was in step with", "%s has a volume marker already, of another device or an earlier add", dir)
@@ -187,7 +208,15 @@ func (w *Work) add(ctx context.Context, p AddParams, ui control.UI) (any, error)
 		return nil, err
 	}
 	out.Action, out.RegionID = action, id.String()
-	return out, nil
+	err = w.Engine.WithListing(id, func(t *tree.Tree) error {
+		for _, l := range unselected(t, marks, dir) {
+			if !l.Selected {
+				out.Unselected++
+			}
+		}
+		return nil
+	})
+	return out, err
 }
 
 // keepsOut refuses a folder with this device's own home in it, or in which the
@@ -232,7 +261,7 @@ func (w *Work) region(ctx context.Context, name string, p AddParams) (signet.Reg
 			return r.ID, "joined", nil
 		}
 	}
-	if p.Join || p.Relink {
+	if p.Join || p.Relink || len(p.Only) > 0 {
 		return signet.RegionID{}, "", failed("no_region", "signet region list shows those there are", "there is no region %s", name)
 	}
 	id, made, err := w.Engine.MakeRegion(ctx, name)
@@ -339,6 +368,7 @@ func sweep(dir string, dry bool) (trash bool) {
 		return len(items) > 0
 	}
 	os.Remove(filepath.Join(private, "marker"))
+	os.Remove(filepath.Join(private, "choice"))
 	os.RemoveAll(filepath.Join(private, "staging"))
 	os.Remove(filepath.Join(private, "trash"))
 	os.Remove(private)

@@ -120,6 +120,38 @@ func TestEditThatMeetsAMoveAndAReplacementIsKept(t *testing.T) {
 	})
 }
 
+// A program had a file open that another device edited and then deleted, and saved
+// to it: what was replaced was forgotten with what had replaced it.
+func TestWhatIsSavedToAFileThatWasReplacedAndDeletedComesBack(t *testing.T) {
+	scene(t, func(r *run, a, b *device) {
+		u, other := &user{device: a, rnd: a.rnd}, &user{device: b, rnd: b.rnd}
+		u.create("docs/letter", "first")
+		u.create("more", "so that this is not all")
+		a.pass()
+		b.pass()
+		time.Sleep(5 * time.Minute)
+		id, _ := b.disk.find("docs/letter")
+		b.disk.open[id]++ // the program
+		u.create("docs/letter", "second")
+		a.pass()
+		r.act(func() {
+			time.Sleep(time.Second)
+			u.remove("docs")
+			a.pass()
+			time.Sleep(5 * time.Second)
+			r.do("b.user", "saves", nil, func() { other.writeTo(id, "docs/letter", "saved"); delete(b.disk.open, id) })
+		})
+		for range 3 {
+			b.pass()
+			time.Sleep(time.Minute)
+			a.pass()
+		}
+		if l := a.disk.listing(); l != b.disk.listing() || !strings.Contains(l, `"saved"`) {
+			t.Errorf("a has\n%s\nb has\n%s", l, b.disk.listing())
+		}
+	})
+}
+
 // A program had a file open that another device deleted, and saved to it: what
 // it saved was in the trash alone.
 func TestWhatIsSavedToAFileThatWasDeletedComesBack(t *testing.T) {

@@ -175,6 +175,7 @@ type device struct {
 	line *line
 
 	blind    bool  // its disk cannot be watched
+	chooses  bool  // its user selects and unselects
 	sick     error // of its disk
 	gone     bool  // revoked
 	stagings map[string]*staged
@@ -265,6 +266,9 @@ func (d *device) live(passes int, daemon bool, l *life) {
 		}
 	}
 	for range passes {
+		if d.chooses && d.rnd.IntN(4) == 0 {
+			d.choose(e)
+		}
 		before := d.seen()
 		var err error
 		if daemon {

@@ -24,17 +24,19 @@ import (
 // once a folder was synced, bytes once a file was: after a power cut there may
 // be less, never something else.
 type disk struct {
-	w     *world
-	name  string
-	nodes map[uint64]*node
-	next  uint64
-	past  []moment         // after each change of names since the last one that is durable; the first is that
-	open  map[uint64]int   // files that a program has open for writing
-	trash map[string]*node // what the engine displaced or deleted, by id
-	reuse bool             // numbers of nodes that are gone are given again
-	grain time.Duration    // of times
-	fault func(op, path string) error
-	watch []chan engine.Event
+	w      *world
+	name   string
+	nodes  map[uint64]*node
+	next   uint64
+	past   []moment         // after each change of names since the last one that is durable; the first is that
+	open   map[uint64]int   // files that a program has open for writing
+	trash  map[string]*node // what the engine displaced or deleted, by id
+	reuse  bool             // numbers of nodes that are gone are given again
+	grain  time.Duration    // of times
+	fault  func(op, path string) error
+	choice uint64 // durable at once
+	thrown int    // how often something came into the trash
+	watch  []chan engine.Event
 
 	lost func(content []byte) // a user's own doing: overwritten or removed
 }
@@ -338,8 +340,12 @@ func (v *folderOf) step(what string, f func() error) (err error) {
 
 func (v *folderOf) Identity() (string, string) { return v.volume, v.region }
 func (v *folderOf) Caps() tree.Caps            { return tree.Caps{} }
-func (v *folderOf) Close() error               { return nil }
-func (v *folderOf) Check() error               { return v.step("check", func() error { return nil }) }
+func (v *folderOf) Choice() (uint64, error)    { return v.choice, nil }
+func (v *folderOf) SetChoice(n uint64) error {
+	return v.step("note choice", func() error { v.choice = n; return nil })
+}
+func (v *folderOf) Close() error { return nil }
+func (v *folderOf) Check() error { return v.step("check", func() error { return nil }) }
 
 func (v *folderOf) Free() (uint64, uint64, error) { return 1 << 40, 1 << 41, nil }
 
@@ -656,7 +662,8 @@ type displaced struct {
 }
 
 func (v *folderOf) displace(p string, old *node, keep string) displaced {
-	id := fmt.Sprintf("%s %d %s", keep, len(v.trash), p)
+	v.thrown++
+	id := fmt.Sprintf("%s %d %s", keep, v.thrown, p)
 	v.trash[id] = old
 	delete(v.nodes, old.stat.Inode)
 	return displaced{v, id, old.stat}
@@ -685,6 +692,16 @@ func (x displaced) Rescue(p string) error {
 		delete(x.v.trash, x.id)
 		defer x.v.changed()
 		return x.v.link(p, n.stat.Inode)
+	})
+}
+
+func (x displaced) Drop() error {
+	return x.v.step("drop "+x.id, func() error {
+		if changed, err := x.Changed(); err != nil || changed {
+			return cmp.Or(err, errChanged)
+		}
+		delete(x.v.trash, x.id)
+		return nil
 	})
 }
 

@@ -39,7 +39,7 @@ var (
 )
 
 // troubles are what a failing seed is tried without, to find what it takes.
-var troubles = []string{"crash", "sick", "lost", "older", "restart", "revoke", "coarse", "reuse", "blind"}
+var troubles = []string{"select", "crash", "sick", "lost", "older", "restart", "revoke", "coarse", "reuse", "blind"}
 
 // off reports whether a trouble is left out. What a seed draws stays the same.
 func off(trouble string) bool { return slices.Contains(strings.Split(*without, ","), trouble) }
@@ -195,6 +195,9 @@ func simulate(t *testing.T, o *organisation, seed uint64, tracing bool) (r *run)
 			}()
 			r.play(seed)
 			r.settle()
+			if r.showSelected() {
+				r.settle()
+			}
 			r.laws()
 		})
 	})
@@ -223,6 +226,7 @@ func newRun(t *testing.T, o *organisation, seed uint64) *run {
 		d := &device{run: r, n: n, name: deviceName(n), rnd: rand.New(rand.NewPCG(seed, uint64(10+n))), stagings: map[string]*staged{}, safe: map[string]bool{}}
 		d.disk = newDisk(r.world, d.name)
 		d.blind = rnd.IntN(4) == 0 && !off("blind")
+		d.chooses = rnd.IntN(3) == 0 && !off("select")
 		d.disk.reuse = rnd.IntN(4) == 0 && !off("reuse")
 		if rnd.IntN(4) == 0 {
 			d.disk.grain = []time.Duration{4 * time.Millisecond, time.Second, 2 * time.Second}[rnd.IntN(3)]

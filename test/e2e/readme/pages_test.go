@@ -168,7 +168,7 @@ func TestPagesOfUseSayWhatHappens(t *testing.T) {
 		run  func(*use, *testing.T, *page)
 	}{
 		{"two-devices", (*use).twoDevices}, {"second-folder", (*use).secondFolder}, {"headless", (*use).headless},
-		{"restore", (*use).restore}, {"undo", (*use).undo}, {"space", (*use).space}, {"conflicts", (*use).conflicts}, {"held-deletions", (*use).heldDeletions}, {"ignore", (*use).ignore},
+		{"restore", (*use).restore}, {"undo", (*use).undo}, {"space", (*use).space}, {"conflicts", (*use).conflicts}, {"held-deletions", (*use).heldDeletions}, {"ignore", (*use).ignore}, {"select", (*use).selects},
 		{"service-sees", (*use).serviceSees}, {"back-up", (*use).backUp}, {"moving", (*use).moving}, {"lost-device", (*use).lostDevice}, {"recovery", (*use).recovery},
 		{"cold-copy", (*use).coldCopy},
 	} {
@@ -386,6 +386,29 @@ func (u *use) ignore(t *testing.T, p *page) {
 	os.RemoveAll(docsOf(u.laptop, "code"))
 	os.RemoveAll(docsOf(u.laptop, "scratch"))
 	u.inStep()
+	u.same(t)
+}
+
+func (u *use) selects(t *testing.T, p *page) {
+	for _, name := range []string{"photos/2024/a", "photos/2025/b"} {
+		if err := os.MkdirAll(filepath.Dir(docsOf(u.laptop, name)), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		write(t, docsOf(u.laptop, name), name)
+	}
+	u.inStep()
+	shown := p.typed(u.desktop)
+	want(t, shown, `photos/: 2 files .* would go from this disk`)
+	want(t, shown, `photos: not selected \(2 files, 26 B\)`)
+	want(t, shown, `Documents/photos: not selected`)
+	if _, err := os.Lstat(docsOf(u.desktop, "photos")); err == nil {
+		t.Error("what is not selected is on the disk still")
+	}
+	want(t, p.typed(u.desktop), `photos/2025/: 1 files`)
+	if got := contents(t, docsOf(u.desktop)); got["photos/2025/b"] != "photos/2025/b" || got["photos/2024/a"] != "" {
+		t.Errorf("the desktop has %v", got)
+	}
+	p.typed(u.desktop)
 	u.same(t)
 }
 

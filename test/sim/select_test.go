@@ -1,0 +1,94 @@
+package sim
+
+import (
+	"maps"
+
+	"signet"
+	"signet/core/plan"
+	"signet/core/tree"
+	"signet/device/engine"
+)
+
+// choose changes what of the region is selected on the device: now and then all.
+func (d *device) choose(e *engine.Device) {
+	d.do(d.name+".user", "chooses", nil, func() {
+		err := e.Select("v", func(t *tree.Tree, m plan.Marks) (plan.Marks, error) {
+			if d.rnd.IntN(6) == 0 {
+				return nil, nil
+			}
+			nodes := []signet.NodeID{signet.RootNode}
+			for _, n := range t.Walk() {
+				nodes = append(nodes, n.ID)
+			}
+			m = maps.Clone(m)
+			for range 1 + d.rnd.IntN(3) {
+				n := nodes[d.rnd.IntN(len(nodes))]
+				switch mark := plan.Mark(d.rnd.IntN(4)); {
+				case mark == 0, n == signet.RootNode && mark != plan.Part:
+					delete(m, n)
+				default:
+					m[n] = mark
+				}
+			}
+			return m, nil
+		})
+		if err != nil {
+			d.t.Errorf("%s: select: %v", d.name, err)
+		}
+	})
+}
+
+// showSelected fails where a device that is in step has something else than what
+// is selected on it, and then has all of them select all. It reports whether any
+// did not before.
+func (r *run) showSelected() (chosen bool) {
+	r.act(func() {
+		for _, d := range r.left() {
+			if d.chooses && !r.t.Failed() {
+				chosen = true
+				d.shows()
+			}
+		}
+	})
+	if err := r.run(400_000); err != nil {
+		r.t.Error(err)
+	}
+	return chosen
+}
+
+func (d *device) shows() {
+	e, store := d.begin(&life{onCrash: func() {}}, 0)
+	defer store.Close()
+	said := len(e.VolumeStatus("v").Problems) > 0 // of what stays and waits
+	there := map[string]bool{}
+	d.disk.walk("", func(p string, _ uint64, _ *node) { there[p] = true })
+	err := e.WithSelection("v", func(t *tree.Tree, m plan.Marks) error {
+		for p, n := range t.Walk() {
+			r := t.Ref(n.ID)
+			switch is := m.Selected(r); {
+			case said || t.Names(n.Parent, tree.Caps{})[n.ID] != n.Name:
+			case is && !there[p] && r.Type() != tree.Dir: // a folder with nothing for this disk is not made
+				d.t.Errorf("%s lacks %s, which is selected", d.name, p)
+			case !is && there[p] && t.Children(n.Parent) != nil && !twice(t, n):
+				d.t.Errorf("%s has %s, which is not selected", d.name, p)
+			}
+		}
+		return nil
+	})
+	if err == nil {
+		err = e.Select("v", func(*tree.Tree, plan.Marks) (plan.Marks, error) { return nil, nil })
+	}
+	if err != nil {
+		d.t.Errorf("%s: %v", d.name, err)
+	}
+}
+
+// twice reports whether another node has the path of one.
+func twice(t *tree.Tree, n tree.Node) bool {
+	for _, k := range t.Children(n.Parent) {
+		if k.ID != n.ID && k.Name == n.Name {
+			return true
+		}
+	}
+	return false
+}
