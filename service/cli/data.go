@@ -15,6 +15,7 @@ import (
 	"signet/core/key"
 	"signet/core/ring"
 	"signet/internal/durable"
+	"signet/internal/filelock"
 	"signet/service"
 )
 
@@ -56,14 +57,17 @@ func holdAny(dir string) (release func(), err error) {
 	if err != nil {
 		return nil, err
 	}
-	err = lockFile(f)
-	for try := 0; errors.Is(err, errHeld) && try < 5; try++ {
+	err = filelock.Exclusive(f)
+	for try := 0; errors.Is(err, filelock.ErrHeld) && try < 5; try++ {
 		// status looks whether the lock is free by taking it for an instant.
 		time.Sleep(20 * time.Millisecond)
-		err = lockFile(f)
+		err = filelock.Exclusive(f)
 	}
 	if err != nil {
 		f.Close()
+		if errors.Is(err, filelock.ErrHeld) {
+			err = errHeld
+		}
 		err = fmt.Errorf("data folder %s: %w", dir, err)
 		if errors.Is(err, errHeld) {
 			return nil, hinted(err, "end the other one first, or give this one a folder of its own")

@@ -1,6 +1,6 @@
 //go:build unix
 
-package cli
+package filelock
 
 import (
 	"errors"
@@ -9,14 +9,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lockFile uses flock, which ends with the process however it ends.
-func lockFile(f *os.File) error {
+func lock(f *os.File, exclusive bool) error {
+	how := unix.LOCK_SH
+	if exclusive {
+		how = unix.LOCK_EX
+	}
 	for {
-		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		err := unix.Flock(int(f.Fd()), how|unix.LOCK_NB)
 		switch {
 		case errors.Is(err, unix.EINTR):
 		case errors.Is(err, unix.EWOULDBLOCK):
-			return errHeld
+			return ErrHeld
 		default:
 			return err
 		}
