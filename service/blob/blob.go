@@ -2,8 +2,8 @@
 // pack files.
 //
 // It promises that what Sync covered survives a crash, that a torn record is
-// never reported as an object, and that bytes once synced are never moved or
-// rewritten. It keeps no index of its own (service/meta does, whose rows are
+// never reported as an object, and that bytes once synced are never rewritten;
+// what is live of a pack can be copied to another, and the pack removed. It keeps no index of its own (service/meta does, whose rows are
 // written only after Sync), does not check on reading what an object hashes to,
 // and cannot open anything: it has no key.
 package blob
@@ -38,6 +38,9 @@ type Place struct {
 	Offset uint32 // of the object's first byte in the pack
 	Length uint32 // bytes
 }
+
+// Record is how many bytes the object's record takes in its pack.
+func (p Place) Record() int64 { return RecordSize + int64(p.Length) }
 
 // A Found is one object of a region and its place.
 type Found struct {

@@ -65,6 +65,23 @@ func Copy(ctx context.Context, from, to string, m Mark, have int64) (written int
 	return written, nil
 }
 
+// Sweep removes the packs of the copy in dir that are not to be kept.
+func Sweep(dir string, keep func(pack uint32) bool) error {
+	packs, err := (&Disk{dir: dir}).list()
+	if err != nil {
+		return err
+	}
+	for _, p := range packs {
+		if keep(p) {
+			continue
+		}
+		if err := durable.Remove(path(dir, p)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // makeFolders makes the folder of a pack in the store in dir, durably.
 func makeFolders(dir, folder string) error {
 	if err := os.MkdirAll(folder, 0o700); err != nil {

@@ -28,7 +28,8 @@ type Disk struct {
 	idle    []*lane        // the one used last is on top
 	free    *sync.Cond     // a lane came back to idle
 	lanes   map[*lane]bool // all
-	retired []*lane        // full, not yet synced
+	retired []*lane        // full or sealed, not yet synced
+	room    []room         // packs that are not full, for lanes that want one
 	next    uint32         // number of the next pack
 	broken  error          // closed
 
@@ -44,6 +45,12 @@ type lane struct {
 	end    int64 // whole records end here
 	synced int64 // durable up to here
 	bad    bool  // a sync failed: never written again
+}
+
+// A room is a pack that is not full, durable up to end, which no lane has.
+type room struct {
+	pack uint32
+	end  int64
 }
 
 // Put implements Store.
@@ -122,7 +129,7 @@ func (d *Disk) give(l *lane, err error) error {
 		d.retire(l)
 	}
 	d.idle = append(d.idle, l)
-	d.free.Signal()
+	d.free.Broadcast() // Seal waits too
 	return err
 }
 
@@ -134,13 +141,13 @@ func (d *Disk) retire(l *lane) {
 	*l = lane{}
 }
 
-// begin makes the next pack. Its name is made durable before anything in it
-// can be, because Sync covers the file alone.
+// begin takes a pack with room, or makes the next one. Its name is made durable
+// before anything in it can be, because Sync covers the file alone.
 func (d *Disk) begin(l *lane) error {
-	d.mu.Lock()
-	pack := d.next
-	d.next++
-	d.mu.Unlock()
+	if d.goOn(l) {
+		return nil
+	}
+	pack := d.NextPack()
 	p := path(d.dir, pack)
 	folder := filepath.Dir(p)
 	if err := os.Mkdir(folder, 0o700); err == nil {
@@ -166,6 +173,23 @@ func (d *Disk) begin(l *lane) error {
 	l.f, l.pack, l.end, l.synced = f, pack, headerSize, 0
 	d.mu.Unlock()
 	return nil
+}
+
+// goOn gives a lane a pack that is not full, if there is one.
+func (d *Disk) goOn(l *lane) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for len(d.room) > 0 {
+		r := d.room[len(d.room)-1]
+		d.room = d.room[:len(d.room)-1]
+		f, err := os.OpenFile(path(d.dir, r.pack), os.O_RDWR, 0)
+		if err != nil {
+			continue // a new pack serves as well
+		}
+		l.f, l.pack, l.end, l.synced = f, r.pack, r.end, r.end
+		return true
+	}
+	return false
 }
 
 // Small records are gathered to one write of at most gather bytes; an object

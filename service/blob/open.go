@@ -15,7 +15,8 @@ import (
 // Open opens the packs in dir (made if missing). marks say how far the index
 // has seen each pack: what lies beyond is reported to found if whole, after it
 // was made durable, and cut off from the first torn record on. Nothing beyond a
-// mark was ever acknowledged, so nothing acknowledged is cut.
+// mark was ever acknowledged, so nothing acknowledged is cut. A mark with an end
+// below 0 is that of a pack which a compaction was making: it is left alone.
 func Open(dir string, marks []Mark, found func(Found) error) (*Disk, error) {
 	if err := os.MkdirAll(filepath.Join(dir, "packs"), 0o700); err != nil {
 		return nil, err
@@ -26,6 +27,7 @@ func Open(dir string, marks []Mark, found func(Found) error) (*Disk, error) {
 	ends := map[uint32]int64{}
 	for _, m := range marks {
 		ends[m.Pack] = m.End
+		d.next = max(d.next, m.Pack+1) // a number is never given twice
 	}
 	packs, err := d.list()
 	if err != nil {
@@ -33,6 +35,9 @@ func Open(dir string, marks []Mark, found func(Found) error) (*Disk, error) {
 	}
 	width := min(max(runtime.GOMAXPROCS(0), 2), 4)
 	for i := len(packs) - 1; i >= 0; i-- {
+		if ends[packs[i]] < 0 {
+			continue // a compaction was cut off: nothing in it counts
+		}
 		l, err := d.recover(packs[i], ends[packs[i]], found)
 		if err != nil {
 			d.Close()
@@ -43,10 +48,13 @@ func Open(dir string, marks []Mark, found func(Found) error) (*Disk, error) {
 			d.lanes[l] = true
 			continue
 		}
+		if l.end < packLimit {
+			d.room = append(d.room, room{packs[i], l.end})
+		}
 		l.f.Close()
 	}
 	if n := len(packs); n > 0 {
-		d.next = packs[n-1] + 1
+		d.next = max(d.next, packs[n-1]+1)
 	}
 	for len(d.idle) < width {
 		l := &lane{}

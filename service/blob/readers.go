@@ -68,6 +68,18 @@ func (r *readers) drop() {
 	}
 }
 
+// forget closes a pack once nobody reads it. Who asks for it later opens it anew.
+func (r *readers) forget(pack uint32) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if x := r.packs[pack]; x != nil {
+		delete(r.packs, pack)
+		if x.gone = true; x.uses == 0 {
+			x.f.Close()
+		}
+	}
+}
+
 func (r *readers) close() {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -24,6 +24,9 @@ const (
 	recordMagic = "sobj"
 	headerSize  = int64(len(packMagic))
 	recordSize  = 4 + 32 + 32 + 4
+
+	HeaderSize = headerSize // bytes of a pack that are no record's
+	RecordSize = recordSize // bytes of a record besides the object's
 )
 
 func putHeader(dst []byte, region signet.RegionID, id signet.ObjectID, length int) {
