@@ -90,12 +90,18 @@ func Backup(ctx context.Context, c BackupConfig) (Backed, error) {
 	if err := b.note(); err != nil {
 		return Backed{}, err
 	}
+	release, err := blob.Hold(ctx, c.Data) // the packs that the copy names stay until they are copied
+	if err != nil {
+		return Backed{}, err
+	}
+	defer release()
 	if err := b.database(); err != nil {
 		return Backed{}, err
 	}
 	if err := b.packs(ctx); err != nil {
 		return Backed{}, err
 	}
+	release()
 	if c.Verify != nil {
 		if err := b.verify(ctx); err != nil {
 			return Backed{}, err
@@ -252,12 +258,14 @@ func (b *backingUp) database() error {
 	if len(problems) > 0 {
 		return fmt.Errorf("database: %s: %w", problems[0], meta.ErrDamaged)
 	}
-	marks, err := copied.Marks()
+	packs, err := copied.Packs()
 	if err != nil {
 		return err
 	}
-	for _, m := range marks {
-		b.need[m.Pack] = m.End
+	for _, p := range packs {
+		if p.Live > 0 { // others may be gone already, and nobody misses them
+			b.need[p.Pack] = p.End
+		}
 	}
 	logs, err := copied.Logs()
 	if err != nil {
@@ -317,13 +325,21 @@ func (b *backingUp) verify(ctx context.Context) error {
 	return nil
 }
 
-// end makes the copy the backup, and takes away what was of the one before.
+// end makes the copy the backup, and takes away what was of the one before: its
+// database, and packs in which nothing lies any more.
 func (b *backingUp) end() error {
 	if err := writeBackup(filepath.Join(b.To, backupFile), &b.next); err != nil {
 		return err
 	}
 	b.old = &b.next
 	b.sweep()
+	named := map[uint32]bool{}
+	for _, m := range b.next.Packs {
+		named[m.Pack] = true
+	}
+	if err := blob.Sweep(b.To, func(pack uint32) bool { return named[pack] }); err != nil {
+		return err
+	}
 	err := durable.Remove(filepath.Join(b.To, backupProgress))
 	if errors.Is(err, fs.ErrNotExist) {
 		err = nil

@@ -41,6 +41,11 @@ type Checked struct {
 // that it does not find where they should be. Records and objects of which no
 // whole copy is left it cannot bring back: devices can.
 func Check(ctx context.Context, dir string, pub *key.Public, repair bool, report func(Problem)) (Checked, error) {
+	release, err := blob.Hold(ctx, dir) // a service that runs does not remove packs meanwhile
+	if err != nil {
+		return Checked{}, err
+	}
+	defer release()
 	db, err := meta.Open(filepath.Join(dir, databaseName))
 	if err != nil {
 		return Checked{}, err
@@ -96,7 +101,28 @@ func checkAll(ctx context.Context, db *meta.DB, store *blob.Disk, pub *key.Publi
 			lost = append(lost, more...)
 		}
 	}
-	return c.Checked, c.mend(lost, repair)
+	if err := c.mend(lost, repair); err != nil {
+		return c.Checked, err
+	}
+	return c.Checked, c.counts(repair)
+}
+
+// counts compares what the index says is live of each pack with its rows: what gc
+// goes by.
+func (c *checker) counts(repair bool) error {
+	wrong, err := c.db.Miscounts()
+	if err != nil {
+		return err
+	}
+	for _, m := range wrong {
+		if repair {
+			if err := c.db.Update(func(tx *meta.Tx) error { return tx.Recount(m) }); err != nil {
+				return err
+			}
+		}
+		c.report(Problem{Message: fmt.Sprintf("pack %08x: %d bytes are said to be live, %d are", m.Pack, m.Said, m.Lives), Mended: repair})
+	}
+	return nil
 }
 
 type checker struct {
@@ -190,6 +216,9 @@ type lostObject struct {
 	why    string
 }
 
+// unindexed is why an object is lost of which the index knows nothing.
+const unindexed = "an entry names it and it is not indexed"
+
 // objects reads every indexed object of a region, and looks for those that
 // entries name and the index lacks.
 func (c *checker) objects(l meta.Log) (lost []lostObject, err error) {
@@ -212,7 +241,7 @@ func (c *checker) objects(l meta.Log) (lost []lostObject, err error) {
 		return c.ctx.Err()
 	})
 	for id := range named {
-		lost = append(lost, lostObject{l.Num, l.ID.String(), meta.Object{ID: id}, "an entry names it and it is not indexed"})
+		lost = append(lost, lostObject{l.Num, l.ID.String(), meta.Object{ID: id}, unindexed})
 	}
 	return lost, err
 }
@@ -245,7 +274,7 @@ func (c *checker) mend(lost []lostObject, repair bool) error {
 				if err := tx.PutObjects(l.log, []meta.Object{l.object}); err != nil {
 					return err
 				}
-				return tx.Move(l.log, l.object.ID, at)
+				return tx.Move([]meta.Moved{{Log: l.log, ID: l.object.ID, Place: at}})
 			})
 			if err != nil {
 				return err

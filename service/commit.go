@@ -7,6 +7,7 @@ import (
 
 	"signet"
 	"signet/core/chain"
+	"signet/core/journal"
 	"signet/core/ring"
 	"signet/service/meta"
 	"signet/transport"
@@ -28,8 +29,9 @@ type offer struct {
 	leaf     []byte
 	err      error
 	appended bool
-	objects  []signet.ObjectID
-	full     bool // wants a full checkpoint
+	objects  []signet.ObjectID // that it names
+	drops    []signet.ObjectID // that are gone for good with it
+	full     bool              // wants a full checkpoint
 	claim    signet.Hash
 	typ      ring.Type // of a statement
 	device   signet.DeviceID
@@ -77,8 +79,23 @@ func (s *Service) commitLoop(ctx context.Context) {
 		case r := <-s.reoffers:
 			size, whole, err := s.takeBack(r)
 			r.answer <- reofferAnswer{size, whole, err}
+		case c := <-s.chores:
+			c()
 		}
 	}
+}
+
+// alone runs f between commits: what an entry names cannot go between the look
+// whether it is there and the commit.
+func (s *Service) alone(ctx context.Context, f func() error) (err error) {
+	done := make(chan struct{})
+	select {
+	case s.chores <- func() { err = f(); close(done) }:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	<-done
+	return err
 }
 
 func (s *Service) gather(first *offer) []*offer {
@@ -126,6 +143,7 @@ func (s *Service) commit(group []*offer) {
 		}
 		s.mu.Unlock()
 		if o.err == nil && o.appended {
+			s.uploads.drop(o.history.Num, o.drops)
 			touched[o.history] = touched[o.history] || o.full
 		}
 	}
@@ -140,6 +158,8 @@ func (s *Service) commit(group []*offer) {
 			s.publish(group, signed)
 		}
 	}
+	s.uploads.dropped()
+	s.renew(group)
 	for _, o := range group {
 		a := answer{err: o.err}
 		if o.err != nil {
@@ -170,6 +190,7 @@ func (s *Service) persist(group []*offer, touched map[*history]bool) (map[*histo
 	var freed []meta.Object
 	nums := map[*history]meta.LogNum{}
 	err := s.update(group, func(tx *meta.Tx) error {
+		freed = nil
 		for h, c := range signed {
 			l := h.Log
 			if l.Num == 0 {
@@ -213,7 +234,7 @@ func (s *Service) persist(group []*offer, touched map[*history]bool) (map[*histo
 // indexed yet, it syncs them first and indexes them in the same one.
 func (s *Service) update(group []*offer, f func(*meta.Tx) error) error {
 	for _, o := range group {
-		if o.appended && s.uploads.anyPending(o.history.Num, o.objects) {
+		if o.appended && (s.uploads.anyPending(o.history.Num, o.objects) || s.uploads.anyPending(o.history.Num, o.drops)) {
 			return s.uploads.flush(f)
 		}
 	}
@@ -235,6 +256,14 @@ func (s *Service) write(tx *meta.Tx, o *offer, num meta.LogNum, freed *[]meta.Ob
 			*freed = append(*freed, before)
 		}
 	}
+	for _, id := range o.drops {
+		if before, err := tx.Object(num, id); err == nil && before.Entry == 0 {
+			*freed = append(*freed, before)
+		}
+	}
+	if _, err := tx.Drop(num, o.drops); err != nil {
+		return err
+	}
 	if o.claim != (signet.Hash{}) {
 		if err := tx.Claim(meta.RegionClaim, o.claim, o.log.ID); err != nil {
 			return err
@@ -250,6 +279,22 @@ func (s *Service) write(tx *meta.Tx, o *offer, num meta.LogNum, freed *[]meta.Ob
 		return tx.Set(settingConnector, nil)
 	}
 	return nil
+}
+
+// renew gives the objects that are there of entries which were refused because
+// others are missing another 30 days: their writer sends those, and comes again.
+func (s *Service) renew(group []*offer) {
+	for _, o := range group {
+		var e *transport.Error
+		if errors.As(o.err, &e) && e.Kind == transport.KindMissing {
+			s.mu.RLock()
+			h := s.logs[o.log]
+			s.mu.RUnlock()
+			if ids, err := journal.ObjectsOf(o.record.Head, o.record.Blob); err == nil && h != nil {
+				s.uploads.stay(h.Num, ids, s.now()) // a failure costs at most another upload
+			}
+		}
+	}
 }
 
 // undo brings memory back to what the disk has after a failed commit. Whether

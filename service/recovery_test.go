@@ -283,13 +283,13 @@ func TestObjectsThatNobodyHasLeaveAHoleThatCanBeFilled(t *testing.T) {
 	if size, whole := l.give(l.journal.part(t, l.base, n, true)); size != n || !whole {
 		t.Fatalf("size %d, whole %v", size, whole)
 	}
-	if s, err := ReadStatus(l.dir); err != nil || s.Lost != 1 || s.Recovering != 1 { // the directory was not shown
+	if s, err := ReadStatus(l.dir, l.clock.now()); err != nil || s.Lost != 1 || s.Recovering != 1 { // the directory was not shown
 		t.Errorf("%+v, %v", s, err)
 	}
 	must(t, l.other.session.Put(t.Context(), l.w.region, [][]byte{l.object}))
 	_, _, err := l.other.session.Reoffer(t.Context(), l.journal.part(t, n, n, true))
 	must(t, err)
-	if s, err := ReadStatus(l.dir); err != nil || s.Lost != 0 || s.Unpinned != 0 {
+	if s, err := ReadStatus(l.dir, l.clock.now()); err != nil || s.Lost != 0 || s.Unpinned != 0 {
 		t.Errorf("%+v, %v", s, err)
 	}
 }

@@ -82,6 +82,7 @@ var errOtherHistory = transport.Errorf(transport.KindConflict, "what is given ba
 func (s *Service) takeBack(r *reoffer) (size uint64, whole bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	defer s.uploads.dropped()
 	if s.failed != nil {
 		return 0, false, s.failed
 	}
@@ -205,6 +206,7 @@ func (b *takingBack) take(r *reoffer) error {
 		if err != nil {
 			return err
 		}
+		b.uploads.drop(b.h.Num, o.drops)
 		b.group = append(b.group, o)
 	}
 	return nil

@@ -43,6 +43,10 @@ type Config struct {
 	Connector *ring.Device
 
 	MaxUploads int64 // bytes of one device that no entry names: 64 GiB
+
+	// Ask is how often to look whether the command gc wants a round: never. A
+	// round an hour is done all the same.
+	Ask time.Duration
 }
 
 // A Service is the backend of one organisation.
@@ -52,6 +56,8 @@ type Service struct {
 	store    blob.Store
 	uploads  *uploads
 	relay    relay
+	chores   chan func() // for the committer, between commits
+	gc       *collector
 	offers   chan *offer
 	reoffers chan *reoffer
 	stop     context.CancelFunc
@@ -85,7 +91,7 @@ func Open(c Config) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Service{config: c, db: db, offers: make(chan *offer, 1024), reoffers: make(chan *reoffer, 64), logs: map[signet.LogID]*history{}, waiters: map[*waiter]struct{}{}}
+	s := &Service{config: c, db: db, chores: make(chan func()), offers: make(chan *offer, 1024), reoffers: make(chan *reoffer, 64), logs: map[signet.LogID]*history{}, waiters: map[*waiter]struct{}{}}
 	if err := s.openStore(); err != nil {
 		db.Close()
 		return nil, err
@@ -99,32 +105,45 @@ func Open(c Config) (*Service, error) {
 	s.stop = cancel
 	s.done.Go(func() { s.commitLoop(ctx) })
 	s.done.Go(func() { s.uploads.loop(ctx) })
+	s.done.Go(func() { s.gcLoop(ctx) })
 	return s, nil
 }
 
 const databaseName = "signet.db"
 
-// openStore opens the packs and indexes what the last run stored and did not
-// get to index.
+// openStore opens the packs of a service.
 func (s *Service) openStore() error {
-	marks, err := s.db.Marks()
+	store, err := openPacks(s.db, s.config.Data, s.now())
 	if err != nil {
 		return err
 	}
-	logs, err := s.db.Logs()
-	if err != nil {
+	if s.uploads, err = newUploads(s.db, store, s.config.MaxUploads); err != nil {
+		store.Close()
 		return err
 	}
-	nums := map[signet.RegionID]meta.LogNum{}
-	for _, l := range logs {
-		if l.ID.Kind == signet.RegionLog {
-			nums[l.ID.ID] = l.Num
-		}
+	s.store = store
+	s.gc = &collector{db: s.db, packs: store, uploads: s.uploads, now: s.now, alone: s.alone, keep: func() bool {
+		s.mu.RLock()
+		defer s.mu.RUnlock()
+		return s.takesBack()
+	}}
+	return nil
+}
+
+// openPacks opens the packs in dir and indexes what the last run stored and did not
+// get to index.
+func openPacks(db *meta.DB, dir string, now int64) (*blob.Disk, error) {
+	marks, err := db.Marks()
+	if err != nil {
+		return nil, err
+	}
+	nums, err := regions(db)
+	if err != nil {
+		return nil, err
 	}
 	found := map[meta.LogNum][]meta.Object{}
 	ends := map[uint32]int64{}
-	now := s.now()
-	store, err := blob.Open(s.config.Data, marks, func(f blob.Found) error {
+	store, err := blob.Open(dir, marks, func(f blob.Found) error {
 		if n := nums[f.Region]; n != 0 {
 			found[n] = append(found[n], meta.Object{ID: f.ID, Place: f.Place, Added: now})
 		}
@@ -132,9 +151,9 @@ func (s *Service) openStore() error {
 		return nil
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	err = s.db.Update(func(tx *meta.Tx) error {
+	err = db.Update(func(tx *meta.Tx) error {
 		for n, objects := range found {
 			if err := tx.PutObjects(n, objects); err != nil {
 				return err
@@ -146,15 +165,23 @@ func (s *Service) openStore() error {
 		}
 		return tx.Marks(marks)
 	})
-	if err == nil {
-		s.uploads, err = newUploads(s.db, store, s.config.MaxUploads)
-	}
 	if err != nil {
 		store.Close()
-		return err
+		return nil, err
 	}
-	s.store = store
-	return nil
+	return store, nil
+}
+
+// regions tells the logs of all regions.
+func regions(db *meta.DB) (map[signet.RegionID]meta.LogNum, error) {
+	logs, err := db.Logs()
+	nums := map[signet.RegionID]meta.LogNum{}
+	for _, l := range logs {
+		if l.ID.Kind == signet.RegionLog {
+			nums[l.ID.ID] = l.Num
+		}
+	}
+	return nums, err
 }
 
 // load replays all logs: the directory first, because journals are judged by

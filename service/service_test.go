@@ -28,6 +28,7 @@ type bench struct {
 	clock *clock
 	*Service
 	owner *device
+	gone  map[signet.ObjectID]bool // dropped by entries that do not say so
 }
 
 type clock struct {

@@ -203,6 +203,9 @@ func (x *session) Have(ctx context.Context, region signet.RegionID, ids []signet
 	if err != nil {
 		return nil, err
 	}
+	if _, err := x.region(region, journal.Writer); err == nil {
+		return x.uploads.stay(num, ids, x.now())
+	}
 	for _, id := range ids {
 		ok, err := x.uploads.has(num, id)
 		if err != nil {
@@ -258,7 +261,7 @@ func (x *session) Get(ctx context.Context, region signet.RegionID, ids []signet.
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if *bp, err = x.store.Get(o.Place, (*bp)[:0]); err != nil {
+		if *bp, err = x.fetch(num, o, (*bp)[:0]); err != nil {
 			return fmt.Errorf("%s: %w", o.ID, err)
 		}
 		if err := each(o.ID, *bp); err != nil {
@@ -266,6 +269,25 @@ func (x *session) Get(ctx context.Context, region signet.RegionID, ids []signet.
 		}
 	}
 	return nil
+}
+
+// fetch reads an object. One that is not where it was found has been moved since,
+// by gc, and is looked up again.
+func (s *Service) fetch(log meta.LogNum, o meta.Object, dst []byte) ([]byte, error) {
+	for {
+		b, err := s.store.Get(o.Place, dst)
+		if !errors.Is(err, signet.ErrNotFound) {
+			return b, err
+		}
+		now, ferr := s.uploads.find(log, o.ID)
+		if ferr != nil {
+			return dst, ferr
+		}
+		if now.Place == o.Place {
+			return dst, err
+		}
+		o = now
+	}
 }
 
 var readBuffers = sync.Pool{New: func() any { return new([]byte) }}

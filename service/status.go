@@ -1,6 +1,7 @@
 package service
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"path/filepath"
@@ -31,6 +32,8 @@ type Status struct {
 	ObjectBytes   int64           `json:"object_bytes"`
 	Unpinned      int64           `json:"unpinned"`
 	UnpinnedBytes int64           `json:"unpinned_bytes"`
+	Dead          int64           `json:"dead_bytes"`        // of packs: no object lies there any more
+	Reclaimable   int64           `json:"reclaimable_bytes"` // that gc would give back now
 	LastEntry     time.Time       `json:"last_record,omitzero"`
 	Recovering    int64           `json:"recovering"` // logs that wait for what devices give back, after a restoring
 	Lost          int64           `json:"lost"`       // objects that no device had so far
@@ -39,7 +42,7 @@ type Status struct {
 
 // ReadStatus reads the status of the service whose data lie in dir, running or
 // not.
-func ReadStatus(dir string) (Status, error) {
+func ReadStatus(dir string, now time.Time) (Status, error) {
 	db, err := meta.Open(filepath.Join(dir, databaseName))
 	if err != nil {
 		return Status{}, err
@@ -67,6 +70,9 @@ func ReadStatus(dir string) (Status, error) {
 	}
 	r, err := readRecovery(db)
 	if err != nil {
+		return Status{}, err
+	}
+	if out.Dead, out.Reclaimable, err = reclaimable(db, now.UnixMilli()); err != nil {
 		return Status{}, err
 	}
 	if r != nil {
@@ -100,6 +106,23 @@ func ReadStatus(dir string) (Status, error) {
 	return out, nil
 }
 
+// reclaimable tells how many bytes of packs are dead, and how many gc would free.
+func reclaimable(db *meta.DB, now int64) (dead, bytes int64, err error) {
+	packs, err := db.Packs()
+	if err != nil {
+		return 0, 0, err
+	}
+	for _, p := range packs {
+		dead += p.Dead()
+	}
+	keep, err := keeps(db, now)
+	if err != nil {
+		return 0, 0, err
+	}
+	f, err := plan(db, now, keep)
+	return dead, f.Bytes, err
+}
+
 // A Metric is a number for a monitoring system.
 type Metric struct {
 	Name, Help, Type string
@@ -107,7 +130,20 @@ type Metric struct {
 }
 
 // counters count what the committer did.
-type counters struct{ commits, records, refused, failures atomic.Int64 }
+type counters struct {
+	commits, records, refused, failures  atomic.Int64
+	gcObjects, gcFreed, gcCopied, gcFail atomic.Int64
+}
+
+// collected counts a round of gc.
+func (c *counters) collected(f Freed, err error) {
+	c.gcObjects.Add(f.Objects)
+	c.gcFreed.Add(f.Bytes)
+	c.gcCopied.Add(f.Copied)
+	if err != nil && !errors.Is(err, context.Canceled) {
+		c.gcFail.Add(1)
+	}
+}
 
 // Metrics returns the service's numbers since it started.
 func (s *Service) Metrics() []Metric {
@@ -122,6 +158,10 @@ func (s *Service) Metrics() []Metric {
 		{"signet_records_total", "Records taken.", "counter", s.counters.records.Load()},
 		{"signet_refused_total", "Records refused.", "counter", s.counters.refused.Load()},
 		{"signet_commit_failures_total", "Transactions that failed.", "counter", s.counters.failures.Load()},
+		{"signet_gc_objects_total", "Objects that no entry named in time, and that went.", "counter", s.counters.gcObjects.Load()},
+		{"signet_gc_freed_bytes_total", "Bytes of disk that gc gave back.", "counter", s.counters.gcFreed.Load()},
+		{"signet_gc_copied_bytes_total", "Bytes that gc copied for it.", "counter", s.counters.gcCopied.Load()},
+		{"signet_gc_failures_total", "Rounds of gc that failed.", "counter", s.counters.gcFail.Load()},
 		{"signet_logs", "Logs, the directory included.", "gauge", int64(logs)},
 		{"signet_waiting_streams", "Devices that wait for news.", "gauge", int64(waiters)},
 		{"signet_unindexed_objects", "Objects stored and not yet indexed.", "gauge", int64(pending)},

@@ -31,6 +31,7 @@ type uploads struct {
 	pending map[place]meta.Object
 	synced  map[place]meta.Object // being indexed
 	bytes   int64                 // of pending
+	going   map[place]bool        // dropped by a commit under way: not there for what comes after
 	usage   map[meta.DeviceNum]int64
 }
 
@@ -73,20 +74,25 @@ func (u *uploads) loop(ctx context.Context) {
 
 // put stores objects of a region for a device, but for those that are there.
 func (u *uploads) put(log meta.LogNum, region signet.RegionID, device meta.DeviceNum, objects [][]byte, now int64) error {
-	fresh := make([]blob.Object, 0, len(objects))
+	var named, fresh []blob.Object
+	var ids []signet.ObjectID
 	var size int64
 	for _, b := range objects {
 		if len(b) > blob.MaxObject {
 			return transport.Errorf(transport.KindTooLarge, "object of %d bytes, at most %d allowed", len(b), blob.MaxObject)
 		}
-		o := blob.Name(b)
-		there, err := u.has(log, o.ID)
-		if err != nil {
-			return err
-		}
-		if !there {
+		named = append(named, blob.Name(b))
+		ids = append(ids, named[len(named)-1].ID)
+	}
+	missing, err := u.stay(log, ids, now)
+	if err != nil {
+		return err
+	}
+	for _, o := range named {
+		if len(missing) > 0 && missing[0] == o.ID {
+			missing = missing[1:]
 			fresh = append(fresh, o)
-			size += int64(len(b))
+			size += int64(len(o.Bytes))
 		}
 	}
 	if len(fresh) == 0 {
@@ -164,7 +170,11 @@ func (u *uploads) find(log meta.LogNum, id signet.ObjectID) (meta.Object, error)
 	if !ok {
 		o, ok = u.synced[k]
 	}
+	going := u.going[k]
 	u.mu.Unlock()
+	if going {
+		return meta.Object{}, signet.ErrNotFound
+	}
 	if ok {
 		return o, nil
 	}
@@ -177,6 +187,76 @@ func (u *uploads) has(log meta.LogNum, id signet.ObjectID) (bool, error) {
 		return false, nil
 	}
 	return err == nil, err
+}
+
+// renewAfter is how old an object that no entry names is before it is renewed:
+// once a day at most.
+const renewAfter = 24 * time.Hour
+
+// stay tells which objects of a region are missing, in order, and gives those that
+// are there and named by no entry another 30 days: somebody is about to name them.
+func (u *uploads) stay(log meta.LogNum, ids []signet.ObjectID, now int64) (missing []signet.ObjectID, err error) {
+	var old []signet.ObjectID
+	gone := map[signet.ObjectID]bool{}
+	for _, id := range ids {
+		o, err := u.find(log, id)
+		switch {
+		case errors.Is(err, signet.ErrNotFound):
+			gone[id] = true
+		case err != nil:
+			return nil, err
+		case o.Entry == 0 && now-o.Added > renewAfter.Milliseconds():
+			old = append(old, id)
+		}
+	}
+	if len(old) > 0 {
+		err := u.db.Update(func(tx *meta.Tx) error {
+			away, err := tx.Renew(log, old, now)
+			for _, id := range away {
+				gone[id] = true // since it was found
+			}
+			return err
+		})
+		if err != nil {
+			return nil, fmt.Errorf("renew objects: %w", errors.Join(err, signet.ErrUnavailable))
+		}
+	}
+	for _, id := range ids {
+		if gone[id] {
+			missing = append(missing, id)
+		}
+	}
+	return missing, nil
+}
+
+// drop makes objects as good as gone until dropped is called: what the same group
+// of a commit names after that must not be found. The committer calls both.
+func (u *uploads) drop(log meta.LogNum, ids []signet.ObjectID) {
+	if len(ids) == 0 {
+		return
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.going == nil {
+		u.going = map[place]bool{}
+	}
+	for _, id := range ids {
+		u.going[place{log, id}] = true
+	}
+}
+
+// dropped is called when the group is committed, or taken back.
+func (u *uploads) dropped() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.going = nil
+}
+
+// settle makes all that was put in sealed packs durable and indexed.
+func (u *uploads) settle() error {
+	u.putting.Lock() // what is stored is also pending
+	u.putting.Unlock()
+	return u.flush(nil)
 }
 
 // anyPending reports whether an object is not indexed yet.

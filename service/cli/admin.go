@@ -136,7 +136,7 @@ func (a *app) statusCommand() *cobra.Command {
 	c := &cobra.Command{Use: "status --data DIR", Short: "Print what the service holds and its settings", Args: exactly(0)}
 	dir := a.data(c)
 	c.RunE = a.withData(dir, func(_ *cobra.Command, dir string, _ []string) error {
-		s, err := service.ReadStatus(dir)
+		s, err := service.ReadStatus(dir, a.now())
 		if err != nil {
 			return err
 		}
@@ -175,6 +175,8 @@ func (a *app) printStatus(s status) error {
 	line("records", s.Records)
 	line("objects", fmt.Sprintf("%d of %d bytes", s.Objects, s.ObjectBytes))
 	line("not named by an entry", fmt.Sprintf("%d of %d bytes", s.Unpinned, s.UnpinnedBytes))
+	line("dead in packs", fmt.Sprintf("%d bytes", s.Dead))
+	line("reclaimable", fmt.Sprintf("%d bytes", s.Reclaimable))
 	if s.Recovering > 0 {
 		line("recovering", fmt.Sprintf("%d logs wait for what devices give back; signet-server restore --open ends the wait", s.Recovering))
 	}

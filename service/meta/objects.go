@@ -23,42 +23,20 @@ type Object struct {
 // PutObjects adds objects of a log's region to the index; those that are there
 // already stay. Their packs must have been synced.
 func (tx *Tx) PutObjects(log LogNum, objects []Object) error {
+	live := lives{}
 	for _, o := range objects {
-		_, err := tx.exec("INSERT INTO objects VALUES (?, ?, ?, ?, ?, 0, ?, ?) ON CONFLICT DO NOTHING",
+		r, err := tx.exec("INSERT INTO objects VALUES (?, ?, ?, ?, ?, 0, ?, ?) ON CONFLICT DO NOTHING",
 			log, o.ID[:], o.Place.Pack, o.Place.Offset, o.Place.Length, o.Device, o.Added)
 		if err != nil {
 			return fmt.Errorf("index object: %w", err)
 		}
-	}
-	return nil
-}
-
-// Marks stores how far packs are durable and indexed.
-func (tx *Tx) Marks(marks []blob.Mark) error {
-	for _, m := range marks {
-		_, err := tx.exec("INSERT INTO packs VALUES (?, ?) ON CONFLICT (pack) DO UPDATE SET end = max(end, excluded.end)", m.Pack, m.End)
-		if err != nil {
-			return fmt.Errorf("mark pack: %w", err)
+		if n, err := r.RowsAffected(); err != nil {
+			return fmt.Errorf("index object: %w", err)
+		} else if n > 0 {
+			live[o.Place.Pack] += o.Place.Record()
 		}
 	}
-	return nil
-}
-
-// Marks returns what Tx.Marks stored.
-func (db *DB) Marks() (out []blob.Mark, err error) {
-	rows, err := db.readers.Query("SELECT pack, end FROM packs")
-	if err != nil {
-		return nil, fmt.Errorf("read marks: %w", err)
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var m blob.Mark
-		if err := rows.Scan(&m.Pack, &m.End); err != nil {
-			return nil, fmt.Errorf("read marks: %w", err)
-		}
-		out = append(out, m)
-	}
-	return out, rows.Err()
+	return tx.addLive(live)
 }
 
 const findObject = "SELECT pack, off, len, entry, device, added FROM objects WHERE log = ? AND id = ?"
@@ -78,11 +56,18 @@ func (db *DB) Object(log LogNum, id signet.ObjectID) (Object, error) {
 	return o, found(s.QueryRow(log, id[:]).Scan(o.fields()...))
 }
 
+// Object is DB.Object inside the transaction.
+func (tx *Tx) Object(log LogNum, id signet.ObjectID) (Object, error) {
+	o := Object{ID: id}
+	return o, tx.queryRow(findObject, o.fields(), log, id[:])
+}
+
+func isNotFound(err error) bool { return errors.Is(err, signet.ErrNotFound) }
+
 // Pin pins an object to the entry at a position and returns what it was
 // before; signet.ErrNotFound if there is no such object.
 func (tx *Tx) Pin(log LogNum, id signet.ObjectID, at uint64) (before Object, err error) {
-	before.ID = id
-	if err := tx.queryRow(findObject, before.fields(), log, id[:]); err != nil || before.Entry != 0 {
+	if before, err = tx.Object(log, id); err != nil || before.Entry != 0 {
 		return before, err
 	}
 	if _, err := tx.exec("UPDATE objects SET entry = ?, device = 0 WHERE log = ? AND id = ?", at+1, log, id[:]); err != nil {
@@ -99,16 +84,6 @@ func (tx *Tx) Has(log LogNum, id signet.ObjectID) (bool, error) {
 		return false, nil
 	}
 	return err == nil, err
-}
-
-// Move says where an object lies now: check --repair calls it when it found
-// the bytes elsewhere than the index says.
-func (tx *Tx) Move(log LogNum, id signet.ObjectID, p blob.Place) error {
-	_, err := tx.exec("UPDATE objects SET pack = ?, off = ?, len = ? WHERE log = ? AND id = ?", p.Pack, p.Offset, p.Length, log, id[:])
-	if err != nil {
-		return fmt.Errorf("move object: %w", err)
-	}
-	return nil
 }
 
 // Objects calls each with every object of a log's region, in the order of

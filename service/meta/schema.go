@@ -2,7 +2,7 @@ package meta
 
 // format is PRAGMA user_version. A database with a larger one is refused; one
 // with a smaller one is migrated by steps[its version:] after a copy was made.
-const format = 1
+const format = 2
 
 // application is PRAGMA application_id: "sgnt".
 const application = 0x73676e74
@@ -50,4 +50,14 @@ CREATE TABLE invitations (claim BLOB PRIMARY KEY, bytes BLOB NOT NULL, expiry IN
 -- What is accepted once for ever.
 CREATE TABLE claims (kind INTEGER NOT NULL, hash BLOB NOT NULL, holder BLOB NOT NULL, PRIMARY KEY (kind, hash)) WITHOUT ROWID;
 CREATE TABLE sealed (owner BLOB NOT NULL, subject BLOB NOT NULL, version INTEGER NOT NULL, bytes BLOB NOT NULL, PRIMARY KEY (owner, subject)) WITHOUT ROWID;
+`, `
+-- Of a pack's end, so many bytes are of records (72 bytes and the object) that rows
+-- of objects point to; the rest is dead. An end of -1 is that of a pack which a
+-- compaction makes: nothing in it counts yet.
+ALTER TABLE packs ADD COLUMN live INTEGER NOT NULL DEFAULT 0;
+INSERT INTO packs SELECT pack, 0, sum(len + 72) FROM objects WHERE true GROUP BY pack
+	ON CONFLICT (pack) DO UPDATE SET live = excluded.live;
+-- What no entry names goes in the order of its age.
+DROP INDEX unpinned;
+CREATE INDEX unpinned ON objects (added, device, len) WHERE entry = 0;
 `}
