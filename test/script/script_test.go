@@ -65,6 +65,7 @@ func TestStories(t *testing.T) {
 		Setup:               setup,
 		Condition:           condition,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"abandon": abandonCmd,
 			"service": serviceCmd,
 			"portal":  portalCmd,
 			"code":    codeCmd,

@@ -169,7 +169,7 @@ func TestPagesOfUseSayWhatHappens(t *testing.T) {
 	}{
 		{"two-devices", (*use).twoDevices}, {"second-folder", (*use).secondFolder}, {"headless", (*use).headless},
 		{"restore", (*use).restore}, {"undo", (*use).undo}, {"space", (*use).space}, {"conflicts", (*use).conflicts}, {"held-deletions", (*use).heldDeletions}, {"ignore", (*use).ignore}, {"select", (*use).selects},
-		{"service-sees", (*use).serviceSees}, {"back-up", (*use).backUp}, {"moving", (*use).moving}, {"lost-device", (*use).lostDevice}, {"recovery", (*use).recovery},
+		{"service-sees", (*use).serviceSees}, {"storage", (*use).storage}, {"back-up", (*use).backUp}, {"moving", (*use).moving}, {"lost-device", (*use).lostDevice}, {"recovery", (*use).recovery},
 		{"cold-copy", (*use).coldCopy},
 	} {
 		if !t.Run(p.name, func(t *testing.T) { p.run(u, t, u.open(t, p.name)) }) {
@@ -471,6 +471,11 @@ func (u *use) heldDeletions(t *testing.T, p *page) {
 func (u *use) serviceSees(t *testing.T, p *page) {
 	want(t, p.typed(u.laptop), `no alarms`)
 	want(t, p.typed(u.server), `(?s)running +true.* 0 problems`)
+}
+
+func (u *use) storage(t *testing.T, p *page) {
+	want(t, p.typed(u.server), `(?s)dead in packs +\d+ bytes.*reclaimable +0 bytes`)
+	want(t, p.typed(u.server), `(?s)would free 0 bytes.*freed 0 bytes`)
 }
 
 func (u *use) backUp(t *testing.T, p *page) {
