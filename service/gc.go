@@ -5,6 +5,7 @@ import (
 	"errors"
 	"path/filepath"
 	"slices"
+	"sync"
 	"time"
 
 	"signet"
@@ -69,6 +70,8 @@ type collector struct {
 	alone   func(context.Context, func() error) error // between commits
 	keep    func() bool                               // what no entry names stays: devices may give back the entry
 
+	round sync.Mutex // one at a time
+
 	// For tests; zero otherwise.
 	step  func(string) // called wherever a crash would leave something else
 	moves int          // instead of moveStep
@@ -85,6 +88,8 @@ type budget struct{ objects, copied int64 }
 
 // collect does a round. progress, if not nil, is called now and then.
 func (c *collector) collect(ctx context.Context, b budget, progress func(Freed)) (out Freed, err error) {
+	c.round.Lock()
+	defer c.round.Unlock()
 	if progress == nil {
 		progress = func(Freed) {}
 	}
@@ -185,7 +190,7 @@ func (c *collector) all() (out []meta.Pack, stale []uint32, err error) {
 		delete(here, p.Pack)
 	}
 	for p := range here {
-		if !c.packs.Appending(p) {
+		if c.packs.Left(p) {
 			out = append(out, meta.Pack{Mark: blob.Mark{Pack: p}})
 		}
 	}

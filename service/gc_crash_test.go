@@ -7,11 +7,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"signet"
 	"signet/service/meta"
 )
 
@@ -66,6 +68,9 @@ func TestKilledGCLosesNothing(t *testing.T) {
 	waste := append(ids[8:], more[5:]...)
 	w.drop(waste...)
 	ids, objects = append(ids[:8:8], more[:5]...), append(objects[:8:8], bytes[:5]...)
+	for _, id := range ids[:2] {
+		b.gone[id] = true
+	}
 	b.clock.advance(31 * day)
 	must(t, b.Service.Close())
 	origin := b.dir
@@ -86,14 +91,17 @@ func TestKilledGCLosesNothing(t *testing.T) {
 			t.Fatal("the process said nothing")
 		}
 		loseUnsynced(t, b.dir, random)
+		late := ids[:2] // dropped while gc worked, just before it died
+		dropLate(t, b.dir, late)
+		ids, objects := ids[2:], objects[2:]
 		b.open()
 		w.connect()
 		w.wantGet(ids, objects)
-		w.wantHave(false, waste...)
+		w.wantHave(false, slices.Concat(late, waste)...)
 		b.whole()
 		f := b.collect()
 		w.wantGet(ids, objects)
-		w.wantHave(false, append(idle, waste...)...)
+		w.wantHave(false, slices.Concat(late, idle, waste)...)
 		if f.Left > minDead || f.Damaged+f.Waiting > 0 {
 			t.Errorf("%d %s: %+v", n, step, f)
 		}
@@ -115,6 +123,19 @@ func TestKilledGCLosesNothing(t *testing.T) {
 		}
 	}
 	t.Logf("%d steps: %v", len(steps), steps)
+}
+
+// dropLate drops objects of the first region.
+func dropLate(t *testing.T, dir string, ids []signet.ObjectID) {
+	t.Helper()
+	db, err := meta.Open(filepath.Join(dir, databaseName))
+	must(t, err)
+	defer db.Close()
+	nums, err := regions(db)
+	must(t, err)
+	for _, num := range nums {
+		must(t, db.Update(func(tx *meta.Tx) error { _, err := tx.Drop(num, ids); return err }))
+	}
 }
 
 // loseUnsynced cuts the packs that a compaction had not made durable yet.

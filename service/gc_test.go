@@ -466,6 +466,77 @@ func TestReadersGoOnWhilePacksAreCompacted(t *testing.T) {
 	b.whole()
 }
 
+// What was put and is not indexed yet is not lost with the pack in which it lies.
+func TestPendingObjectsSurviveACompaction(t *testing.T) {
+	b := newBench(t)
+	w := b.found().newRegion(1)
+	waste, _ := w.store(40, 10_000)
+	must(t, w.append(w.log(), w.entry(waste...)))
+	w.drop(waste...)
+	ids, objects := w.store(5, 3000)
+	if f, err := b.gc.collect(t.Context(), budget{}, nil); err != nil || f.Packs != 1 {
+		t.Fatalf("%+v, %v", f, err)
+	}
+	w.wantGet(ids, objects)
+	must(t, w.append(w.log(), w.entry(ids...)))
+	b.reopen()
+	w.connect()
+	w.wantGet(ids, objects)
+	b.whole()
+}
+
+// Two devices put, commit and drop while one round of gc follows the other.
+func TestWritersGoOnWhilePacksAreCompacted(t *testing.T) {
+	rounds := 40
+	if testing.Short() {
+		rounds = 10
+	}
+	b := newBench(t)
+	w := b.found().newRegion(1)
+	done := make(chan bool)
+	var wg sync.WaitGroup
+	for _, w := range []*writer{w, w.on(w.add())} {
+		wg.Go(func() {
+			var kept []signet.ObjectID
+			var bytes [][]byte
+			for i := range rounds {
+				ids, objects := w.store(12, 8000)
+				if err := w.append(w.log(), w.entry(ids...)); err != nil {
+					t.Error(err)
+					return
+				}
+				_, err := w.b.Service.offer(context.Background(), &offer{log: w.log(), record: w.entry(), sent: w.b.millis(), drops: ids[1:]})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				kept, bytes = append(kept, ids[0]), append(bytes, objects[0])
+				w.wantGet(kept[i/2:], bytes[i/2:])
+			}
+			w.wantGet(kept, bytes)
+		})
+	}
+	go func() { wg.Wait(); close(done) }()
+	var all Freed
+	for busy := true; busy; {
+		f, err := b.gc.collect(t.Context(), budget{}, nil)
+		must(t, err)
+		all.add(f)
+		select {
+		case <-done:
+			busy = false
+		default:
+		}
+	}
+	if b.collect(); all.Packs == 0 {
+		t.Error("nothing was compacted meanwhile")
+	}
+	t.Logf("%+v", all)
+	if wrong, err := b.db.Miscounts(); err != nil || len(wrong) > 0 {
+		t.Errorf("%+v, %v", wrong, err)
+	}
+}
+
 // Each backup that is taken while gc works is whole, and has no pack too many.
 func TestBackupsAreWholeWhileGCWorks(t *testing.T) {
 	b := newBench(t)

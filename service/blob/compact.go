@@ -60,21 +60,23 @@ func openLock(dir string) (*os.File, error) {
 // Packs lists the packs that are on disk, in rising order.
 func (d *Disk) Packs() ([]uint32, error) { return d.list() }
 
-// Appending reports whether a pack takes objects, now or later.
-func (d *Disk) Appending(pack uint32) bool {
+// Left reports whether a pack was there when the store was opened, and takes no
+// objects. One that is left and that the index does not know is nobody's. Of those
+// that were made since nothing can be said: objects may be on their way into them.
+func (d *Disk) Left(pack uint32) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, r := range d.room {
 		if r.pack == pack {
-			return true
+			return false
 		}
 	}
 	for l := range d.lanes {
 		if l.f != nil && l.pack == pack {
-			return true
+			return false
 		}
 	}
-	return false
+	return pack < d.first
 }
 
 // Seal ends appending to a pack, after those who do. What was put in it before is

@@ -31,6 +31,7 @@ type Disk struct {
 	retired []*lane        // full or sealed, not yet synced
 	room    []room         // packs that are not full, for lanes that want one
 	next    uint32         // number of the next pack
+	first   uint32         // number of the first pack since Open
 	broken  error          // closed
 
 	syncing sync.Mutex

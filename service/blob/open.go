@@ -56,6 +56,7 @@ func Open(dir string, marks []Mark, found func(Found) error) (*Disk, error) {
 	if n := len(packs); n > 0 {
 		d.next = max(d.next, packs[n-1]+1)
 	}
+	d.first = d.next
 	for len(d.idle) < width {
 		l := &lane{}
 		d.idle = append([]*lane{l}, d.idle...)
