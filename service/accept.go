@@ -177,6 +177,9 @@ func (s *Service) acceptEntry(o *offer) error {
 	}
 	h.time = now
 	o.objects = e.Objects
+	if e.Type == journal.Collect {
+		o.drops = e.Ending
+	}
 	o.full = e.Type.Authority() || e.Type == journal.Snapshot
 	o.take(h, leaf.Append(nil))
 	return nil
