@@ -131,7 +131,9 @@ func TestAnEntryOfTheSameGroupDoesNotFindWhatIsDropped(t *testing.T) {
 	ids, _ := w.store(2, 100)
 	must(t, w.append(w.log(), w.entry(ids[0])))
 	b.stop()
-	b.done.Wait() // nobody else commits
+	b.done.Wait() // nobody else commits, or flushes
+	fresh, _ := w.store(1, 100)
+	ids = append(ids, fresh...)
 	new := func(w *writer, drops []signet.ObjectID, names ...signet.ObjectID) *offer {
 		return &offer{log: w.log(), record: w.entry(names...), sent: b.millis(), drops: drops, answer: make(chan answer, 1)}
 	}
@@ -146,6 +148,8 @@ func TestAnEntryOfTheSameGroupDoesNotFindWhatIsDropped(t *testing.T) {
 			must(t, a.err)
 		}
 	}
+	w.wantHave(false, ids...)
+	must(t, b.uploads.flush(nil))
 	w.wantHave(false, ids...)
 	if len(b.uploads.usage) > 0 && b.uploads.usage[1] != 0 {
 		t.Errorf("charged for what is gone: %v", b.uploads.usage)
@@ -391,6 +395,26 @@ func TestDamagedPackStays(t *testing.T) {
 	if f := b.collect(); f.Damaged != 0 || f.Packs != 1 {
 		t.Errorf("%+v", f)
 	}
+	w.wantGet(ids[:10], objects[:10])
+	b.whole()
+	// An index that points into the middle of a record keeps the pack too.
+	num := b.logs[w.log()].Num
+	if o, err = b.db.Object(num, ids[0]); err != nil {
+		t.Fatal(err)
+	}
+	wrong := o.Place
+	wrong.Offset++
+	move := func(p blob.Place) {
+		must(t, b.db.Update(func(tx *meta.Tx) error { return tx.Move([]meta.Moved{{Log: num, ID: ids[0], Place: p}}) }))
+	}
+	waste, _ := w.store(20, 10_000)
+	must(t, w.append(w.log(), w.entry(waste...)))
+	w.drop(waste...)
+	move(wrong)
+	if f := b.collect(); f.Packs != 0 {
+		t.Errorf("%+v", f)
+	}
+	move(o.Place)
 	w.wantGet(ids[:10], objects[:10])
 	b.whole()
 }

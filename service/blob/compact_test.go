@@ -20,12 +20,12 @@ func must(t *testing.T, err error) {
 }
 
 // filled is a store with two sealed packs of ten objects each.
-func filled(t *testing.T) (dir string, d *blob.Disk, all []blob.Object, places []blob.Place, marks []blob.Mark) {
+func filled(t *testing.T, size int) (dir string, d *blob.Disk, all []blob.Object, places []blob.Place, marks []blob.Mark) {
 	dir = t.TempDir()
 	d = open(t, dir, nil, nil)
 	t.Cleanup(func() { d.Close() })
 	for range 2 {
-		objects := blobtest.Objects(10, 3000)
+		objects := blobtest.Objects(10, size)
 		p, err := d.Put(signet.RegionID{1}, objects)
 		must(t, err)
 		all, places = append(all, objects...), append(places, p...)
@@ -50,7 +50,7 @@ func liveOf(places []blob.Place, every int) func(blob.Found) (bool, error) {
 }
 
 func TestCompactCopiesWhatIsLive(t *testing.T) {
-	dir, d, all, places, marks := filled(t)
+	dir, d, all, places, marks := filled(t, 3000)
 	into := d.NextPack()
 	c, err := d.Compact(t.Context(), into, marks, liveOf(places, 5))
 	must(t, err)
@@ -91,7 +91,7 @@ func TestCompactCopiesWhatIsLive(t *testing.T) {
 }
 
 func TestCompactOfNothingLiveMakesNoPack(t *testing.T) {
-	dir, d, _, _, marks := filled(t)
+	dir, d, _, _, marks := filled(t, 3000)
 	c, err := d.Compact(t.Context(), d.NextPack(), marks, func(blob.Found) (bool, error) { return false, nil })
 	if err != nil || c.Mark.End != 0 || len(packs(t, dir)) != 2 {
 		t.Errorf("%+v, %v, %v", c, err, packs(t, dir))
@@ -99,7 +99,7 @@ func TestCompactOfNothingLiveMakesNoPack(t *testing.T) {
 }
 
 func TestFailedCompactLeavesNothing(t *testing.T) {
-	dir, d, _, _, marks := filled(t)
+	dir, d, _, _, marks := filled(t, 3000)
 	boom := errors.New("boom")
 	n := 0
 	_, err := d.Compact(t.Context(), d.NextPack(), marks, func(blob.Found) (bool, error) {
@@ -121,20 +121,21 @@ func TestFailedCompactLeavesNothing(t *testing.T) {
 // Of a damaged pack nothing is copied, whatever its damage and wherever it comes
 // among others.
 func TestCompactLeavesDamagedPacksAlone(t *testing.T) {
+	const size = 300_000 // more than is written at once
 	for name, damage := range map[string]func([]byte) []byte{
-		"flipped byte": func(b []byte) []byte { b[16+5*3072+900] ^= 1; return b },
-		"no record":    func(b []byte) []byte { b[16+5*3072] ^= 1; return b },
-		"cut off":      func(b []byte) []byte { return b[:16+7*3072+40] },
+		"flipped byte": func(b []byte) []byte { b[16+5*(72+size)+900] ^= 1; return b },
+		"no record":    func(b []byte) []byte { b[16+5*(72+size)] ^= 1; return b },
+		"cut off":      func(b []byte) []byte { return b[:16+7*(72+size)+40] },
 	} {
 		for which := range 2 {
-			dir, d, _, places, marks := filled(t)
+			dir, d, _, places, marks := filled(t, size)
 			file := packs(t, dir)[which]
 			b, err := os.ReadFile(file)
 			must(t, err)
 			must(t, os.WriteFile(file, damage(b), 0o600))
 			c, err := d.Compact(t.Context(), d.NextPack(), marks, liveOf(places, 1))
 			must(t, err)
-			if len(c.Damaged) != 1 || !c.Damaged[marks[which].Pack] || c.Objects != 10 || c.Mark.End != 16+10*3072 {
+			if len(c.Damaged) != 1 || !c.Damaged[marks[which].Pack] || c.Objects != 10 || c.Mark.End != 16+10*(72+size) {
 				t.Errorf("%s of pack %d: %+v", name, which, c)
 			}
 			info, err := os.Stat(packs(t, dir)[2])
@@ -154,7 +155,7 @@ func TestCompactLeavesDamagedPacksAlone(t *testing.T) {
 
 // A flipped byte in what is dead is nobody's loss.
 func TestDamageInDeadBytesDoesNotMatter(t *testing.T) {
-	dir, d, _, places, marks := filled(t)
+	dir, d, _, places, marks := filled(t, 3000)
 	file := packs(t, dir)[0]
 	b, err := os.ReadFile(file)
 	must(t, err)
@@ -167,7 +168,7 @@ func TestDamageInDeadBytesDoesNotMatter(t *testing.T) {
 }
 
 func TestRemoveWaitsForWhoHoldsPacks(t *testing.T) {
-	dir, d, all, places, marks := filled(t)
+	dir, d, all, places, marks := filled(t, 3000)
 	one, err := blob.Hold(t.Context(), dir)
 	must(t, err)
 	two, err := blob.Hold(t.Context(), dir)
@@ -188,7 +189,7 @@ func TestRemoveWaitsForWhoHoldsPacks(t *testing.T) {
 // What a cut-off compaction left counts for nothing at the next start, and its
 // number is not given again.
 func TestOpenLeavesReservedPacksAlone(t *testing.T) {
-	dir, d, _, places, marks := filled(t)
+	dir, d, _, places, marks := filled(t, 3000)
 	c, err := d.Compact(t.Context(), d.NextPack(), marks, liveOf(places, 2))
 	must(t, err)
 	must(t, d.Close())
