@@ -2,6 +2,7 @@ package journal
 
 import (
 	"bytes"
+	"maps"
 	"slices"
 	"time"
 
@@ -101,6 +102,9 @@ func (s *State) CondemnedBy(h signet.Hash) (list []signet.ObjectID) {
 	slices.SortFunc(list, func(a, b signet.ObjectID) int { return bytes.Compare(a[:], b[:]) })
 	return list
 }
+
+// Collects are the positions of the collects that had effect, ascending.
+func (s *State) Collects() []uint64 { return slices.Sorted(maps.Keys(s.carried)) }
 
 // Collected lists the objects that the entry at a position ended, from its
 // whole record: none where it had no effect.

@@ -321,7 +321,11 @@ func (x *Export) Check(ctx context.Context, deep bool, progress func(done, total
 		for _, id := range e.Objects {
 			want[id] = true
 		}
-		return nil
+		gone, err := x.region.State.Collected(position, rec)
+		for _, id := range gone {
+			delete(want, id)
+		}
+		return err
 	})
 	if err != nil {
 		return 0, 0, err

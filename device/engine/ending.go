@@ -185,8 +185,8 @@ func (d *Device) endings(ctx context.Context, r *openRegion, keep tree.Keep) (e 
 		}
 	}
 	var doomed []signet.ObjectID
-	for o := range named {
-		if !used(o) && manages {
+	for o, there := range named {
+		if there && !used(o) && manages {
 			doomed = append(doomed, o)
 		}
 	}
@@ -225,8 +225,12 @@ func (d *Device) mayEnd(r *openRegion, t journal.Type) error {
 // snapshots that newcomers may read, it adds to live.
 func (d *Device) named(r *openRegion, size uint64, now int64, live map[signet.ObjectID]int64) (map[signet.ObjectID]bool, error) {
 	named := map[signet.ObjectID]bool{}
+	gone, err := d.collected(r.ID())
+	if err != nil {
+		return nil, err
+	}
 	var snapshots [][]signet.ObjectID
-	err := d.Store.records(r.log, 0, func(pos uint64, rec signet.Record) error {
+	err = d.Store.records(r.log, 0, func(pos uint64, rec signet.Record) error {
 		if pos >= size {
 			return nil
 		}
@@ -239,23 +243,13 @@ func (d *Device) named(r *openRegion, size uint64, now int64, live map[signet.Ob
 			return err
 		}
 		switch h.Type {
-		case journal.Collect:
-			d.mu.Lock()
-			ids, err := r.State.Collected(pos, rec)
-			d.mu.Unlock()
-			if err != nil {
-				return err
-			}
-			for _, o := range ids {
-				delete(named, o)
-			}
 		case journal.Content, journal.Snapshot:
 			ids, err := journal.ObjectsOf(rec.Head, rec.Blob)
 			if err != nil {
 				return nil
 			}
 			for _, o := range ids {
-				named[o] = true
+				named[o] = pos >= gone[o]
 			}
 			if now-leaf.Time < nameless.Milliseconds() {
 				for _, o := range ids {
@@ -274,6 +268,32 @@ func (d *Device) named(r *openRegion, size uint64, now int64, live map[signet.Ob
 		}
 	}
 	return named, err
+}
+
+// collected is, of each object that was collected, the position of the last entry
+// that did it: what names it later is another life of it.
+func (d *Device) collected(id signet.RegionID) (map[signet.ObjectID]uint64, error) {
+	gone := map[signet.ObjectID]uint64{}
+	r := d.region(id)
+	d.mu.Lock()
+	list := r.State.Collects()
+	d.mu.Unlock()
+	for _, pos := range list {
+		rec, err := d.Store.record(r.log, pos)
+		if err != nil {
+			return nil, err
+		}
+		d.mu.Lock()
+		ids, err := r.State.Collected(pos, rec)
+		d.mu.Unlock()
+		if err != nil {
+			return nil, err
+		}
+		for _, o := range ids {
+			gone[o] = pos
+		}
+	}
+	return gone, nil
 }
 
 // end writes what is to be written, as long as nobody else wrote content since

@@ -71,8 +71,12 @@ func (d *Device) Records(log signet.LogID, from, to uint64, each func(signet.Rec
 }
 
 // Objects calls each with every object that a valid entry of a region before a
-// position names.
+// position names, and that was not collected since.
 func (d *Device) Objects(id signet.RegionID, to uint64, each func(position uint64, object signet.ObjectID) error) error {
+	gone, err := d.collected(id)
+	if err != nil {
+		return err
+	}
 	// In pieces: whoever reads the store does not wait for the device's lock
 	// meanwhile, as its holder may wait for the store.
 	for from := uint64(0); from < to; from += objectsAtOnce {
@@ -102,6 +106,9 @@ func (d *Device) Objects(id signet.RegionID, to uint64, each func(position uint6
 		}
 		for _, e := range entries {
 			for _, o := range e.Objects {
+				if gone[o] > e.Position {
+					continue
+				}
 				if err := each(e.Position, o); err != nil {
 					return err
 				}
