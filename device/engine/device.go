@@ -75,6 +75,7 @@ type Device struct {
 	Config
 	lanes  lane       // of large files
 	giving sync.Mutex // one goroutine at a time re-offers
+	early  early
 
 	mu          sync.Mutex // guards all below, and the regions themselves
 	dir         journal.Directory
@@ -121,6 +122,9 @@ func Open(c Config) (*Device, error) {
 		changed: make(chan struct{})}
 	d.dir = journal.Directory{State: ring.NewState(c.Self.Org), Tree: &chain.Tree{}}
 	d.dirHead.Log = signet.Directory(c.Self.Org)
+	if err := d.early.begin(d.Store); err != nil {
+		return nil, err
+	}
 	if err := d.Store.records(d.dirHead.Log, 0, func(pos uint64, r signet.Record) error { return d.takeStatement(r) }); err != nil {
 		return nil, err
 	}

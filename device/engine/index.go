@@ -93,20 +93,21 @@ type fileKey struct{ dev, inode uint64 }
 // An index is a volume's memory: what is on the disk, and what disk and
 // journal last agreed on. It is used by the volume's loop alone.
 type index struct {
-	items  map[signet.NodeID]*item
-	local  map[signet.NodeID]plan.Local // the same, as the planner wants it
-	base   map[signet.NodeID]plan.Base
-	kids   map[signet.NodeID]map[string]*item
-	byKey  map[fileKey]*item
-	blind  map[signet.NodeID]error // folders that were not listed completely
-	dirty  map[signet.NodeID]bool  // rows to write
-	fresh  map[signet.NodeID]bool  // what changed since the last plan
-	files  int                     // entries of base that are not folders
-	seen   *uint64                 // journal position to store with the rows; nil: as before
-	unread map[signet.NodeID]*item // files whose content is not known
-	racy   map[signet.NodeID]*item // files hashed so soon after a change that they are to be hashed again
-	faulty map[signet.NodeID]*item // what has a fault, or is nothing that syncs
-	sum    tally                   // of all items
+	items   map[signet.NodeID]*item
+	local   map[signet.NodeID]plan.Local // the same, as the planner wants it
+	base    map[signet.NodeID]plan.Base
+	kids    map[signet.NodeID]map[string]*item
+	byKey   map[fileKey]*item
+	blind   map[signet.NodeID]error // folders that were not listed completely
+	dirty   map[signet.NodeID]bool  // rows to write
+	loading bool                    // rows are read
+	fresh   map[signet.NodeID]bool  // what changed since the last plan
+	files   int                     // entries of base that are not folders
+	seen    *uint64                 // journal position to store with the rows; nil: as before
+	unread  map[signet.NodeID]*item // files whose content is not known
+	racy    map[signet.NodeID]*item // files hashed so soon after a change that they are to be hashed again
+	faulty  map[signet.NodeID]*item // what has a fault, or is nothing that syncs
+	sum     tally                   // of all items
 	// Names on the disk that are ignored, by their folders: true of those that
 	// are folders.
 	kept     map[signet.NodeID]map[string]bool
@@ -118,9 +119,10 @@ type index struct {
 	ghosts   map[fileKey]*item      // what is gone from the disk and still in base: it may turn up yet
 }
 
-func newIndex() *index {
-	return &index{items: map[signet.NodeID]*item{}, local: map[signet.NodeID]plan.Local{}, base: map[signet.NodeID]plan.Base{},
-		kids: map[signet.NodeID]map[string]*item{}, byKey: map[fileKey]*item{}, blind: map[signet.NodeID]error{},
+// newIndex has room for so many nodes.
+func newIndex(nodes int) *index {
+	return &index{items: make(map[signet.NodeID]*item, nodes), local: make(map[signet.NodeID]plan.Local, nodes), base: make(map[signet.NodeID]plan.Base, nodes),
+		kids: map[signet.NodeID]map[string]*item{}, byKey: make(map[fileKey]*item, nodes), blind: map[signet.NodeID]error{},
 		dirty: map[signet.NodeID]bool{},
 		fresh: map[signet.NodeID]bool{}, unread: map[signet.NodeID]*item{}, racy: map[signet.NodeID]*item{},
 		kept: map[signet.NodeID]map[string]bool{}, away: map[signet.NodeID]bool{}, strayed: map[*item]bool{}, released: map[signet.NodeID]bool{},
@@ -129,6 +131,9 @@ func newIndex() *index {
 
 // mark notes that what is known of a node changed.
 func (x *index) mark(id signet.NodeID) {
+	if x.loading {
+		return // it is what is stored, and no plan was made of it
+	}
 	x.dirty[id] = true
 	x.fresh[id] = true
 }
@@ -633,7 +638,12 @@ func (x *index) load(id signet.NodeID, row []byte) error {
 	if flags&2 != 0 {
 		var b plan.Base
 		r.Raw(b.Parent[:])
-		b.Name = string(r.Vec16(1<<16 - 1))
+		if it := x.items[id]; it != nil {
+			b.Name = it.name
+		}
+		if name := r.Vec16(1<<16 - 1); string(name) != b.Name { // mostly the same: one string for both
+			b.Name = string(name)
+		}
 		b.Type = tree.Type(r.U8())
 		for _, v := range []*signet.RevisionID{&b.Content, &b.Place, &b.Attr} {
 			r.Raw(v[:])
@@ -658,9 +668,11 @@ func (x *index) load(id signet.NodeID, row []byte) error {
 	return nil
 }
 
-// loadIndex reads a volume's rows. No folder counts as listed before it was.
-func (s *Store) loadIndex(volume string) (*index, error) {
-	x := newIndex()
+// loadIndex reads a volume's rows, of which there are about so many. No folder
+// counts as listed before it was.
+func (s *Store) loadIndex(volume string, about int) (*index, error) {
+	x := newIndex(about)
+	x.loading = true
 	rows, err := s.db.Query("SELECT node, row FROM nodes WHERE volume = ?", volume)
 	if err != nil {
 		return nil, fmt.Errorf("index: %w", err)
@@ -675,7 +687,7 @@ func (s *Store) loadIndex(volume string) (*index, error) {
 			return nil, err
 		}
 	}
-	clear(x.dirty)
+	x.loading = false
 	x.blind[signet.RootNode] = errNotListed
 	return x, rows.Err()
 }

@@ -21,7 +21,7 @@ type shelf struct {
 	lost map[*item]bool
 }
 
-func newShelf(t *testing.T) *shelf { return &shelf{t: t, x: newIndex(), lost: map[*item]bool{}} }
+func newShelf(t *testing.T) *shelf { return &shelf{t: t, x: newIndex(0), lost: map[*item]bool{}} }
 
 func (s *shelf) id() (n signet.NodeID) {
 	s.n++
@@ -318,7 +318,7 @@ func TestStoredIndexComesBackAsItWas(t *testing.T) {
 	for id := range s.x.items {
 		row := s.x.row(id)
 		for n := range row {
-			if err := newIndex().load(id, row[:n]); err == nil {
+			if err := newIndex(0).load(id, row[:n]); err == nil {
 				t.Fatalf("a row cut to %d of %d bytes was loaded", n, len(row))
 			}
 		}
@@ -373,7 +373,7 @@ func TestWhatWasTakenWhereItIsIgnoredStaysKnown(t *testing.T) {
 	}
 	// What it had sent comes to be agreed, a process ends: it is known still.
 	s.x.agree(f.id, plan.Base{Parent: d.id, Name: "f", Type: tree.File, Size: 3})
-	y := newIndex()
+	y := newIndex(0)
 	for _, it := range []*item{d, f} {
 		if err := y.load(it.id, s.x.row(it.id)); err != nil {
 			t.Fatal(err)

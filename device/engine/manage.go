@@ -46,7 +46,7 @@ func (d *Device) loadVolumes() error {
 		if known {
 			continue
 		}
-		x, err := d.Store.loadIndex(r.id)
+		x, err := d.early.take(d.Store, r.id)
 		if err != nil {
 			return err
 		}
@@ -89,6 +89,7 @@ func (d *Device) LoadVolumes() error { return d.loadVolumes() }
 // this one lacks of it was not deleted.
 func (d *Device) AddVolume(id, dir string, regionID signet.RegionID) error {
 	d.halt(id)
+	d.early.drop(id)
 	d.mu.Lock()
 	var written uint64
 	if reg := d.regions[regionID]; reg != nil {

@@ -1,9 +1,11 @@
 package engine
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"iter"
+	"sync"
 
 	"signet"
 	"signet/core/region"
@@ -113,4 +115,68 @@ func (s *Store) pages(id signet.RegionID) (seq iter.Seq[[]byte], failed *error) 
 		}
 		*failed = rows.Err()
 	}, failed
+}
+
+// early reads indexes while the regions are made: both take a second for each
+// million nodes or two.
+type early struct {
+	mu      sync.Mutex
+	volumes map[string]chan loadedIndex
+}
+
+type loadedIndex struct {
+	*index
+	err error
+}
+
+// begin begins to read the indexes of all volumes.
+func (e *early) begin(s *Store) error {
+	rows, err := s.db.Query("SELECT id FROM volumes")
+	if err != nil {
+		return fmt.Errorf("index: %w", err)
+	}
+	defer rows.Close()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.volumes = map[string]chan loadedIndex{}
+	for rows.Next() {
+		var id string
+		if err := rows.Scan(&id); err != nil {
+			return fmt.Errorf("index: %w", err)
+		}
+		ch := make(chan loadedIndex, 1)
+		e.volumes[id] = ch
+		go func() {
+			x, err := s.loadIndex(id, s.about(id))
+			ch <- loadedIndex{x, err}
+		}()
+	}
+	return rows.Err()
+}
+
+// take is the index of a volume, once.
+func (e *early) take(s *Store, id string) (*index, error) {
+	if ch := e.drop(id); ch != nil {
+		x := <-ch
+		return x.index, x.err
+	}
+	return s.loadIndex(id, 0)
+}
+
+// drop gives up what was read, or is being read, of a volume.
+func (e *early) drop(id string) chan loadedIndex {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	ch := e.volumes[id]
+	delete(e.volumes, id)
+	return ch
+}
+
+// about is how many nodes a volume had when it was looked at last.
+func (s *Store) about(volume string) int {
+	var st VolumeStatus
+	if b, err := s.Note(statusNote(volume)); err == nil && b != nil {
+		json.Unmarshal(b, &st)
+	}
+	return int(min(max(st.Files, 0), 10_000_000))
 }
