@@ -10,6 +10,8 @@ import (
 	"maps"
 	"os"
 	"os/exec"
+	"runtime/debug"
+	"runtime/metrics"
 	"sync"
 	"time"
 
@@ -18,6 +20,7 @@ import (
 	"signet"
 	"signet/device/account"
 	"signet/device/cli/control"
+	"signet/device/engine"
 	"signet/device/owner"
 )
 
@@ -99,6 +102,7 @@ func (a *app) keepInStep(ctx context.Context, log *slog.Logger) error {
 		defer close(d.ended)
 		var both sync.WaitGroup
 		both.Go(func() { watch(work, o.Engine, log) })
+		both.Go(func() { slim(work, o.Engine) })
 		d.failed = o.Engine.Run(work)
 		both.Wait()
 	}()
@@ -108,6 +112,38 @@ func (a *app) keepInStep(ctx context.Context, log *slog.Logger) error {
 	})
 	stop()
 	return errors.Join(err, d.close(context.Canceled))
+}
+
+// slim gives memory back when the daemon has come to rest after much work: it
+// rests nearly always, and what a start or a large transfer took would stay with
+// it.
+func slim(ctx context.Context, e *engine.Device) {
+	const (
+		rest = 3 * time.Second
+		much = 64 << 20 // bytes allocated since the last time
+	)
+	debug.SetGCPercent(50) // most of what it has lives long
+	allocated := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}}
+	var last uint64
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-e.Changed():
+			continue // until nothing did for a while
+		case <-time.After(rest):
+		}
+		metrics.Read(allocated)
+		if now := allocated[0].Value.Uint64(); now-last > much {
+			last = now
+			debug.FreeOSMemory()
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-e.Changed():
+		}
+	}
 }
 
 // running is a daemon at work: one open home for all commands.
