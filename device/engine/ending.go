@@ -296,6 +296,17 @@ func (d *Device) collected(id signet.RegionID) (map[signet.ObjectID]uint64, erro
 	return gone, nil
 }
 
+// ErrCollected says that a content is of no kept version, and its objects were
+// collected: nobody has its bytes from the service any more.
+var ErrCollected = fmt.Errorf("no kept version used these bytes, so the service dropped them: %w", signet.ErrNotFound)
+
+// wasCollected reports whether an object was collected, so that no service has it.
+func (d *Device) wasCollected(id signet.RegionID, o signet.ObjectID) bool {
+	gone, err := d.collected(id)
+	_, ok := gone[o]
+	return err == nil && ok
+}
+
 // end writes what is to be written, as long as nobody else wrote content since
 // the journal was looked at: errAgain if so.
 func (d *Device) end(ctx context.Context, r *openRegion, size uint64, todo []doom) error {

@@ -323,9 +323,19 @@ func (d *Device) Fetch(ctx context.Context, id signet.RegionID, content []byte, 
 	if err != nil {
 		return err
 	}
-	get := func(o signet.ObjectID) ([]byte, error) { return d.object(ctx, id, o) }
+	get := func(o signet.ObjectID) ([]byte, error) {
+		b, err := d.object(ctx, id, o)
+		if errors.Is(err, signet.ErrNotFound) && d.wasCollected(id, o) {
+			err = ErrCollected
+		}
+		return b, err
+	}
 	m, err := c.Open(get)
-	if err != nil {
+	switch {
+	case err == nil:
+	case ctx.Err() != nil, errors.Is(err, signet.ErrUnavailable), errors.Is(err, signet.ErrNotFound), errors.Is(err, signet.ErrNotAllowed):
+		return err
+	default:
 		return d.raise(fmt.Errorf("%w: %w", err, ErrObject), id)
 	}
 	h := seal.NewFileHasher(c.Size)

@@ -6,7 +6,6 @@ import (
 	"testing"
 	"time"
 
-	"signet"
 	"signet/core/tree"
 	"signet/device/engine"
 )
@@ -39,7 +38,7 @@ func (d *device) fetches() (have, gone int) {
 		switch {
 		case err == nil:
 			have++
-		case errors.Is(err, signet.ErrNotFound):
+		case errors.Is(err, engine.ErrCollected):
 			gone++
 		default:
 			d.t.Error(err)
@@ -60,6 +59,57 @@ func (d *device) versions(e *engine.Device) (ops []tree.Op) {
 		d.t.Error(err)
 	}
 	return ops
+}
+
+// years lets two grace periods pass over what a run left, with devices that end
+// objects. Whatever is kept can be had still, and everybody shows the same.
+func (r *run) years() {
+	if r.t.Failed() {
+		return
+	}
+	r.act(func() {
+		for range 3 {
+			time.Sleep(40 * day)
+			for _, d := range r.left() {
+				d.pass()
+				d.end()
+				if r.t.Failed() {
+					return
+				}
+			}
+		}
+		d := r.left()[0]
+		s, err := r.session(d.n)
+		if err != nil {
+			r.t.Error(err)
+			return
+		}
+		e, store := r.org.open(r.t, d.n, d.home, s, nil, nil)
+		defer store.Close()
+		now := time.Now().UnixMilli()
+		kept := map[string]bool{}
+		err = e.Contents(r.org.region, tree.DefaultKeep, func(s tree.Span, until int64, _ tree.Why) error {
+			kept[string(s.Content)] = kept[string(s.Content)] || until > now
+			return nil
+		})
+		if err != nil {
+			r.t.Error(err)
+		}
+		for _, op := range d.versions(e) {
+			if err := e.Fetch(r.t.Context(), r.org.region, op.Content, op.Hash, &strings.Builder{}); err != nil && kept[string(op.Content)] {
+				r.t.Errorf("a version of %d bytes is kept, and cannot be had: %v", op.Size, err)
+			}
+		}
+	})
+	if err := r.run(200_000); err != nil {
+		r.t.Error(err)
+	}
+	first := r.left()[0].disk.listing()
+	for _, d := range r.left()[1:] {
+		if l := d.disk.listing(); l != first {
+			r.t.Errorf("U2: after years trees differ:\n%s\n%s:\n%s", first, d.name, l)
+		}
+	}
 }
 
 // Versions that no kept point holds are condemned, and collected after the grace;

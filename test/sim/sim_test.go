@@ -39,7 +39,7 @@ var (
 )
 
 // troubles are what a failing seed is tried without, to find what it takes.
-var troubles = []string{"select", "crash", "sick", "lost", "older", "restart", "revoke", "coarse", "reuse", "blind"}
+var troubles = []string{"years", "select", "crash", "sick", "lost", "older", "restart", "revoke", "coarse", "reuse", "blind"}
 
 // off reports whether a trouble is left out. What a seed draws stays the same.
 func off(trouble string) bool { return slices.Contains(strings.Split(*without, ","), trouble) }
@@ -199,6 +199,9 @@ func simulate(t *testing.T, o *organisation, seed uint64, tracing bool) (r *run)
 				r.settle()
 			}
 			r.laws()
+			if seed%3 == 0 && !off("years") {
+				r.years()
+			}
 		})
 	})
 	if !ok && r == nil {
