@@ -111,6 +111,14 @@ func pathParam(arg string) (string, error) {
 	return filepath.Abs(arg)
 }
 
+// regionParam is a REGION: a name, or a folder that is kept in step with it.
+func regionParam(arg string) (string, error) {
+	if strings.ContainsRune(arg, filepath.Separator) || arg == "." || arg == ".." {
+		return filepath.Abs(arg)
+	}
+	return arg, nil
+}
+
 func (a *app) onVolume(ctx context.Context, method string, args []string, more map[string]any, done string) error {
 	dir, err := dirParam(args)
 	if err != nil {
@@ -444,7 +452,7 @@ func (a *app) regionList(ctx context.Context) error {
 func (a *app) regionCollect() *cobra.Command {
 	var dryRun bool
 	cmd := a.command("collect REGION [flags]", "End what no kept version uses: condemned now, gone from the service 30 days later", 1, 1, func(ctx context.Context, args []string) error {
-		p, err := pathParam(args[0])
+		p, err := regionParam(args[0])
 		if err != nil {
 			return err
 		}
