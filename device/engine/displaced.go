@@ -129,9 +129,8 @@ func (v *volume) rescue() (again time.Time, err error) {
 		changed, err := d.Changed()
 		switch {
 		case err != nil: // it stays in the trash, for whoever misses it
-		case changed:
-			v.bringUp(d)
-		case !d.Writing():
+		case changed && v.bringUp(d):
+		case !changed && !d.Writing():
 		case v.ended != nil || now.Sub(d.since) < settleMost:
 			d.at = now
 			again = earliest(again, now.Add(settleWait))
@@ -152,8 +151,9 @@ func (v *volume) rescue() (again time.Time, err error) {
 	return again, err
 }
 
-// bringUp makes a file of its own of what was saved to something displaced.
-func (v *volume) bringUp(d displaced) {
+// bringUp makes a file of its own of what was saved to something displaced. Where
+// that cannot be done now (a full disk), it is tried again.
+func (v *volume) bringUp(d displaced) bool {
 	folder, name := signet.RootNode, d.name
 	if it := v.index.items[d.node]; it != nil {
 		folder, name = it.parent, it.name
@@ -173,4 +173,5 @@ func (v *volume) bringUp(d displaced) {
 	if ok {
 		v.lookAtName(folder, name)
 	}
+	return ok
 }
