@@ -270,7 +270,7 @@ type revision struct{ Revision, Path, Kind, SHA256 string }
 func historyOf(t *testing.T, d *device) map[[32]byte]revision {
 	t.Helper()
 	all := map[[32]byte]revision{}
-	for line := range strings.Lines(d.run("--json", "history", "Docs:").stdout) {
+	for line := range strings.Lines(d.run("--json", "history", "Docs:", "--changes").stdout) {
 		var r revision
 		if err := json.Unmarshal([]byte(line), &r); err != nil {
 			t.Fatalf("history says %q: %v", line, err)
