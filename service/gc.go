@@ -84,7 +84,11 @@ func (c *collector) at(step string) {
 }
 
 // A budget bounds a round of the service; 0 is no bound.
-type budget struct{ objects, copied int64 }
+type budget struct {
+	objects int64 // unnamed ones that go
+	copied  int64 // bytes
+	packs   int   // looked through
+}
 
 // collect does a round. progress, if not nil, is called now and then.
 func (c *collector) collect(ctx context.Context, b budget, progress func(Freed)) (out Freed, err error) {
@@ -99,7 +103,7 @@ func (c *collector) collect(ctx context.Context, b budget, progress func(Freed))
 		}
 	}
 	tried := map[uint32]bool{}
-	for b.copied == 0 || out.Copied < b.copied {
+	for (b.copied == 0 || out.Copied < b.copied) && (b.packs == 0 || len(tried) < b.packs) {
 		batch, err := c.choose(tried)
 		if err != nil || len(batch) == 0 {
 			return out, errors.Join(err, c.rest(&out))

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"testing"
 	"time"
 
@@ -184,4 +185,60 @@ func plainCopy(b *testing.B, dir string) float64 {
 	must(b, out.Close())
 	must(b, os.Remove(out.Name()))
 	return float64(n) / took / 1e6
+}
+
+// BenchmarkCommitWhileGC says how long a commit takes while packs are compacted, and
+// while none are.
+func BenchmarkCommitWhileGC(b *testing.B) {
+	x := newBench(b)
+	w := x.found().newRegion(1)
+	waste := func() {
+		for range 32 {
+			ids, _ := w.store(32, 1<<20)
+			must(b, w.append(w.log(), w.entry(ids...)))
+			var drops []signet.ObjectID
+			for i, id := range ids {
+				if i%8 < 5 {
+					drops = append(drops, id)
+				}
+			}
+			w.drop(drops...)
+		}
+		must(b, x.uploads.flush(nil))
+	}
+	times := func(name string, more func(n int) bool) {
+		var took []time.Duration
+		for n := 0; more(n); n++ {
+			ids, _ := w.store(1, 4000)
+			start := time.Now()
+			must(b, w.append(w.log(), w.entry(ids...)))
+			took = append(took, time.Since(start))
+		}
+		slices.Sort(took)
+		b.ReportMetric(float64(took[len(took)/2].Microseconds())/1000, name+"-p50-ms")
+		b.ReportMetric(float64(took[len(took)*99/100].Microseconds())/1000, name+"-p99-ms")
+		b.ReportMetric(float64(len(took)), name+"-commits")
+	}
+	for b.Loop() {
+		b.StopTimer()
+		waste()
+		b.StartTimer()
+		times("alone", func(n int) bool { return n < 400 })
+		done := make(chan bool)
+		go func() {
+			f, err := x.gc.collect(context.Background(), budget{}, nil)
+			if err != nil || f.Copied == 0 {
+				b.Errorf("%+v, %v", f, err)
+			}
+			close(done)
+		}()
+		times("gc", func(n int) bool {
+			select {
+			case <-done:
+				return n < 10
+			default:
+				return true
+			}
+		})
+	}
 }

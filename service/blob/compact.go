@@ -320,9 +320,15 @@ type packWriter struct {
 	f    *os.File
 	buf  []byte // goes to end - len(buf)
 	end  int64
+	late int64 // written since the system was asked to write out
 }
 
-const packBuffer = 1 << 20
+// What is written at once; and after how many bytes the system begins to write out,
+// so that the sync at the end does not hold up those of commits for long.
+const (
+	packBuffer = 1 << 20
+	packBegin  = 16 << 20
+)
 
 func (w *packWriter) write(record []byte) error {
 	if w.f == nil {
@@ -360,6 +366,10 @@ func (w *packWriter) make() error {
 
 func (w *packWriter) flush() error {
 	_, err := w.f.WriteAt(w.buf, w.end-int64(len(w.buf)))
+	if w.late += int64(len(w.buf)); w.late >= packBegin {
+		durable.Begin(w.f)
+		w.late = 0
+	}
 	w.buf = w.buf[:0]
 	return err
 }
