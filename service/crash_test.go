@@ -53,16 +53,26 @@ func serveForTest(dir string) error {
 	if err != nil {
 		return err
 	}
+	if os.Getenv("SIGNET_TEST_EAGER") != "" {
+		s.gc.eager, s.gc.moves = true, 7
+		go func() {
+			for {
+				if _, err := s.gc.collect(context.Background(), budget{packs: 8}, nil); err != nil {
+					fmt.Fprintln(os.Stderr, "gc:", err)
+				}
+			}
+		}()
+	}
 	fmt.Println("http://" + ln.Addr().String())
 	limits := transport.Limits{ConnRate: 1e6, DeviceRate: 1e6}
 	return transport.Serve(context.Background(), ln, nil, transport.NewHandler(s, limits, slog.New(slog.NewJSONHandler(io.Discard, nil))))
 }
 
 // start serves dir in a process of its own.
-func start(t *testing.T, dir string) (url string, kill func()) {
+func start(t *testing.T, dir string, env ...string) (url string, kill func()) {
 	t.Helper()
 	c := exec.Command(os.Args[0])
-	c.Env = append(os.Environ(), "SIGNET_TEST_SERVE="+dir)
+	c.Env = append(append(os.Environ(), "SIGNET_TEST_SERVE="+dir), env...)
 	c.Stderr = os.Stderr
 	out, err := c.StdoutPipe()
 	must(t, err)
@@ -77,7 +87,14 @@ func start(t *testing.T, dir string) (url string, kill func()) {
 
 // Killed at any moment, the service loses no record that it acknowledged, and
 // its data stay whole.
-func TestKilledServiceLosesNothingAcknowledged(t *testing.T) {
+func TestKilledServiceLosesNothingAcknowledged(t *testing.T) { killed(t) }
+
+// Nor does one that moves all its objects from pack to pack all the time.
+func TestKilledServiceThatCompactsLosesNothingAcknowledged(t *testing.T) {
+	killed(t, "SIGNET_TEST_EAGER=1")
+}
+
+func killed(t *testing.T, env ...string) {
 	kills := 6
 	if testing.Short() {
 		kills = 2
@@ -105,7 +122,7 @@ func TestKilledServiceLosesNothingAcknowledged(t *testing.T) {
 		b.clock.mu.Lock()
 		b.clock.t = time.Now()
 		b.clock.mu.Unlock()
-		url, kill := start(t, b.dir)
+		url, kill := start(t, b.dir, env...)
 		var wg sync.WaitGroup
 		enough := make(chan bool, 1) // the service is killed after so many receipts
 		left := 20 + random.IntN(200)

@@ -75,6 +75,7 @@ type collector struct {
 	// For tests; zero otherwise.
 	step  func(string) // called wherever a crash would leave something else
 	moves int          // instead of moveStep
+	eager bool         // each pack is worth compacting
 }
 
 func (c *collector) at(step string) {
@@ -186,7 +187,7 @@ func (c *collector) all() (out []meta.Pack, stale []uint32, err error) {
 	for _, p := range known {
 		last := p.End == 0 && p.Pack == known[len(known)-1].Pack // keeps the number
 		switch {
-		case here[p.Pack] && (sparse(p) || p.Live == 0 && p.End < 0):
+		case here[p.Pack] && (sparse(p) || c.eager && p.Live > 0 || p.Live == 0 && p.End < 0):
 			out = append(out, p)
 		case !here[p.Pack] && p.Live == 0 && !last:
 			stale = append(stale, p.Pack)

@@ -316,3 +316,42 @@ func TestKeyFilesAreOwnersAlone(t *testing.T) {
 		}
 	}
 }
+
+// A gc that waits for whoever has the folder does the work itself when that ends
+// without an answer.
+func TestGCTakesOverWhereTheServiceEnds(t *testing.T) {
+	dir := t.TempDir()
+	start(t, "serve", "--data", dir, "--listen", "127.0.0.1:0").end(t, syscall.SIGTERM)
+	release, err := hold(dir)
+	must(t, err)
+	type result struct {
+		code        int
+		out, stderr string
+	}
+	done := make(chan result)
+	go func() {
+		code, out, stderr := do(t, nil, "gc", "--data", dir)
+		done <- result{code, out, stderr}
+	}()
+	asked := func() (n int) {
+		db, err := sql.Open("sqlite", filepath.Join(dir, "signet.db"))
+		must(t, err)
+		defer db.Close()
+		must(t, db.QueryRow("SELECT count(*) FROM settings WHERE name = 'gc-ask'").Scan(&n))
+		return n
+	}
+	for asked() == 0 {
+		select {
+		case r := <-done:
+			t.Fatalf("it did not wait: %+v", r)
+		default:
+		}
+	}
+	release()
+	if r := <-done; r.code != 0 || !strings.Contains(r.out, "freed 0 bytes") {
+		t.Errorf("%+v", r)
+	}
+	if asked() != 0 {
+		t.Error("the question is left")
+	}
+}

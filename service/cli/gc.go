@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -25,6 +26,9 @@ func (a *app) gcCommand() *cobra.Command {
 			f, err = service.GCPlan(dir, a.now())
 		} else {
 			f, err = a.collect(c.Context(), dir)
+		}
+		if errors.Is(err, syscall.ENOSPC) {
+			return &failure{err: err, kind: "no_space", hint: "free 256 MiB on the disk, then run it again: it goes on"}
 		}
 		if err != nil {
 			return err
