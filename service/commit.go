@@ -187,6 +187,14 @@ func (s *Service) persist(group []*offer, touched map[*history]bool) (map[*histo
 		}
 		signed[h] = c
 	}
+	recovery := s.recovery
+	for _, o := range group {
+		if o.err == nil && o.appended {
+			if r := recovery.forgo(o.log.String(), o.drops); r != nil {
+				recovery = r
+			}
+		}
+	}
 	var freed []meta.Object
 	nums := map[*history]meta.LogNum{}
 	err := s.update(group, func(tx *meta.Tx) error {
@@ -216,10 +224,18 @@ func (s *Service) persist(group []*offer, touched map[*history]bool) (map[*histo
 				return err
 			}
 		}
+		if recovery != s.recovery {
+			return recovery.store(tx)
+		}
 		return nil
 	})
 	if err != nil {
 		return nil, err
+	}
+	if recovery != s.recovery {
+		s.mu.Lock()
+		s.recovery = recovery
+		s.mu.Unlock()
 	}
 	for h, n := range nums {
 		if h.Num == 0 { // nobody else looks at a log that has no checkpoint yet

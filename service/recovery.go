@@ -162,6 +162,25 @@ func (r *recovery) hole(log string, id signet.ObjectID, position uint64) {
 	r.Holes[log][id.String()] = position
 }
 
+// forgo forgets holes that objects would fill which are gone for good now; nil where
+// there is none of them.
+func (r *recovery) forgo(log string, ids []signet.ObjectID) *recovery {
+	if r == nil || len(r.Holes[log]) == 0 {
+		return nil
+	}
+	var c *recovery
+	for _, id := range ids {
+		if _, ok := r.Holes[log][id.String()]; !ok {
+			continue
+		}
+		if c == nil {
+			c = r.clone()
+		}
+		delete(c.Holes[log], id.String())
+	}
+	return c
+}
+
 // loadRecovery reads how far the service is whole again.
 func (s *Service) loadRecovery() (err error) {
 	s.recovery, err = readRecovery(s.db)

@@ -294,6 +294,29 @@ func TestObjectsThatNobodyHasLeaveAHoleThatCanBeFilled(t *testing.T) {
 	}
 }
 
+// A hole that is given up is none any more, also after a restart.
+func TestDroppedObjectIsNoHole(t *testing.T) {
+	l := lose(t)
+	n := l.journal.head.Size
+	if size, whole := l.give(l.journal.part(t, l.base, n, true)); size != n || !whole {
+		t.Fatalf("size %d, whole %v", size, whole)
+	}
+	l.w.drop(signet.ObjectID{1})
+	if s, err := ReadStatus(l.dir, l.clock.now()); err != nil || s.Lost != 1 {
+		t.Errorf("%+v, %v", s, err)
+	}
+	l.w.drop(nameOf(l.object))
+	for range 2 {
+		if s, err := ReadStatus(l.dir, l.clock.now()); err != nil || s.Lost != 0 {
+			t.Errorf("%+v, %v", s, err)
+		}
+		if len(l.recovery.Holes[l.w.log().String()]) != 0 {
+			t.Error("the service remembers it")
+		}
+		l.reopen()
+	}
+}
+
 func TestRegionThatWasLostAsAWholeComesBack(t *testing.T) {
 	b := newBench(t)
 	owner := b.found()

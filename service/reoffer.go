@@ -207,6 +207,9 @@ func (b *takingBack) take(r *reoffer) error {
 			return err
 		}
 		b.uploads.drop(b.h.Num, o.drops)
+		if r := b.next.forgo(b.log, o.drops); r != nil {
+			b.next = r
+		}
 		b.group = append(b.group, o)
 	}
 	return nil
