@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"signet/service"
+	"signet/service/meta"
 )
 
 func (a *app) gcCommand() *cobra.Command {
@@ -27,7 +28,7 @@ func (a *app) gcCommand() *cobra.Command {
 		} else {
 			f, err = a.collect(c.Context(), dir)
 		}
-		if errors.Is(err, syscall.ENOSPC) {
+		if errors.Is(err, syscall.ENOSPC) || errors.Is(err, meta.ErrFull) {
 			return &failure{err: err, kind: "no_space", hint: "free 256 MiB on the disk, then run it again: it goes on"}
 		}
 		if err != nil {

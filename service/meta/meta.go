@@ -27,6 +27,19 @@ import (
 // ErrNewer says that a database was written by a newer program.
 var ErrNewer = errors.New("written by a newer signet-server")
 
+// ErrFull says that the disk has no space for what was to be written.
+var ErrFull = errors.New("no space left for the database")
+
+// full adds ErrFull to SQLite's own errors for it: SQLITE_FULL, and
+// SQLITE_IOERR_SHMSIZE, which is what it meets first on a disk without any space.
+func full(err error) error {
+	var e interface{ Code() int }
+	if errors.As(err, &e) && (e.Code()&0xff == 13 || e.Code() == 10|19<<8) {
+		return fmt.Errorf("%w: %w", ErrFull, err)
+	}
+	return err
+}
+
 // A DB is an open database. Its methods may be called at the same time.
 type DB struct {
 	path    string
@@ -46,7 +59,7 @@ func Open(path string) (*DB, error) {
 	db := &DB{path: path, write: map[string]*sql.Stmt{}, read: map[string]*sql.Stmt{}}
 	if err := db.open(); err != nil {
 		db.Close()
-		return nil, fmt.Errorf("database %s: %w", filepath.Base(path), err)
+		return nil, fmt.Errorf("database %s: %w", filepath.Base(path), full(err))
 	}
 	return db, nil
 }
@@ -235,7 +248,7 @@ func (db *DB) Update(f func(*Tx) error) error {
 	// SQLite has rolled back by itself after some failures of COMMIT; then
 	// this fails too and changes nothing.
 	db.writer.ExecContext(tx.ctx, "ROLLBACK")
-	return err
+	return full(err)
 }
 
 func (tx *Tx) stmt(q string) (*sql.Stmt, error) {
