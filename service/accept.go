@@ -177,9 +177,7 @@ func (s *Service) acceptEntry(o *offer) error {
 	}
 	h.time = now
 	o.objects = e.Objects
-	if e.Type == journal.Collect {
-		o.drops = e.Ending
-	}
+	o.drops = append(o.drops, dropped(e)...)
 	o.full = e.Type.Authority() || e.Type == journal.Snapshot
 	o.take(h, leaf.Append(nil))
 	return nil

@@ -205,7 +205,18 @@ func (c *checker) record(h *history, r signet.Record) error {
 	for _, id := range e.Objects {
 		c.named[h.Num][id] = true
 	}
+	for _, id := range dropped(e) {
+		delete(c.named[h.Num], id)
+	}
 	return nil
+}
+
+// dropped is what an entry ends: the objects of a collect that has effect.
+func dropped(e *journal.Entry) []signet.ObjectID {
+	if e.Type != journal.Collect || e.Void != nil {
+		return nil
+	}
+	return e.Ending
 }
 
 // A lostObject is one whose bytes are not whole where the index says.

@@ -276,7 +276,7 @@ func (b *takingBack) entry(o *offer, done bool) error {
 			return errRecovering
 		}
 	}
-	_, reason, err := b.h.journal.Apply(leaf, o.record.Head, o.record.Blob)
+	e, reason, err := b.h.journal.Apply(leaf, o.record.Head, o.record.Blob)
 	if needsDirectory(err) {
 		return directoryFirst
 	}
@@ -284,6 +284,7 @@ func (b *takingBack) entry(o *offer, done bool) error {
 	if err := errors.Join(reason, err); err != nil {
 		return transport.Errorf(transport.KindInvalid, "entry %d: %v", o.position, err)
 	}
+	o.drops = append(o.drops, dropped(e)...)
 	for _, id := range missing {
 		b.next.hole(b.log, id, o.position)
 	}
