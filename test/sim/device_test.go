@@ -166,13 +166,14 @@ func (o *organisation) open(t *testing.T, n int, home string, s engine.Service, 
 // A device is a disk, a home, and whatever program runs on them now.
 type device struct {
 	*run
-	n    int
-	name string
-	disk *disk
-	home string
-	gens int // homes so far: a crash goes on with a copy of the index as it was
-	rnd  *rand.Rand
-	line *line
+	n     int
+	name  string
+	disk  *disk
+	home  string
+	gens  int // homes so far: a crash goes on with a copy of the index as it was
+	rnd   *rand.Rand
+	taste *rand.Rand // of its user, who chooses while the engine works
+	line  *line
 
 	blind    bool  // its disk cannot be watched
 	chooses  bool  // its user selects and unselects
@@ -266,7 +267,7 @@ func (d *device) live(passes int, daemon bool, l *life) {
 		}
 	}
 	for range passes {
-		if d.chooses && d.rnd.IntN(4) == 0 {
+		if d.chooses && d.taste.IntN(4) == 0 {
 			d.choose(e)
 		}
 		before := d.seen()

@@ -13,7 +13,7 @@ import (
 func (d *device) choose(e *engine.Device) {
 	d.do(d.name+".user", "chooses", nil, func() {
 		err := e.Select("v", func(t *tree.Tree, m plan.Marks) (plan.Marks, error) {
-			if d.rnd.IntN(6) == 0 {
+			if d.taste.IntN(6) == 0 {
 				return nil, nil
 			}
 			nodes := []signet.NodeID{signet.RootNode}
@@ -21,9 +21,9 @@ func (d *device) choose(e *engine.Device) {
 				nodes = append(nodes, n.ID)
 			}
 			m = maps.Clone(m)
-			for range 1 + d.rnd.IntN(3) {
-				n := nodes[d.rnd.IntN(len(nodes))]
-				switch mark := plan.Mark(d.rnd.IntN(4)); {
+			for range 1 + d.taste.IntN(3) {
+				n := nodes[d.taste.IntN(len(nodes))]
+				switch mark := plan.Mark(d.taste.IntN(4)); {
 				case mark == 0, n == signet.RootNode && mark != plan.Part:
 					delete(m, n)
 				default:

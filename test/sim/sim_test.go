@@ -226,7 +226,7 @@ func newRun(t *testing.T, o *organisation, seed uint64) *run {
 		r.flaky = 0
 	}
 	for n := range min(2+rnd.IntN(most-1), *mostUsers) {
-		d := &device{run: r, n: n, name: deviceName(n), rnd: rand.New(rand.NewPCG(seed, uint64(10+n))), stagings: map[string]*staged{}, safe: map[string]bool{}}
+		d := &device{run: r, n: n, name: deviceName(n), rnd: rand.New(rand.NewPCG(seed, uint64(10+n))), taste: rand.New(rand.NewPCG(seed, uint64(200+n))), stagings: map[string]*staged{}, safe: map[string]bool{}}
 		d.disk = newDisk(r.world, d.name)
 		d.blind = rnd.IntN(4) == 0 && !off("blind")
 		d.chooses = rnd.IntN(3) == 0 && !off("select")
