@@ -70,9 +70,10 @@ func (d *Device) EndObjects(ctx context.Context, id signet.RegionID, keep tree.K
 }
 
 // endDaily ends objects of all regions about once a day. Devices of one ring do
-// it at different times, and one that comes soon after another leaves it alone.
-func (d *Device) endDaily(ctx context.Context) {
-	for wait := time.Hour + upTo(3*time.Hour); ; wait = 12*time.Hour + upTo(24*time.Hour) {
+// it at different times, and one that comes soon after another leaves it alone. The
+// first time is after first.
+func (d *Device) endDaily(ctx context.Context, first time.Duration) {
+	for wait := first; ; wait = 12*time.Hour + upTo(24*time.Hour) {
 		select {
 		case <-ctx.Done():
 			return

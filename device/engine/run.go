@@ -192,10 +192,10 @@ func (d *Device) Run(ctx context.Context) error {
 		return err
 	}
 	running := map[*volume]bool{}
+	ending, first := make(chan struct{}), time.Hour+upTo(3*time.Hour)
+	go func() { defer close(ending); d.endDaily(ctx, first) }()
 	follow := make(chan struct{})
 	go func() { defer close(follow); d.follow(ctx) }()
-	ending := make(chan struct{})
-	go func() { defer close(ending); d.endDaily(ctx) }()
 	for {
 		d.mu.Lock()
 		changed := d.changed

@@ -344,6 +344,13 @@ func (d *device) cut() {
 			d.forgive(c)
 		}
 	}
+	// What it tore nobody saved, and who copies that does not either.
+	for c := range after {
+		if !before[c] {
+			d.torn[c] = true
+			delete(d.owed, c)
+		}
+	}
 }
 
 // passed notes what a pass that went well has seen for all of its time. A file
@@ -543,6 +550,7 @@ type run struct {
 	owed     map[string]string // contents that users saved, and where
 	hidden   bool              // some folder could not be looked at, at some time
 	removed  map[string]bool   // contents that somebody did away with somewhere, or a power cut did
+	torn     map[string]bool   // contents that are what a power cut left
 	verbs    atomic.Int32
 }
 

@@ -105,7 +105,11 @@ func (d *disk) contents() map[string]bool {
 	return m
 }
 
-func (u *user) saved(c, p string) { u.owed[c] = u.name + ":" + p }
+func (u *user) saved(c, p string) {
+	if !u.torn[c] {
+		u.owed[c] = u.name + ":" + p
+	}
+}
 
 // folders makes the folders above a path, where nothing else is in the way.
 func (u *user) folders(p string) bool {
