@@ -28,7 +28,6 @@ import (
 	"signet/device/disk"
 	"signet/device/engine"
 	"signet/device/keystore"
-	"signet/device/line"
 	"signet/internal/durable"
 	"signet/transport"
 )
@@ -41,18 +40,12 @@ type Owner struct {
 	Client  *transport.Client
 	Self    region.Self
 	Engine  *engine.Device
-	Line    *line.Line
 
-	store   *engine.Store
-	kept    *engine.Kept
-	now     func() time.Time
-	closing chan struct{}
-	closed  sync.Once
-	steered sync.WaitGroup // what adjusts the line
+	store *engine.Store
+	kept  *engine.Kept
 
-	mu     sync.Mutex
-	open   map[string]*disk.Volume // folders that the engine has open
-	limits line.Limits
+	mu   sync.Mutex
+	open map[string]*disk.Volume // folders that the engine has open
 }
 
 // Open opens the only organisation of a home, whose lock the caller holds.
@@ -64,7 +57,7 @@ func OpenAt(d home.Dir, version string, now func() time.Time) (_ *Owner, err err
 	if err != nil {
 		return nil, err
 	}
-	o := &Owner{open: map[string]*disk.Volume{}, Home: d, Account: a, Line: line.New(now), now: now, closing: make(chan struct{})}
+	o := &Owner{open: map[string]*disk.Volume{}, Home: d, Account: a}
 	defer func() {
 		if err != nil {
 			o.Close()
@@ -73,10 +66,7 @@ func OpenAt(d home.Dir, version string, now func() time.Time) (_ *Owner, err err
 	if o.Keys, err = keystore.Load(d.KeyFile(a.Org), a.Org); err != nil {
 		return nil, err
 	}
-	if o.limits, err = line.Load(d.LimitsFile()); err != nil {
-		return nil, &problem{"limits", err.Error(), "mend the file, or delete it and say signet limit again", control.Failed}
-	}
-	if o.Client, err = a.Client(o.Keys, version, meter{o.Line}); err != nil {
+	if o.Client, err = a.Client(o.Keys, version); err != nil {
 		return nil, err
 	}
 	o.sweepCats()
@@ -85,18 +75,13 @@ func OpenAt(d home.Dir, version string, now func() time.Time) (_ *Owner, err err
 		return nil, indexProblem(err, d.IndexFile(a.Org))
 	}
 	o.kept = engine.OpenKept(d.KeptDir(a.Org), keptMost, now)
-	o.Engine, err = engine.Open(engine.Config{Self: o.Self, Service: o.Client, Line: o.Line, Store: o.store, Kept: o.kept, Now: now, Alarm: o.evidence,
+	o.Engine, err = engine.Open(engine.Config{Self: o.Self, Service: o.Client, Store: o.store, Kept: o.kept, Now: now, Alarm: o.evidence,
 		LogKeys: a.LogKeys, OpenVolume: o.openVolume, Classify: classify})
 	if err == nil && o.Engine.DirectoryHead() == nil {
 		// An enrolment leaves a directory in the index: this is another index.
 		err = o.store.SetNote(noteAnew, []byte{1})
 	}
-	if err != nil {
-		return o, err
-	}
-	o.adjust()
-	o.steered.Go(o.steer)
-	return o, nil
+	return o, err
 }
 
 // keptMost is how many bytes of sealed objects are kept for a service that loses
@@ -149,8 +134,6 @@ func indexProblem(err error, file string) error {
 
 // Close closes what Open opened.
 func (o *Owner) Close() error {
-	o.closed.Do(func() { close(o.closing) })
-	o.steered.Wait()
 	if o.Client != nil {
 		o.Client.Close()
 	}
