@@ -45,7 +45,10 @@ var ErrNotWhole = errors.New("this device does not know all of the region yet")
 // It reads the whole journal, and fetches manifests of long files.
 // ErrNotWhole; ErrNotAllowed: the ring may not write there.
 func (d *Device) EndObjects(ctx context.Context, id signet.RegionID, keep tree.Keep, dry bool) (e Ended, err error) {
-	if err := errors.Join(d.SyncDirectory(ctx), d.SyncRegion(ctx, id)); err != nil {
+	if err := d.SyncDirectory(ctx); err != nil {
+		return e, err
+	}
+	if err := d.SyncRegion(ctx, id); err != nil {
 		return e, err
 	}
 	r := d.region(id)
