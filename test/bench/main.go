@@ -51,7 +51,7 @@ func command() error {
 	big := flag.Bool("scale", false, "1,000,000 files in W4, 100,000 in W2")
 	fast := flag.Bool("quick", false, "small input: shows that the bench works, measures nothing")
 	only := flag.String("only", "", "workloads, as in W1,W5 (default all)")
-	peers := flag.String("peers", "signet,rsync,syncthing", "programs; syncthing-1s is Syncthing with a watcher delay of 1 s, syncthing-e2ee through a node without the password")
+	peers := flag.String("peers", "signet,rsync,syncthing,restic", "programs; syncthing-1s is Syncthing with a watcher delay of 1 s, syncthing-e2ee through a node without the password")
 	reps := flag.Int("n", 3, "repetitions; the median counts")
 	asJSON := flag.String("json", "", "also write what was measured to this file")
 	work := flag.String("work", "", "folder to work in (default a temporary one, removed at the end)")
@@ -131,17 +131,17 @@ func apart(ctx context.Context) (again bool, err error) {
 // measure runs the workloads: in each repetition, each workload, with each
 // peer, the peers taking turns in who is first.
 func measure(ctx context.Context, o options) (rows []row, err error) {
-	for _, tree := range []bool{false, true} {
+	for _, on := range []setting{apair, alone, standing} {
 		var list []workload
 		for _, w := range workloads {
-			if w.tree == tree && (o.only == nil || slices.Contains(o.only, w.id)) {
+			if w.on == on && (o.only == nil || slices.Contains(o.only, w.id)) {
 				list = append(list, w)
 			}
 		}
 		if len(list) == 0 {
 			continue
 		}
-		part, err := series(ctx, o, list, tree)
+		part, err := series(ctx, o, list, on)
 		rows = merge(rows, part)
 		if err != nil {
 			return rows, err
@@ -152,7 +152,7 @@ func measure(ctx context.Context, o options) (rows []row, err error) {
 
 // series measures workloads that share their pairs: a pair for each
 // repetition, or where they look at a large tree one for all.
-func series(ctx context.Context, o options, list []workload, tree bool) (rows []row, err error) {
+func series(ctx context.Context, o options, list []workload, on setting) (rows []row, err error) {
 	var open []*session
 	closeAll := func() {
 		for _, s := range open {
@@ -165,15 +165,18 @@ func series(ctx context.Context, o options, list []workload, tree bool) (rows []
 	}
 	defer closeAll()
 	for rep := range o.reps {
-		if !tree || rep == 0 {
+		if on != standing || rep == 0 {
 			closeAll()
 			for _, p := range o.peers {
-				s, err := begin(ctx, o, p, fmt.Sprintf("%s-%t-%d", p.name(), tree, rep), uint64(7+rep))
+				if !slices.ContainsFunc(list, func(w workload) bool { return fits(p, w) }) {
+					continue
+				}
+				s, err := begin(ctx, o, p, on, fmt.Sprintf("%s-%d-%d", p.name(), on, rep), uint64(7+rep))
 				if err != nil {
 					return rows, err
 				}
 				open = append(open, s)
-				if !tree {
+				if on != standing {
 					continue
 				}
 				d, err := fill(ctx, s)
@@ -187,6 +190,9 @@ func series(ctx context.Context, o options, list []workload, tree bool) (rows []
 		for _, w := range list {
 			for i := range open {
 				s := open[(i+rep)%len(open)]
+				if !fits(s.maker, w) {
+					continue
+				}
 				r, err := once(ctx, w, s)
 				if err != nil {
 					return rows, fmt.Errorf("%s with %s: %w", w.id, s.peer, err)
@@ -199,16 +205,29 @@ func series(ctx context.Context, o options, list []workload, tree bool) (rows []
 	return rows, nil
 }
 
-func begin(ctx context.Context, o options, p peer, name string, seed uint64) (*session, error) {
+// fits reports whether a peer is measured in a workload.
+func fits(p peer, w workload) bool {
+	if c, ok := p.(choosy); ok && !c.fits(w.id) {
+		return false
+	}
+	_, keeps := p.(keeper)
+	return keeps || w.on != alone
+}
+
+func begin(ctx context.Context, o options, p peer, on setting, name string, seed uint64) (*session, error) {
 	dir := filepath.Join(o.work, name)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
-	pair, err := p.open(ctx, dir)
+	open := p.open
+	if on == alone {
+		open = p.(keeper).keep
+	}
+	pair, err := open(ctx, dir)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", p.name(), err)
 	}
-	return &session{pair: pair, peer: p.name(), dir: dir, seed: seed, size: o.size}, nil
+	return &session{pair: pair, maker: p, peer: p.name(), dir: dir, seed: seed, size: o.size}, nil
 }
 
 // most is how long one measurement may take.

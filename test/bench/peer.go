@@ -23,6 +23,22 @@ type peer interface {
 	open(ctx context.Context, dir string) (pair, error)
 }
 
+// A choosy peer is not in all workloads.
+type choosy interface {
+	fits(workload string) bool
+}
+
+// A keeper is a peer that can keep folder a alone: what is measured then is how
+// long it takes until all of it is stored, sealed and durable.
+type keeper interface {
+	keep(ctx context.Context, dir string) (pair, error)
+}
+
+// storing is a pair of a keeper; store returns when all of a is stored.
+type storing interface {
+	store(ctx context.Context) error
+}
+
 // A pair is two folders, a and b, and the programs between them.
 type pair interface {
 	folders() (a, b string)

@@ -29,7 +29,16 @@ type signetPair struct {
 // keyless keeps the devices' keys in files: a bench asks no keyring.
 var keyless = []string{"SIGNET_KEYRING=off"}
 
-func (s signetPeer) open(ctx context.Context, dir string) (_ pair, err error) {
+func (s signetPeer) open(ctx context.Context, dir string) (pair, error) {
+	return s.begin(ctx, dir, "a", "b")
+}
+
+// keep implements keeper: a service and one device.
+func (s signetPeer) keep(ctx context.Context, dir string) (pair, error) {
+	return s.begin(ctx, dir, "a")
+}
+
+func (s signetPeer) begin(ctx context.Context, dir string, devices ...string) (_ pair, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
 	p := &signetPair{bin: s.bin, dir: dir, daemon: map[string]*process{}}
@@ -38,7 +47,7 @@ func (s signetPeer) open(ctx context.Context, dir string) (_ pair, err error) {
 			p.close()
 		}
 	}()
-	for _, d := range []string{"a", "b"} {
+	for _, d := range devices {
 		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
 			return nil, err
 		}
@@ -65,10 +74,12 @@ func (s signetPeer) open(ctx context.Context, dir string) (_ pair, err error) {
 	if _, err := p.signet(ctx, "a", "", "login", strings.TrimSpace(url), "--yes", "--device", "a"); err != nil {
 		return nil, err
 	}
-	if err := p.link(ctx); err != nil {
-		return nil, err
+	if len(devices) > 1 {
+		if err := p.link(ctx); err != nil {
+			return nil, err
+		}
 	}
-	for _, d := range []string{"a", "b"} {
+	for _, d := range devices {
 		if _, err := p.signet(ctx, d, "", "add", filepath.Join(dir, d), "--region", "Bench"); err != nil {
 			return nil, err
 		}
@@ -135,12 +146,21 @@ func (p *signetPair) folders() (string, string) {
 func (p *signetPair) push(context.Context) error { return nil }
 
 func (p *signetPair) settle(ctx context.Context) error {
+	if len(p.daemon) == 1 {
+		return p.store(ctx)
+	}
 	for _, d := range []string{"a", "b", "a"} {
 		if _, err := p.signet(ctx, d, "", "wait"); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// store implements storing.
+func (p *signetPair) store(ctx context.Context) error {
+	_, err := p.signet(ctx, "a", "", "--timeout", "20m", "wait")
+	return err
 }
 
 func (p *signetPair) stop(context.Context) error {

@@ -105,6 +105,7 @@ type bar struct {
 
 var bars = []bar{
 	{"W1", "rsync", 1.3, 0}, {"W1", "syncthing", 0.7, 0},
+	{"W2", "restic", 0.9, 0}, {"W8", "restic", 1.0, 0},
 	{"W3", "rsync", 1.0, 0}, {"W4", "rsync", 0.5, 0},
 	{"W5", "syncthing", 0.5, 0.5}, {"W6", "rsync", 0.1, 0}, {"W6", "syncthing", 0.1, 0},
 }

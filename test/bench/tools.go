@@ -9,12 +9,22 @@ import (
 	"strings"
 )
 
-// What is built of others, and where: .tools is ignored by git and kept
-// between runs.
-const (
-	toolsDir         = ".tools"
-	syncthingModule  = "github.com/syncthing/syncthing"
-	syncthingVersion = "v1.30.0"
+// toolsDir is where others' programs are built: ignored by git, and kept between
+// runs.
+const toolsDir = ".tools"
+
+// A source is a program of somebody else, in the version that is measured.
+type source struct {
+	name, module, version string
+	command               string   // its package, below the module
+	flags                 []string // of go build
+}
+
+var (
+	syncthingSource = source{name: "syncthing", module: "github.com/syncthing/syncthing", version: "v1.30.0", command: "/cmd/syncthing",
+		// Without its web pages, which are not in the module.
+		flags: []string{"-tags=noupgrade,noassets", "-ldflags=-X github.com/syncthing/syncthing/lib/build.Version=v1.30.0"}}
+	resticSource = source{name: "restic", module: "github.com/restic/restic", version: "v0.18.1", command: "/cmd/restic"}
 )
 
 // found are the peers of a run and what they say they are.
@@ -45,7 +55,7 @@ func find(ctx context.Context, names []string, bin string) (f found, err error) 
 			f.peers = append(f.peers, rsync{})
 			f.versions[name] = firstLine(ctx, "rsync", "--version")
 		case strings.HasPrefix(name, "syncthing"):
-			path, err := builtSyncthing(ctx)
+			path, err := syncthingSource.built(ctx)
 			if err != nil {
 				return f, err
 			}
@@ -55,6 +65,13 @@ func find(ctx context.Context, names []string, bin string) (f found, err error) 
 			}
 			f.peers = append(f.peers, p)
 			f.versions[p.name()] = firstLine(ctx, path, "--version") + ", watcher delay " + p.delay + " s"
+		case name == "restic":
+			path, err := resticSource.built(ctx)
+			if err != nil {
+				return f, err
+			}
+			f.peers = append(f.peers, restic{path})
+			f.versions[name] = firstLine(ctx, path, "version")
 		default:
 			return f, fmt.Errorf("no peer %q", name)
 		}
@@ -82,37 +99,37 @@ func installed(ctx context.Context, name string) error {
 	return nil
 }
 
-// builtSyncthing is the pinned version, built once, without its web pages; or
-// where that cannot be had the system's package. It is built from a module of
-// its own, so that its dependencies are none of ours.
-func builtSyncthing(ctx context.Context) (string, error) {
-	dir, err := filepath.Abs(filepath.Join(toolsDir, "syncthing-"+syncthingVersion))
+// built is the path of the program, built once; or where that cannot be had of the
+// system's package. It is built from a module of its own, so that its dependencies
+// are none of ours.
+func (s source) built(ctx context.Context) (string, error) {
+	dir, err := filepath.Abs(filepath.Join(toolsDir, s.name+"-"+s.version))
 	if err != nil {
 		return "", err
 	}
-	path := filepath.Join(dir, "syncthing")
+	path := filepath.Join(dir, s.name)
 	if _, err := os.Stat(path); err == nil {
 		return path, nil
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", err
 	}
-	mod := fmt.Sprintf("module tools\n\ngo 1.26\n\nrequire %s %s\n", syncthingModule, syncthingVersion)
+	mod := fmt.Sprintf("module tools\n\ngo 1.26\n\nrequire %s %s\n", s.module, s.version)
 	if err := os.WriteFile(filepath.Join(dir, "go.mod"), []byte(mod), 0o644); err != nil {
 		return "", err
 	}
-	fmt.Fprintln(os.Stderr, "building: syncthing", syncthingVersion)
-	cmd := exec.CommandContext(ctx, "go", "build", "-mod=mod", "-trimpath", "-tags=noupgrade,noassets",
-		"-ldflags=-X "+syncthingModule+"/lib/build.Version="+syncthingVersion, "-o", path, syncthingModule+"/cmd/syncthing")
+	fmt.Fprintln(os.Stderr, "building:", s.name, s.version)
+	args := append([]string{"build", "-mod=mod", "-trimpath"}, s.flags...)
+	cmd := exec.CommandContext(ctx, "go", append(args, "-o", path, s.module+s.command)...)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=", "GOWORK=off")
 	out, err := cmd.CombinedOutput()
 	if err == nil {
 		return path, nil
 	}
-	fmt.Fprintf(os.Stderr, "syncthing %s does not build here, taking the system's package: %s\n", syncthingVersion, tail(out))
-	if err := installed(ctx, "syncthing"); err != nil {
+	fmt.Fprintf(os.Stderr, "%s %s does not build here, taking the system's package: %s\n", s.name, s.version, tail(out))
+	if err := installed(ctx, s.name); err != nil {
 		return "", err
 	}
-	return exec.LookPath("syncthing")
+	return exec.LookPath(s.name)
 }

@@ -15,9 +15,18 @@ import (
 // b has all of it.
 type workload struct {
 	id, what string
-	tree     bool // wants a pair that holds the large tree
+	on       setting
 	run      func(ctx context.Context, s *session) (took []time.Duration, err error)
 }
+
+// A setting is what a workload begins with.
+type setting int
+
+const (
+	apair    setting = iota // two folders, and what the workloads before left there
+	alone                   // folder a, and whatever stores it
+	standing                // two folders that hold the large tree
+)
 
 var workloads = []workload{
 	{id: "W1", what: "one large incompressible file", run: large},
@@ -25,12 +34,14 @@ var workloads = []workload{
 	{id: "W2", what: "many small files", run: small},
 	{id: "W6", what: "their folder renamed", run: rename},
 	{id: "W5", what: "1 KiB file closed, readable on the other side", run: save},
-	{id: "W4", what: "a large tree, nothing changed, cold start", tree: true, run: start},
+	{id: "W8", what: "a large tree stored the first time, no second device", on: alone, run: first},
+	{id: "W4", what: "a large tree, nothing changed, cold start", on: standing, run: start},
 }
 
 // A session is a pair at work, with what the workloads left in it.
 type session struct {
 	pair
+	maker peer
 	peer  string
 	dir   string // on the file system of the folders
 	seed  uint64
@@ -231,6 +242,25 @@ func save(ctx context.Context, s *session) (took []time.Duration, err error) {
 // after is true the n-th time.
 func after(n int) func() (bool, error) {
 	return func() (bool, error) { n--; return n <= 0, nil }
+}
+
+// first stores a large tree that nothing is known of.
+func first(ctx context.Context, s *session) ([]time.Duration, error) {
+	if _, err := writeTree(s.aside("tree"), s.seed, s.size.Tree, 1024); err != nil {
+		return nil, err
+	}
+	if err := s.ready(ctx); err != nil {
+		return nil, err
+	}
+	s.fresh()
+	began := time.Now()
+	if err := os.Rename(s.aside("tree"), s.a("tree")); err != nil {
+		return nil, err
+	}
+	if err := s.pair.(storing).store(ctx); err != nil {
+		return nil, err
+	}
+	return []time.Duration{time.Since(began)}, nil
 }
 
 // fill gives a pair the tree that W4 looks at.
