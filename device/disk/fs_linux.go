@@ -333,7 +333,7 @@ func (f *fsys) openRead(path string) (*os.File, tree.Stat, error) {
 		err = ErrNotFile
 	}
 	if err == nil {
-		err = unix.SetNonblock(fd, false)
+		_, err = unix.FcntlInt(uintptr(fd), unix.F_SETFL, 0) // it blocks again
 	}
 	if err != nil {
 		unix.Close(fd)

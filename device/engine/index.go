@@ -3,6 +3,7 @@ package engine
 import (
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -707,13 +708,15 @@ func (s *Store) flushBy(write func(func(*batch)) error, volume string, x *index)
 		if x.seen != nil {
 			b.exec("UPDATE volumes SET seen = ? WHERE id = ?", int64(*x.seen), volume)
 		}
-		for id := range x.dirty {
+		var args []any
+		for _, id := range slices.SortedFunc(maps.Keys(x.dirty), signet.NodeID.Compare) { // in the order of the table
 			if row := x.row(id); row != nil {
-				b.exec("INSERT OR REPLACE INTO nodes VALUES(?,?,?)", volume, id[:], row)
+				args = append(args, volume, id[:], row)
 			} else {
 				b.exec("DELETE FROM nodes WHERE volume = ? AND node = ?", volume, id[:])
 			}
 		}
+		b.rows("INSERT OR REPLACE INTO nodes VALUES(?,?,?)", 3, args)
 	})
 	if err == nil {
 		clear(x.dirty)

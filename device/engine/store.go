@@ -45,6 +45,9 @@ const pagesTable = `CREATE TABLE pages(region BLOB NOT NULL, page INTEGER NOT NU
 type Store struct {
 	db *sql.DB
 	mu sync.Mutex // one writer at a time
+
+	knownMu sync.Mutex
+	known   map[signet.RegionID]known
 }
 
 // OpenStore opens or makes the store in a file. It is the owner's alone: it

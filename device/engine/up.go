@@ -179,6 +179,16 @@ func (v *volume) upFiles(ctx context.Context, lead []tree.Item, files []upFile) 
 		next++
 		return files[next-1], true
 	}
+	if id := v.region.ID(); len(files) >= manyFiles {
+		if err := v.d.Store.know(id); err != nil {
+			return 0, err
+		}
+		defer func() {
+			if next >= end {
+				v.d.Store.forget(id)
+			}
+		}()
+	}
 	began, sent := v.d.Now(), v.sent()
 	results := make(chan sealedFile, 64)
 	var wg sync.WaitGroup
@@ -259,6 +269,9 @@ func (v *volume) upFiles(ctx context.Context, lead []tree.Item, files []upFile) 
 	v.measure(v.d.Now().Sub(began), v.sent()-sent)
 	return did, err
 }
+
+// manyFiles is from how many on it pays to have in memory what was sealed.
+const manyFiles = 512
 
 func (v *volume) sent() int64 {
 	v.mu.Lock()
@@ -543,11 +556,6 @@ type uploader struct {
 	size    int
 }
 
-type sealedRow struct {
-	pid [32]byte
-	ref seal.Ref
-}
-
 // groupSize is how many bytes go into one request.
 const groupSize = 4 << 20
 
@@ -696,74 +704,4 @@ func (u *uploader) flush() error {
 		return errAgain
 	}
 	return nil
-}
-
-// sealedAs finds the object that this device sealed some plaintext as.
-func (s *Store) sealedAs(region signet.RegionID, pid [32]byte) (ref seal.Ref, ok bool, err error) {
-	rows, err := s.db.Query("SELECT ref FROM sealed WHERE region = ? AND pid = ?", region[:], pid[:])
-	if err != nil {
-		return ref, false, fmt.Errorf("index: %w", err)
-	}
-	defer rows.Close()
-	if !rows.Next() {
-		return ref, false, rows.Err()
-	}
-	var b []byte
-	if err := rows.Scan(&b); err != nil {
-		return ref, false, fmt.Errorf("index: %w", err)
-	}
-	r := wire.NewReader(b)
-	r.Raw(ref.Object[:])
-	r.Raw(ref.Key[:])
-	ref.Size = r.U32()
-	return ref, true, r.Done()
-}
-
-func (s *Store) noteSealed(region signet.RegionID, list []sealedRow) error {
-	if len(list) == 0 {
-		return nil
-	}
-	return s.write(func(b *batch) {
-		for _, r := range list {
-			var w wire.Writer
-			w.Raw(r.ref.Object[:])
-			w.Raw(r.ref.Key[:])
-			w.U32(r.ref.Size)
-			b.exec("INSERT OR REPLACE INTO sealed VALUES(?,?,?)", region[:], r.pid[:], w.B)
-		}
-	})
-}
-
-func (s *Store) forgetSealed(region signet.RegionID, ids []signet.ObjectID) error {
-	if len(ids) == 0 {
-		return nil
-	}
-	// One pass over what was sealed, whose order is another.
-	gone := map[signet.ObjectID]bool{}
-	for _, id := range ids {
-		gone[id] = true
-	}
-	rows, err := s.db.Query("SELECT pid, substr(ref, 1, 32) FROM sealed WHERE region = ?", region[:])
-	if err != nil {
-		return fmt.Errorf("index: %w", err)
-	}
-	defer rows.Close()
-	var pids [][]byte
-	for rows.Next() {
-		var pid, object []byte
-		if err := rows.Scan(&pid, &object); err != nil {
-			return fmt.Errorf("index: %w", err)
-		}
-		if len(object) == 32 && gone[signet.ObjectID(object)] {
-			pids = append(pids, pid)
-		}
-	}
-	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
-		return fmt.Errorf("index: %w", err)
-	}
-	return s.write(func(b *batch) {
-		for _, pid := range pids {
-			b.exec("DELETE FROM sealed WHERE region = ? AND pid = ?", region[:], pid)
-		}
-	})
 }
