@@ -10,13 +10,14 @@ import (
 )
 
 // A heavy file that is new is read once, not twice: it is sealed and stored
-// while it is hashed. What the plan then says of it is another matter: the
+// while it is hashed. So is one that has another length than before: what it has
+// of its version before is not stored again. What the plan then says of it is another matter: the
 // objects of a file that is not committed after all are as good as those of an
 // upload that a crash ended.
 
 // early reports whether a file is better sealed while it is hashed: not what
-// the region may have already, as a file of that length or an older version at
-// that place, and so may need no upload or a small one.
+// the region may have already, as a file of that length or at that place under
+// another node, and so may need no upload or a small one.
 func (v *volume) early(it *item) bool {
 	v.d.mu.Lock()
 	defer v.d.mu.Unlock()
@@ -24,9 +25,11 @@ func (v *volume) early(it *item) bool {
 		return false
 	}
 	if _, based := v.index.base[it.id]; based {
-		return false
-	}
-	if f := v.region.Tree.Ref(it.parent); f.Live() {
+		n, ok := v.region.Tree.Node(it.id)
+		if !ok || n.Type != tree.File || n.Size == it.stat.Size {
+			return false // the same length: perhaps it was but touched
+		}
+	} else if f := v.region.Tree.Ref(it.parent); f.Live() {
 		for k := range f.Kids() {
 			if k.Name() == it.name {
 				return false
