@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"net/url"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -44,13 +45,30 @@ type Config struct {
 
 	Conns     int    // connections for bulk, default 4
 	UserAgent string // default "signet"
-	// Throttle, if set, is called before n bytes of an object transfer are
-	// sent or after they were received, n being 65,536 at most, and may wait.
-	Throttle func(ctx context.Context, d Direction, n int) error
+	Meter     Meter  // nil: bytes move as fast as they can
 	// Stall is how long the service may move no byte of a transfer or answer
 	// before the connection counts as dead: default 60 s.
 	Stall time.Duration
 }
+
+// A Meter is asked before bytes move, and may let them wait. It is used from
+// many goroutines; its errors come to whoever made the request.
+type Meter interface {
+	// Begin says that a request begins which moves objects; end, that it ended.
+	Begin(ctx context.Context, d Direction) (end func())
+	// Move is called before n bytes of an object transfer are sent or after they
+	// were received, n being 65,536 at most.
+	Move(ctx context.Context, d Direction, n int) error
+	// Message is called before or after n bytes of anything else.
+	Message(ctx context.Context, d Direction, n int) error
+}
+
+// noMeter is none.
+type noMeter struct{}
+
+func (noMeter) Begin(context.Context, Direction) func()       { return func() {} }
+func (noMeter) Move(context.Context, Direction, int) error    { return nil }
+func (noMeter) Message(context.Context, Direction, int) error { return nil }
 
 // A Direction is up (to the service) or down.
 type Direction uint8
@@ -64,10 +82,11 @@ const (
 // A Client is the device's end: a Session, and the public calls. It is safe
 // for use from many goroutines; connections are made when needed, kept for 90
 // seconds, and each is opened by a fresh signature of the device. Every error
-// is the context's, the caller's own (from a callback or Throttle), or an
+// is the context's, the caller's own (from a callback or Meter), or an
 // *Error.
 type Client struct {
 	config   Config
+	metered  bool // there is a Meter
 	base     *url.URL
 	loopback bool
 
@@ -78,6 +97,9 @@ type Client struct {
 
 	fingerprint atomic.Pointer[[32]byte]
 	counters    counters
+
+	openMu sync.Mutex
+	open   map[net.Conn]time.Time // connections and when they were made, for Drop
 }
 
 var _ Session = (*Client)(nil)
@@ -88,7 +110,10 @@ func NewClient(config Config) (*Client, error) {
 	if err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || strings.Trim(u.Path, "/") != "" {
 		return nil, fmt.Errorf("service address %q is not https://HOST:PORT", oneLine(config.URL))
 	}
-	c := &Client{config: config, base: u}
+	c := &Client{config: config, base: u, metered: config.Meter != nil}
+	if !c.metered {
+		c.config.Meter = noMeter{}
+	}
 	switch u.Scheme {
 	case "https":
 	case "http":
@@ -236,6 +261,9 @@ func (c *Client) relayGet(ctx context.Context, place [32]byte, slot uint8) (ther
 // the answer is empty.
 func (c *Client) call(ctx context.Context, t *http.Transport, path string, body []byte, limit int64, parse func(*wire.Reader)) error {
 	c.counters.otherUp.Add(uint64(len(body)))
+	if err := c.config.Meter.Message(ctx, Up, len(body)); err != nil {
+		return err
+	}
 	res, err := c.send(ctx, t, path, int64(len(body)), bodyOf(body))
 	if err != nil {
 		return err
@@ -245,6 +273,9 @@ func (c *Client) call(ctx context.Context, t *http.Transport, path string, body 
 	c.counters.otherDown.Add(uint64(len(b)))
 	if err != nil {
 		return c.failure(ctx, path, err)
+	}
+	if err := c.config.Meter.Message(ctx, Down, len(b)); err != nil {
+		return err
 	}
 	r := wire.NewReader(b)
 	if parse != nil {
@@ -353,7 +384,7 @@ func notSignet(path string, err error) *Error {
 	}
 }
 
-// ownError carries an error of the caller (its signer, its throttle) through
+// ownError carries an error of the caller (its signer, its meter) through
 // net/http, so that it is not taken for the network's.
 type ownError struct{ error }
 

@@ -148,6 +148,8 @@ func (c *Client) putOne(ctx context.Context, region signet.RegionID, objects [][
 	// caller gets its memory back only after that.
 	var reading sync.WaitGroup
 	defer reading.Wait()
+	end := c.config.Meter.Begin(ctx, Up)
+	defer end()
 	res, err := c.send(ctx, c.bulk, pathPut, length, func() io.ReadCloser {
 		reading.Add(1)
 		return &objectsBody{ctx: ctx, c: c, done: sync.OnceFunc(reading.Done), rest: w.B, objects: objects}
@@ -179,9 +181,7 @@ type objectsBody struct {
 // Read implements io.Reader. It fills p across objects, so that small ones do
 // not each cost a TLS record.
 func (b *objectsBody) Read(p []byte) (n int, err error) {
-	if b.c.config.Throttle != nil {
-		p = p[:min(len(p), throttleStep)]
-	}
+	p = p[:min(len(p), meterStep)]
 	for n < len(p) {
 		if len(b.rest) == 0 && !b.next() {
 			break
@@ -194,7 +194,7 @@ func (b *objectsBody) Read(p []byte) (n int, err error) {
 		return 0, io.EOF
 	}
 	// Bytes given out beside an error would be sent, and might be all.
-	if err := b.c.throttle(b.ctx, Up, n); err != nil {
+	if err := b.c.move(b.ctx, Up, n); err != nil {
 		return 0, err
 	}
 	b.c.counters.bulkUp.Add(uint64(n))
@@ -224,14 +224,14 @@ func (b *objectsBody) Close() error {
 	return nil
 }
 
-// throttleStep is the most bytes that a Throttle is asked for at once.
-const throttleStep = 64 << 10
+// meterStep is the most bytes that a Meter is asked for at once.
+const meterStep = 64 << 10
 
-func (c *Client) throttle(ctx context.Context, d Direction, n int) error {
-	if c.config.Throttle == nil || n == 0 {
+func (c *Client) move(ctx context.Context, d Direction, n int) error {
+	if n == 0 {
 		return nil
 	}
-	if err := c.config.Throttle(ctx, d, n); err != nil {
+	if err := c.config.Meter.Move(ctx, d, n); err != nil {
 		return ownError{err}
 	}
 	return nil
@@ -267,6 +267,11 @@ func (c *Client) Get(ctx context.Context, region signet.RegionID, ids []signet.O
 func (c *Client) getOne(ctx context.Context, region signet.RegionID, ids []signet.ObjectID, each func(signet.ObjectID, []byte) error) error {
 	body := regionIDs(region, ids)
 	c.counters.bulkUp.Add(uint64(len(body)))
+	if err := c.config.Meter.Message(ctx, Up, len(body)); err != nil {
+		return err
+	}
+	end := c.config.Meter.Begin(ctx, Down)
+	defer end()
 	res, err := c.send(ctx, c.bulk, pathGet, int64(len(body)), bodyOf(body))
 	if err != nil {
 		return err
@@ -340,12 +345,12 @@ func (f *frames) next() (kind uint8, body []byte, err error) {
 	return h[0], body, f.fill(body)
 }
 
-// fill reads b: at one go, or where there is a throttle in steps, so that what
+// fill reads b: at one go, or where there is a meter in steps, so that what
 // it holds back is not sent to us either.
 func (f *frames) fill(b []byte) error {
 	step := len(b)
-	if f.c.config.Throttle != nil {
-		step = throttleStep
+	if f.c.metered {
+		step = meterStep
 	}
 	for len(b) > 0 {
 		part := b[:min(len(b), step)]
@@ -354,7 +359,7 @@ func (f *frames) fill(b []byte) error {
 		if err != nil {
 			return err
 		}
-		if err := f.c.throttle(f.ctx, Down, n); err != nil {
+		if err := f.c.move(f.ctx, Down, n); err != nil {
 			return err
 		}
 		b = b[n:]

@@ -12,6 +12,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -50,13 +51,50 @@ func (c *Client) dial(ctx context.Context, addr string, private bool) (net.Conn,
 		return nil, err
 	}
 	raw.SetDeadline(time.Time{})
+	c.keep(raw)
 	return conn, nil
+}
+
+// keep remembers a connection for Drop, until it is closed.
+func (c *Client) keep(raw net.Conn) {
+	c.openMu.Lock()
+	defer c.openMu.Unlock()
+	if c.open == nil {
+		c.open = map[net.Conn]time.Time{}
+	}
+	c.open[raw] = time.Now()
+}
+
+func (c *Client) forget(raw net.Conn) {
+	c.openMu.Lock()
+	defer c.openMu.Unlock()
+	delete(c.open, raw)
+}
+
+// Drop cuts the connections that are lost, by their local address and when they
+// were made: where the network was away, TCP notices late. Requests under way fail
+// with KindUnreachable, or are made again.
+func (c *Client) Drop(lost func(local netip.Addr, made time.Time) bool) {
+	c.openMu.Lock()
+	var cut []net.Conn
+	for raw, made := range c.open {
+		if a, ok := raw.LocalAddr().(*net.TCPAddr); ok && lost(a.AddrPort().Addr().Unmap(), made) {
+			cut = append(cut, raw)
+		}
+	}
+	c.openMu.Unlock()
+	for _, raw := range cut {
+		raw.Close()
+	}
+	if len(cut) > 0 {
+		c.Close() // and what nobody uses
+	}
 }
 
 // secure does the TLS handshake and begins the binding of what it made.
 func (c *Client) secure(ctx context.Context, raw net.Conn) (net.Conn, *binding, error) {
 	b := &binding{org: c.config.Org, device: c.config.Device}
-	guarded := &patientConn{Conn: raw, stall: c.config.Stall}
+	guarded := &patientConn{Conn: raw, stall: c.config.Stall, closed: func() { c.forget(raw) }}
 	if c.loopback {
 		b.channel = channelLoopback
 		return guarded, b, nil
@@ -225,6 +263,14 @@ type patientConn struct {
 	net.Conn
 	stall time.Duration
 	set   time.Time // when the deadline was set last
+
+	closed func() // called by Close
+}
+
+// Close implements net.Conn.
+func (p *patientConn) Close() error {
+	p.closed()
+	return p.Conn.Close()
 }
 
 // Write implements net.Conn. Writers of one connection take turns (TLS and

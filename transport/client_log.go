@@ -107,6 +107,9 @@ func (c *Client) Wait(ctx context.Context, heads map[signet.LogID]uint64, each f
 		if err != nil {
 			return c.streamFailure(ctx, pathWait, err)
 		}
+		if err := c.config.Meter.Message(ctx, Down, frameHeader+len(body)); err != nil {
+			return err
+		}
 		if first != (kind == frameHello) && kind != frameError {
 			return notSignet(pathWait, fmt.Errorf("frame %d out of order", kind))
 		}

@@ -11,6 +11,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"sync"
@@ -478,13 +479,31 @@ func TestCountersCountBodies(t *testing.T) {
 	f := serve(t, transport.Limits{}, false)
 	config := f.config()
 	var mu sync.Mutex
-	moved, most := map[transport.Direction]int{}, 0
-	config.Throttle = func(_ context.Context, d transport.Direction, n int) error {
-		mu.Lock()
-		defer mu.Unlock()
-		moved[d] += n
-		most = max(most, n)
-		return nil
+	moved, messages, most := map[transport.Direction]int{}, map[transport.Direction]int{}, 0
+	open := 0
+	config.Meter = meter{
+		begin: func(transport.Direction) func() {
+			mu.Lock()
+			defer mu.Unlock()
+			open++
+			return func() { mu.Lock(); open--; mu.Unlock() }
+		},
+		move: func(d transport.Direction, n int) error {
+			mu.Lock()
+			defer mu.Unlock()
+			if open == 0 {
+				t.Error("bytes move of no request")
+			}
+			moved[d] += n
+			most = max(most, n)
+			return nil
+		},
+		message: func(d transport.Direction, n int) error {
+			mu.Lock()
+			defer mu.Unlock()
+			messages[d] += n
+			return nil
+		},
 	}
 	c := dial(t, config)
 	objects := [][]byte{make([]byte, 1000), make([]byte, 2000)}
@@ -506,10 +525,37 @@ func TestCountersCountBodies(t *testing.T) {
 	if n := c.Counters(); n.ObjectsDown != 1 || n.BulkDown != 5+32+1<<20+5 || moved[transport.Down] != 32+1<<20 || most > 64<<10 {
 		t.Fatalf("counted %+v, throttled %v, most %d", n, moved, most)
 	}
-	config.Throttle = func(context.Context, transport.Direction, int) error { return os.ErrDeadlineExceeded }
-	if err := dial(t, config).Put(within(t), signet.RegionID{}, objects); err != os.ErrDeadlineExceeded {
-		t.Fatalf("a throttle's own error came as %v", err)
+	if open != 0 {
+		t.Errorf("%d requests did not end", open)
 	}
+	if missing, err := c.Have(within(t), signet.RegionID{}, []signet.ObjectID{id}); err != nil || len(missing) > 0 {
+		t.Fatal(missing, err)
+	}
+	if n := c.Counters(); messages[transport.Up] != int(n.OtherUp)+68 || messages[transport.Down] != int(n.OtherDown) {
+		t.Errorf("counted %+v, and messages of %v; a Get asks with 68", n, messages)
+	}
+	broken := func(transport.Direction, int) error { return os.ErrDeadlineExceeded }
+	config.Meter = meter{begin: func(transport.Direction) func() { return func() {} }, move: broken, message: broken}
+	if err := dial(t, config).Put(within(t), signet.RegionID{}, objects); err != os.ErrDeadlineExceeded {
+		t.Fatalf("a meter's own error came as %v", err)
+	}
+	if _, err := dial(t, config).Have(within(t), signet.RegionID{}, []signet.ObjectID{id}); err != os.ErrDeadlineExceeded {
+		t.Fatalf("a meter's own error came as %v", err)
+	}
+}
+
+// A meter is one for tests.
+type meter struct {
+	begin         func(transport.Direction) func()
+	move, message func(transport.Direction, int) error
+}
+
+func (m meter) Begin(_ context.Context, d transport.Direction) func() { return m.begin(d) }
+
+func (m meter) Move(_ context.Context, d transport.Direction, n int) error { return m.move(d, n) }
+
+func (m meter) Message(_ context.Context, d transport.Direction, n int) error {
+	return m.message(d, n)
 }
 
 func TestSelfSignedIsMadeOnceForTheOwnerOnly(t *testing.T) {
@@ -534,5 +580,37 @@ func TestSelfSignedIsMadeOnceForTheOwnerOnly(t *testing.T) {
 	}
 	if _, _, err := transport.SelfSigned(dir, nil); err == nil {
 		t.Fatal("a damaged certificate is replaced, and every pin with it")
+	}
+}
+
+func TestDropCutsWhatIsLostAndNothingElse(t *testing.T) {
+	f := serve(t, transport.Limits{}, false)
+	c := dial(t, f.config())
+	waiting, ended := make(chan struct{}), make(chan error, 1)
+	var once sync.Once
+	go func() {
+		ended <- c.Wait(within(t), map[signet.LogID]uint64{signet.Directory(f.config().Org): 0}, func(signet.Page) error {
+			once.Do(func() { close(waiting) })
+			return nil
+		})
+	}()
+	<-waiting
+	began := time.Now()
+	c.Drop(func(local netip.Addr, made time.Time) bool { return !local.IsLoopback() || made.After(began) })
+	if _, err := c.Have(within(t), signet.RegionID{}, nil); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case err := <-ended:
+		t.Fatalf("the stream ended for nothing: %v", err)
+	default:
+	}
+	c.Drop(func(local netip.Addr, made time.Time) bool { return local.IsLoopback() && made.Before(began) })
+	if err := <-ended; kindOf(err) != transport.KindUnreachable {
+		t.Fatalf("the stream ended with %v", err)
+	}
+	before := c.Counters().Connections
+	if _, err := c.Have(within(t), signet.RegionID{}, []signet.ObjectID{{1}}); err != nil || c.Counters().Connections == before {
+		t.Fatalf("after a drop: %v, %d connections", err, c.Counters().Connections)
 	}
 }

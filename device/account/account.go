@@ -225,6 +225,10 @@ func Forget(d home.Dir, o signet.OrgID) error {
 	return errors.Join(err, os.RemoveAll(d.Organisation(o)))
 }
 
+// conns is how many connections carry objects. A service takes no more large
+// bodies at once from one device, and large files use all but one.
+const conns = 8
+
 // Options are what enrolling needs beside the invitation.
 type Options struct {
 	Home    home.Dir
@@ -235,9 +239,9 @@ type Options struct {
 }
 
 // Client makes the account's client of the service. keys may be nil for calls
-// that need no device.
-func (a *Account) Client(keys *keystore.Keys, version string) (*transport.Client, error) {
-	c := transport.Config{URL: a.Service, Org: a.Org, UserAgent: "signet/" + version}
+// that need no device, and meter for a client that moves little.
+func (a *Account) Client(keys *keystore.Keys, version string, meter transport.Meter) (*transport.Client, error) {
+	c := transport.Config{URL: a.Service, Org: a.Org, UserAgent: "signet/" + version, Meter: meter, Conns: conns}
 	if a.Certificate != (signet.Hash{}) {
 		c.Pin = a.Certificate[:]
 	}

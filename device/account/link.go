@@ -45,7 +45,7 @@ func LinkByURL(ctx context.Context, o Options, i enrol.DeviceInvitation, confirm
 		return nil, err
 	}
 	a := &Account{Service: i.Service, Certificate: i.Certificate}
-	client, err := a.Client(nil, o.Version)
+	client, err := a.Client(nil, o.Version, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -118,7 +118,7 @@ func link(ctx context.Context, o Options, n *enrol.Newcomer, a *Account, intro e
 	}
 	a.Org, a.Ring, a.LogKeys, a.Name = intro.Org, intro.Ring, intro.LogKeys, o.Name
 	// From here on the service must be the one that the giver knows.
-	client, err := a.Client(nil, o.Version)
+	client, err := a.Client(nil, o.Version, nil)
 	if err != nil {
 		return nil, err
 	}

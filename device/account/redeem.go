@@ -70,7 +70,7 @@ func Redeem(ctx context.Context, o Options, i *ring.Invite) (*Joined, error) {
 // prepare asks the service what it is, and makes the statements of the
 // enrolment.
 func (a *Account) prepare(ctx context.Context, o Options, i *ring.Invite, keys *keystore.Keys) error {
-	client, err := a.Client(nil, o.Version)
+	client, err := a.Client(nil, o.Version, nil)
 	if err != nil {
 		return err
 	}
@@ -160,7 +160,7 @@ func create(o Options, a *Account, keys *keystore.Keys) error {
 // and checks that this device is where it should be. A refusal that will not
 // change leaves nothing in the home.
 func complete(ctx context.Context, o Options, a *Account, keys *keystore.Keys) (*Joined, error) {
-	client, err := a.Client(nil, o.Version)
+	client, err := a.Client(nil, o.Version, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -210,7 +210,7 @@ func refused(err error) error {
 
 // join reads and verifies the directory as the enrolled device.
 func join(ctx context.Context, o Options, a *Account, keys *keystore.Keys) (*Joined, error) {
-	client, err := a.Client(keys, o.Version)
+	client, err := a.Client(keys, o.Version, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -48,7 +48,7 @@ func (a *app) paths() error {
 	}
 	all := []path{
 		{"home", string(a.dir)}, {"lock", a.dir.LockFile()}, {"socket", a.dir.SocketFile()},
-		{"config", a.dir.ConfigFile()}, {"log", a.dir.LogFile()},
+		{"config", a.dir.ConfigFile()}, {"limits", a.dir.LimitsFile()}, {"log", a.dir.LogFile()},
 	}
 	orgs, err := a.dir.Organisations()
 	if err != nil {

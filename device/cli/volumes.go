@@ -34,6 +34,7 @@ func (a *app) volumes() []*cobra.Command {
 		a.trash(),
 		a.ignore(),
 		a.choose(),
+		a.limit(),
 	}
 }
 
@@ -179,7 +180,10 @@ func (a *app) showAdded(w io.Writer, r owner.Added) error {
 	case "estimated":
 		fmt.Fprintf(w, "%s: %d files, %s\n", escape(r.Path), r.Files, size(r.Bytes))
 		from := "at the rate measured last"
-		if !r.Measured {
+		switch {
+		case r.Limited:
+			from = "the limit: signet limit"
+		case !r.Measured:
 			from = "assuming 100 Mbit/s, nothing was measured yet"
 		}
 		fmt.Fprintf(w, "all safe after about %s, documents (below 1 MiB) after about %s (%s/s, %s)\n",
@@ -385,6 +389,9 @@ func (a *app) showStatus(w io.Writer, s owner.Status) error {
 		}
 	}
 	fmt.Fprintf(w, "%s at %s; %s\n", escape(s.Device), escape(s.Service.URL), daemon)
+	if l := lineText(s.Line); l != "" {
+		fmt.Fprintf(w, "line: %s\n", l)
+	}
 	for _, al := range s.Alarms {
 		fmt.Fprintf(w, "ALARM %s since %s: %s\n", al.Kind, al.Since.Local().Format("2006-01-02 15:04"), escape(al.Message))
 		if al.Evidence != "" {
@@ -409,6 +416,10 @@ func (a *app) showStatus(w io.Writer, s owner.Status) error {
 			left = ", about " + span(seconds(float64(v.ETASeconds))) + " left"
 		}
 		fmt.Fprintf(w, "    documents safe: %d of %d, %s of %s%s\n", v.SafeFiles, v.Files, size(v.SafeBytes), size(v.Bytes), left)
+		if x := v.Seeding; x != nil && x.Done != nil && x.Files > 0 {
+			fmt.Fprintf(w, "    in step for the first time: begun %s, done %s, %d files, %s, %s/s\n", x.Begun.Local().Format("2006-01-02 15:04:05"),
+				x.Done.Local().Format("2006-01-02 15:04:05"), x.Files, size(x.Bytes), size(int64(x.Rate)))
+		}
 		if v.Ignored > 0 {
 			fmt.Fprintf(w, "    %d names ignored, with what is below them: signet ignore\n", v.Ignored)
 		}

@@ -2,7 +2,6 @@ package engine
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"maps"
 	"slices"
@@ -11,6 +10,7 @@ import (
 	"signet"
 	"signet/core/plan"
 	"signet/core/tree"
+	"signet/device/line"
 )
 
 // Large files travel beside the loop of their volume, so that a document saved
@@ -19,24 +19,34 @@ import (
 // staged. The loop takes it up in a later turn, if what it knows then still
 // wants it; if not, it is as good as the work of a turn that a crash ended.
 
-// heavySize is from which size on, in bytes, a file travels beside the loop:
-// more than a slow line takes in some seconds.
-const heavySize = 8 << 20
+// heavySize is from which size on, in bytes, a file travels beside the loop,
+// whatever the line; leastHeavy, from which size on it may, where the line takes
+// half a second for it.
+const (
+	heavySize  = 8 << 20
+	leastHeavy = 512 << 10
+)
 
-// A lane is a right to one request of a haul. All hauls of a device share them,
-// and leave at least one of the connections to what cannot wait.
+// A lane is a right to one request of a haul. The hauls of a device share them
+// by class, and leave at least one of the connections to what cannot wait.
 type lane chan struct{}
 
-const lanes = 3
+// laneCount is how many requests the hauls of a class make at once.
+var laneCount = map[line.Class]int{line.Saved: 2, line.Next: 2, line.Largest: 3}
 
-// hauls is how many files travel at once in one direction. One is the
-// smallest, one the largest, so that neither waits for all others.
-const hauls = 2
+func newLanes() map[line.Class]lane {
+	l := map[line.Class]lane{}
+	for c, n := range laneCount {
+		l[c] = make(lane, n)
+	}
+	return l
+}
 
 // A haul is one file on its way. What it is about does not change. What came of
 // it is the loop's when it has ended; ended and dropped belong to besides.mu.
 type haul struct {
 	node   signet.NodeID
+	class  line.Class
 	cancel context.CancelFunc
 
 	stat   tree.Stat    // what is read shows this
@@ -181,15 +191,6 @@ func (b *besides) stop() {
 	b.work.Wait()
 }
 
-// next orders what may begin: the smallest, then the largest, then the others.
-func next[T any](list []T, size func(T) int64) []T {
-	slices.SortStableFunc(list, func(a, b T) int { return cmp.Compare(size(a), size(b)) })
-	if n := len(list); n > 2 {
-		list = slices.Insert(list[:n-1:n-1], 1, list[n-1])
-	}
-	return list
-}
-
 // readBeside reads files that are heavy, and seals them on the way where that
 // is worth it. It returns what came of those that were read.
 func (v *volume) readBeside(todo []*item) (done []hashed) {
@@ -210,13 +211,15 @@ func (v *volume) readBeside(todo []*item) (done []hashed) {
 			done = append(done, r)
 		}
 	}
-	for _, it := range next(idle, func(it *item) int64 { return it.stat.Size }) {
-		path, ok := v.index.path(it.id)
-		if !ok || b.busy(b.up) >= hauls {
-			continue
-		}
-		h, disk, early := &haul{node: it.id, stat: it.stat}, v.disk, v.early(it)
-		b.begin(b.up, h, func(ctx context.Context) { h.read = v.readHeavy(ctx, disk, path, h.node, early) })
+	idle = slices.DeleteFunc(idle, func(it *item) bool { _, ok := v.index.path(it.id); return !ok })
+	saved := func(it *item) bool { _, ok := v.savedNow(it.id); return ok }
+	for _, c := range choose(b, b.up, idle, func(it *item) int64 { return it.stat.Size }, saved) {
+		path, _ := v.index.path(c.what.id)
+		h, disk, early := &haul{node: c.what.id, class: c.class, stat: c.what.stat}, v.disk, v.early(c.what)
+		b.begin(b.up, h, func(ctx context.Context) {
+			ctx, lanes := v.as(ctx, h.class)
+			h.read = v.readHeavy(ctx, disk, path, h.node, early, lanes)
+		})
 	}
 	return done
 }
@@ -237,13 +240,12 @@ func (v *volume) sealBeside(files []upFile) (done []sealedFile) {
 			done = append(done, h.out)
 		}
 	}
-	for _, f := range next(idle, func(f upFile) int64 { return f.op.Size }) {
-		if b.busy(b.up) >= hauls {
-			break
-		}
-		h, disk := &haul{node: f.op.Node, hash: f.op.Hash}, v.disk
+	saved := func(f upFile) bool { _, ok := v.savedNow(f.op.Node); return ok }
+	for _, c := range choose(b, b.up, idle, func(f upFile) int64 { return f.op.Size }, saved) {
+		f, h, disk := c.what, &haul{node: c.what.op.Node, class: c.class, hash: c.what.op.Hash}, v.disk
 		b.begin(b.up, h, func(ctx context.Context) {
-			u := v.newUploader(ctx, v.d.lanes)
+			ctx, lanes := v.as(ctx, h.class)
+			u := v.newUploader(ctx, lanes, false)
 			defer u.stop()
 			began, sent := v.d.Now(), v.sent()
 			h.out = v.sealFile(ctx, disk, u, f)
@@ -280,14 +282,19 @@ func (v *volume) fetchBeside(actions []plan.Action) (err error) {
 		}
 	}
 	idle, full := v.room(idle)
-	for _, a := range next(idle, func(a plan.Action) int64 { return a.Remote.Size }) {
-		f, ok := v.toFetch(a)
-		if !ok || b.busy(b.down) >= hauls {
-			continue
+	var ready []*fetched
+	for _, a := range idle {
+		if f, ok := v.toFetch(a); ok {
+			ready = append(ready, f)
 		}
-		h, disk := &haul{node: a.Node, action: &f.action, in: f}, v.disk
+	}
+	saved := func(f *fetched) bool { _, ok := v.fetchedNow(&f.action); return ok }
+	for _, c := range choose(b, b.down, ready, func(f *fetched) int64 { return f.action.Remote.Size }, saved) {
+		f := c.what
+		h, disk := &haul{node: f.action.Node, class: c.class, action: &f.action, in: f}, v.disk
 		b.begin(b.down, h, func(ctx context.Context) {
-			h.err = v.fetchLarge(ctx, disk, f, v.d.lanes)
+			ctx, lanes := v.as(ctx, h.class)
+			h.err = v.fetchLarge(ctx, disk, f, lanes)
 			if h.err == nil && f.staged != nil {
 				h.err = disk.Settle(ctx, []Staged{f.staged})
 			}
@@ -345,7 +352,7 @@ func (v *volume) prune(p *plan.Plan) {
 	maps.DeleteFunc(v.sealed, func(hash [32]byte, _ sealedFile) bool { return !hashes[hash] })
 	down := map[signet.NodeID]*plan.Action{}
 	for i := range p.Down {
-		if heavyFetch(&p.Down[i]) {
+		if v.heavyFetch(&p.Down[i]) {
 			down[p.Down[i].Node] = &p.Down[i]
 			if v.sizes != nil {
 				v.known(tree.File, p.Down[i].Remote.Size)
@@ -356,9 +363,4 @@ func (v *volume) prune(p *plan.Plan) {
 		a := down[h.node]
 		return a != nil && sameContent(a, h.action)
 	})
-}
-
-// heavyFetch reports whether an action fetches what travels beside the loop.
-func heavyFetch(a *plan.Action) bool {
-	return (a.Verb == plan.Fetch || a.Verb == plan.Replace) && a.Remote.Type == tree.File && a.Remote.Size >= heavySize
 }

@@ -22,6 +22,7 @@ import (
 	"fmt"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"signet"
@@ -31,6 +32,7 @@ import (
 	"signet/core/region"
 	"signet/core/ring"
 	"signet/core/wire"
+	"signet/device/line"
 )
 
 // A Service is the service as the engine sees it.
@@ -48,7 +50,8 @@ type Config struct {
 	Self    region.Self
 	Service Service
 	Store   *Store
-	Kept    *Kept // nil: a service that was restored gets no objects back from here
+	Line    *line.Line // what Service's bytes go through; nil: nothing measures or orders them
+	Kept    *Kept      // nil: a service that was restored gets no objects back from here
 	Now     func() time.Time
 	// Alarm is called once for each new alarm, with evidence where there is
 	// some, and returns where it kept it.
@@ -73,9 +76,12 @@ type Config struct {
 // A Device is this device at work: its directory, its regions, its volumes.
 type Device struct {
 	Config
-	lanes  lane       // of large files
-	giving sync.Mutex // one goroutine at a time re-offers
+	lanes  map[line.Class]lane // of large files
+	giving sync.Mutex          // one goroutine at a time re-offers
 	early  early
+
+	held  atomic.Pointer[string] // why all volumes are paused; nil: they are not
+	nudge chan struct{}          // has an element when the service is to be tried at once
 
 	mu          sync.Mutex // guards all below, and the regions themselves
 	dir         journal.Directory
@@ -118,7 +124,7 @@ func Open(c Config) (*Device, error) {
 	if c.KeepAfter == 0 {
 		c.KeepAfter = 2000
 	}
-	d := &Device{Config: c, lanes: make(lane, lanes), regions: map[signet.RegionID]*openRegion{}, volumes: map[string]*volume{},
+	d := &Device{Config: c, lanes: newLanes(), nudge: make(chan struct{}, 1), regions: map[signet.RegionID]*openRegion{}, volumes: map[string]*volume{},
 		changed: make(chan struct{})}
 	d.dir = journal.Directory{State: ring.NewState(c.Self.Org), Tree: &chain.Tree{}}
 	d.dirHead.Log = signet.Directory(c.Self.Org)
@@ -136,6 +142,9 @@ func Open(c Config) (*Device, error) {
 	}
 	if err := d.restoreAlarms(); err != nil { // before a region that waits notes why
 		return nil, err
+	}
+	if d.Line != nil {
+		d.Line.Assume(line.Up, d.Rate())
 	}
 	return d, d.restoreRegions()
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"path"
 	"slices"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -14,6 +15,7 @@ import (
 	"signet/core/plan"
 	"signet/core/seal"
 	"signet/core/tree"
+	"signet/device/line"
 )
 
 // down carries out what a plan says about the disk, in its order. Content is
@@ -21,8 +23,8 @@ import (
 // the index says so. An action whose target is not what the plan saw is left:
 // the next turn looks again. did counts what was done.
 func (v *volume) down(ctx context.Context, actions []plan.Action) (did int, err error) {
-	until := v.d.Now().Add(slice)
 	now := v.d.Now()
+	until := now.Add(slice)
 	actions = slices.DeleteFunc(actions, func(a plan.Action) bool {
 		b, ok := v.blocked[a.Node]
 		if ok && !b.until.After(now) {
@@ -37,15 +39,19 @@ func (v *volume) down(ctx context.Context, actions []plan.Action) (did int, err 
 	var failed, full error
 	var carried, large []plan.Action
 	for i := range actions {
-		if heavyFetch(&actions[i]) {
+		if v.heavyFetch(&actions[i]) {
 			large = append(large, actions[i])
 		}
 	}
 	away := v.fetchBeside(large)
-	smallestFirst(actions)
-	for len(actions) > 0 && failed == nil && (len(carried) == 0 || v.d.Now().Before(until)) {
+	// On a fast line it is the disk that takes its time, and our own changes that
+	// the watch speaks of.
+	slow := v.d.within(line.Down, 1, 1<<20, 64<<20) < 16<<20
+	first := v.firstOf(actions)
+	smallestFirst(actions, first)
+	for len(actions) > 0 && failed == nil && (len(carried) == 0 || v.d.Now().Before(until) && !(slow && v.hurried(now))) {
 		var n int
-		if a := actions[0]; heavyFetch(&a) {
+		if a := actions[0]; v.heavyFetch(&a) {
 			n = 1
 			ok, aerr := v.landBeside(a)
 			if ok {
@@ -53,9 +59,13 @@ func (v *volume) down(ctx context.Context, actions []plan.Action) (did int, err 
 			}
 			failed = aerr
 		} else if a.Verb == plan.Fetch || a.Verb == plan.Replace {
-			n = fetchRun(actions)
+			class := line.Small
+			if first[a.Node] {
+				class = line.Saved
+			}
+			n = v.fetchRun(actions, first)
 			var done []plan.Action
-			done, failed = v.fetch(ctx, actions[:n])
+			done, failed = v.fetch(line.With(ctx, class), actions[:n])
 			carried = append(carried, done...)
 			if errors.Is(failed, ErrNoRoom) { // smaller ones may still fit
 				failed, full = nil, failed
@@ -90,15 +100,34 @@ func (v *volume) down(ctx context.Context, actions []plan.Action) (did int, err 
 	return len(carried), failed
 }
 
-// smallestFirst orders what is fetched in a row by size: documents are there
-// before films. Actions of other kinds keep their places.
-func smallestFirst(actions []plan.Action) {
+// firstOf are the nodes whose content comes before that of all others: what
+// somebody saved a moment ago. Large files travel beside the loop.
+func (v *volume) firstOf(actions []plan.Action) map[signet.NodeID]bool {
+	first := map[signet.NodeID]bool{}
+	for _, i := range v.newest(len(actions), line.Down, func(i int) (time.Time, bool) {
+		at, ok := v.fetchedNow(&actions[i])
+		return at, ok && !v.heavyFetch(&actions[i])
+	}, func(i int) int64 { return actions[i].Remote.Size }) {
+		first[actions[i].Node] = true
+	}
+	return first
+}
+
+// smallestFirst orders what is fetched in a row: some first, and then by size, so
+// that documents are there before films. Actions of other kinds keep their
+// places.
+func smallestFirst(actions []plan.Action, first map[signet.NodeID]bool) {
 	for len(actions) > 0 {
 		n := 0
-		for n < len(actions) && (actions[n].Verb == plan.Fetch || actions[n].Verb == plan.Replace) {
+		for n < len(actions) && fetches(&actions[n]) {
 			n++
 		}
-		slices.SortStableFunc(actions[:n], func(a, b plan.Action) int { return cmp.Compare(a.Remote.Size, b.Remote.Size) })
+		slices.SortStableFunc(actions[:n], func(a, b plan.Action) int {
+			if x, y := first[a.Node], first[b.Node]; x != y {
+				return map[bool]int{true: -1, false: 1}[x]
+			}
+			return cmp.Compare(a.Remote.Size, b.Remote.Size)
+		})
 		actions = actions[min(n+1, len(actions)):]
 	}
 }
@@ -118,11 +147,12 @@ func (v *volume) agreeOn(carried []plan.Action) {
 const fetchMost = 512
 
 // fetchRun is how many actions at the front fetch content, as many as are
-// fetched in one go.
-func fetchRun(actions []plan.Action) int {
-	n, size := 0, int64(0)
+// fetched in one go: in a second, where the line is slow, and there those that
+// come first by themselves. Each go costs a sync of the disk.
+func (v *volume) fetchRun(actions []plan.Action, first map[signet.NodeID]bool) int {
+	n, size, most := 0, int64(0), v.d.within(line.Down, 1, 1<<20, 64<<20)
 	for _, a := range actions {
-		if a.Verb != plan.Fetch && a.Verb != plan.Replace || heavyFetch(&a) || n >= fetchMost || n > 0 && size+a.Remote.Size > 64<<20 {
+		if !fetches(&a) || v.heavyFetch(&a) || n >= fetchMost || n > 0 && (size+a.Remote.Size > most || most < 16<<20 && first[a.Node] != first[actions[0].Node]) {
 			break
 		}
 		n++
@@ -449,7 +479,7 @@ func (v *volume) split(list []*fetched) (small [][]*fetched, large []*fetched) {
 			large = append(large, f)
 			continue
 		}
-		if size += c.Size; len(group) >= 64 || size > groupSize {
+		if size += c.Size; len(group) >= 64 || size > int64(v.d.groupOf(line.Down)) {
 			small, group, size = append(small, group), nil, c.Size
 		}
 		group = append(group, f)

@@ -47,14 +47,14 @@ func (v *volume) early(it *item) bool {
 
 // known remembers that the region has a heavy file of a size, or had one.
 func (v *volume) known(t tree.Type, size int64) {
-	if t == tree.File && size >= heavySize {
+	if t == tree.File && size >= leastHeavy {
 		v.sizes[size] = true
 	}
 }
 
 // readHeavy is hashFile, and where early is set it seals and stores on the way.
 // Where that fails the file is hashed alone, and sealed when its turn comes.
-func (v *volume) readHeavy(ctx context.Context, disk Volume, path string, node signet.NodeID, early bool) hashed {
+func (v *volume) readHeavy(ctx context.Context, disk Volume, path string, node signet.NodeID, early bool, lanes lane) hashed {
 	r := hashed{began: v.d.Now()}
 	if early {
 		f, err := disk.Read(path)
@@ -63,7 +63,7 @@ func (v *volume) readHeavy(ctx context.Context, disk Volume, path string, node s
 			f.Close()
 		}
 		if err == nil && !r.busy {
-			u := v.newUploader(ctx, v.d.lanes)
+			u := v.newUploader(ctx, lanes, false)
 			defer u.stop()
 			began, sent := v.d.Now(), v.sent()
 			s := v.sealFile(ctx, disk, u, upFile{op: tree.Op{Node: node, Type: tree.File}, path: path})

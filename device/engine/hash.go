@@ -34,8 +34,8 @@ type hashed struct {
 	sealed *sealedFile // where it was sealed on the way
 }
 
-// hash reads the files whose content is not known, the smallest first, with
-// two readers, and those that are heavy beside the loop. It returns when
+// hash reads the files whose content is not known, what was saved lately and
+// then the smallest first, with two readers, and those that are heavy beside the loop. It returns when
 // something still unsettled is to be tried again (zero: nothing is).
 func (v *volume) hash(ctx context.Context, until time.Time) (again time.Time, err error) {
 	now := v.d.Now()
@@ -44,14 +44,17 @@ func (v *volume) hash(ctx context.Context, until time.Time) (again time.Time, er
 		switch {
 		case it.busy.After(now):
 			again = earliest(again, it.busy)
-		case it.stat.Size >= heavySize && v.still:
-		case it.stat.Size >= heavySize:
+		case v.still && v.heavyUp(it.id, it.stat.Size):
+		case v.heavyUp(it.id, it.stat.Size):
 			large = append(large, it)
 		default:
 			todo = append(todo, it)
 		}
 	}
 	slices.SortFunc(todo, func(a, b *item) int {
+		if !a.saved.Equal(b.saved) {
+			return b.saved.Compare(a.saved)
+		}
 		if a.stat.Size != b.stat.Size {
 			return int(min(max(a.stat.Size-b.stat.Size, -1), 1))
 		}
@@ -82,6 +85,7 @@ func (v *volume) hash(ctx context.Context, until time.Time) (again time.Time, er
 func (v *volume) readAll(ctx context.Context, todo []*item, until time.Time) (done []hashed) {
 	results := make(chan hashed)
 	work := make(chan *item)
+	began := v.d.Now()
 	var wg sync.WaitGroup
 	for range min(2, v.d.Hands, len(todo)) {
 		wg.Go(func() {
@@ -97,7 +101,7 @@ func (v *volume) readAll(ctx context.Context, todo []*item, until time.Time) (do
 	go func() {
 		defer close(work)
 		for _, it := range todo {
-			if ctx.Err() != nil || v.d.Now().After(until) {
+			if ctx.Err() != nil || v.d.Now().After(until) || v.hurried(began) {
 				return
 			}
 			work <- it

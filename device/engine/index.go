@@ -22,6 +22,7 @@ type item struct {
 	sha      [32]byte      // of the content that stat is of; zero: not known
 	hashedAt int64         // ns; a hash made soon after a change is made once more
 	busy     time.Time     // not to be read before
+	saved    time.Time     // when the watch spoke of it last; zero: only a scan did
 	wait     time.Duration // the last settle wait
 	fault    *Problem
 	given    bool // an mtime was set: the disk made shown of asked

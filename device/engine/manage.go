@@ -97,8 +97,13 @@ func (d *Device) AddVolume(id, dir string, regionID signet.RegionID) error {
 		reg.seen = written
 	}
 	d.mu.Unlock()
-	err := d.Store.write(func(b *batch) {
+	first, err := json.Marshal(VolumeStatus{State: Scanning, Seeding: &Seeding{Begun: d.Now().UTC()}})
+	if err != nil {
+		return err
+	}
+	err = d.Store.write(func(b *batch) {
 		b.exec("DELETE FROM nodes WHERE volume = ?", id)
+		b.exec("INSERT OR REPLACE INTO notes VALUES(?,?)", statusNote(id), first)
 		b.exec("INSERT OR REPLACE INTO volumes(id, path, region, added, seen) VALUES(?,?,?,?,?)", id, dir, regionID[:], d.now(), int64(written))
 	})
 	if err != nil {
@@ -183,6 +188,30 @@ func (d *Device) Pause(id string, paused bool) error {
 	v.mu.Unlock()
 	v.wake()
 	return d.Store.write(func(b *batch) { b.exec("UPDATE volumes SET paused = ? WHERE id = ?", paused, id) })
+}
+
+// Hold pauses all volumes for a reason, until it is called with "". It is not
+// kept: whoever runs the device says it again.
+func (d *Device) Hold(why string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	old := d.held.Load()
+	if old == nil && why == "" || old != nil && *old == why {
+		return
+	}
+	d.held.Store(&why)
+	if why == "" {
+		d.held.Store(nil)
+	}
+	for _, v := range d.volumes {
+		v.mu.Lock()
+		if why != "" && v.interrupt != nil {
+			v.interrupt()
+		}
+		v.mu.Unlock()
+		v.wake()
+	}
+	d.signal()
 }
 
 // Put commits operations on a region that a person asked for (restore), not a

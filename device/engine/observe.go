@@ -276,6 +276,9 @@ func (v *volume) event(e Event) {
 		}
 		v.arrived[e.Path] = true
 	}
+	if v.d.Line != nil && e.Kind != Removed {
+		v.touched = append(v.touched, e.Path)
+	}
 	v.want(folder, name)
 }
 

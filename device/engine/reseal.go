@@ -8,6 +8,7 @@ import (
 	"signet/core/plan"
 	"signet/core/seal"
 	"signet/core/tree"
+	"signet/device/line"
 )
 
 // What no device kept of the objects that a restored service lost is not made
@@ -59,7 +60,7 @@ func (v *volume) reseal(ctx context.Context) (did int, err error) {
 	if err := v.d.Store.forgetSealed(v.region.ID(), missing); err != nil {
 		return 0, err
 	}
-	return v.upFiles(ctx, nil, files)
+	return v.upFiles(ctx, line.Small, nil, files)
 }
 
 // lost lists files that lie here as the region has them, and of which the

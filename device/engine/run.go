@@ -111,7 +111,18 @@ func (d *Device) follow(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 		case <-time.After(pause):
+		case <-d.nudge:
+			wait = time.Second
 		}
+	}
+}
+
+// Nudge says that the service may be reached now where it could not a moment ago:
+// it is tried at once.
+func (d *Device) Nudge() {
+	select {
+	case d.nudge <- struct{}{}:
+	default:
 	}
 }
 
@@ -272,6 +283,9 @@ func (v *volume) run(ctx context.Context) {
 			v.sleep(ctx, time.Time{})
 			continue
 		}
+		if v.disk == nil {
+			_ = v.open() // what is wrong, the turn says; what is right is watched from the first turn on
+		}
 		if v.disk != nil && (w.of != v.disk || w.rules != v.rules || v.hints == nil && v.d.Now().After(w.retry)) {
 			// The watch is set before the folder is listed, so that nothing falls
 			// between the two.
@@ -320,7 +334,7 @@ func (v *volume) begin(cancel context.CancelFunc) (paused bool, asked int) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.interrupt = cancel
-	return v.paused, v.asked
+	return v.paused || v.d.held.Load() != nil, v.asked
 }
 
 // patient reports whether to plan again at once where the world changed under
@@ -430,6 +444,7 @@ func (v *volume) judge(err error, more bool, again time.Time) time.Time {
 		case len(v.index.unread) > 0 && !again.IsZero() && again.Before(v.d.Now().Add(settleWait)):
 			v.setState(Syncing, "", "")
 		default:
+			v.seeded()
 			v.setState(InStep, "", "")
 		}
 		return again

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -18,6 +19,7 @@ import (
 	"signet/core/seal"
 	"signet/core/tree"
 	"signet/core/wire"
+	"signet/device/line"
 )
 
 // up commits local changes. What needs no content goes first, then files as
@@ -38,7 +40,7 @@ func (v *volume) up(ctx context.Context, ops []tree.Op) (did int, err error) {
 			file := upFile{op: op, path: path}
 			if s, ok := v.sealedEarly(op); ok {
 				file.sealed = &s
-			} else if op.Size >= heavySize {
+			} else if v.heavyUp(op.Node, op.Size) {
 				large = append(large, file)
 				continue
 			}
@@ -68,11 +70,18 @@ func (v *volume) up(ctx context.Context, ops []tree.Op) (did int, err error) {
 		if err := v.commitAll(ctx, first[:n]); err != nil {
 			return 0, err
 		}
-		sent, err := v.upFiles(ctx, first[n:], files)
-		if err != nil {
-			return 0, err
+		began := v.d.Now()
+		did = n
+		for _, part := range v.inOrder(files) {
+			if len(part.files) == 0 || part.class != line.Saved && did > n && v.hurried(began) {
+				continue
+			}
+			sent, err := v.upFiles(ctx, part.class, first[n:], part.files)
+			if err != nil {
+				return did, err
+			}
+			did, first, n = did+sent, nil, 0
 		}
-		did, first = n+sent, nil
 	}
 	if err := v.commitAll(ctx, append(first, last...)); err != nil {
 		return did, err
@@ -154,30 +163,69 @@ type sealedFile struct {
 	err     error
 }
 
+// An upPart is files of one class.
+type upPart struct {
+	class line.Class
+	files []upFile
+}
+
+// inOrder parts files: what is sealed already and what was saved a moment ago
+// goes before the others.
+func (v *volume) inOrder(files []upFile) []upPart {
+	var first, rest []upFile
+	chosen := map[int]bool{}
+	for _, i := range v.newest(len(files), line.Up, func(i int) (time.Time, bool) {
+		if files[i].sealed != nil {
+			return time.Time{}, false
+		}
+		return v.savedNow(files[i].op.Node)
+	}, func(i int) int64 { return files[i].op.Size }) {
+		chosen[i] = true
+	}
+	for i, f := range files {
+		if chosen[i] || f.sealed != nil && v.d.Line != nil {
+			first = append(first, f)
+		} else {
+			rest = append(rest, f)
+		}
+	}
+	return []upPart{{line.Saved, first}, {line.Small, rest}}
+}
+
+// oneIn is which part of the bytes of small files those of the largest are, so
+// that small files that keep coming do not starve them.
+const oneIn = 20
+
 // upFiles seals and stores files, the smallest first, and commits them in
-// batches, of which none waits long for a file; lead goes into the first. One of
-// its workers takes the largest, so that small files that keep coming do not
-// starve it. did is how many operations were committed.
-func (v *volume) upFiles(ctx context.Context, lead []tree.Item, files []upFile) (did int, err error) {
+// batches, of which none waits long for a file; lead goes into the first. did is
+// how many operations were committed.
+func (v *volume) upFiles(ctx context.Context, class line.Class, lead []tree.Item, files []upFile) (did int, err error) {
+	ctx = line.With(ctx, class)
 	slices.SortStableFunc(files, func(a, b upFile) int { return cmp.Compare(a.op.Size, b.op.Size) })
-	until := v.d.Now().Add(slice)
-	u := v.newUploader(ctx, make(lane, connections))
+	began, sent := v.d.Now(), v.sent()
+	until := began.Add(slice)
+	u := v.newUploader(ctx, make(lane, connections), true)
 	defer u.stop()
 
 	var mu sync.Mutex
 	next, end := 0, len(files)
-	take := func(large bool) (f upFile, ok bool) {
+	var all, large int64 // bytes taken, and those of them from the end
+	take := func() (f upFile, ok bool) {
 		mu.Lock()
 		defer mu.Unlock()
-		if next >= end || next > 0 && v.d.Now().After(until) || ctx.Err() != nil {
+		if next >= end || next > 0 && (v.d.Now().After(until) || class != line.Saved && v.hurried(began)) || ctx.Err() != nil {
 			return f, false
 		}
-		if large {
+		if large*oneIn < all {
 			end--
-			return files[end], true
+			f = files[end]
+			large += f.op.Size
+		} else {
+			next++
+			f = files[next-1]
 		}
-		next++
-		return files[next-1], true
+		all += f.op.Size
+		return f, true
 	}
 	if id := v.region.ID(); len(files) >= manyFiles {
 		if err := v.d.Store.know(id); err != nil {
@@ -189,13 +237,12 @@ func (v *volume) upFiles(ctx context.Context, lead []tree.Item, files []upFile) 
 			}
 		}()
 	}
-	began, sent := v.d.Now(), v.sent()
-	results := make(chan sealedFile, 64)
+	results := make(chan sealedFile, 1024) // nobody waits while a batch is committed
 	var wg sync.WaitGroup
-	for w := range min(4, len(files)) {
+	for range min(v.sealers(), len(files)) {
 		wg.Go(func() {
 			for {
-				f, ok := take(w == 3)
+				f, ok := take()
 				if !ok {
 					return
 				}
@@ -273,6 +320,15 @@ func (v *volume) upFiles(ctx context.Context, lead []tree.Item, files []upFile) 
 // manyFiles is from how many on it pays to have in memory what was sealed.
 const manyFiles = 512
 
+// sealers is how many files are sealed at once. On a slow line few are enough,
+// and what is in hand when a document is saved goes before it.
+func (v *volume) sealers() int {
+	if v.d.speed(line.Up) < 8<<20 {
+		return 2
+	}
+	return 4
+}
+
 func (v *volume) sent() int64 {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -284,7 +340,11 @@ func (v *volume) measure(took time.Duration, bytes int64) {
 	if bytes < 4<<20 || took <= 0 {
 		return
 	}
-	if b, err := json.Marshal(float64(bytes) / took.Seconds()); err == nil {
+	rate := float64(bytes) / took.Seconds()
+	if r := v.d.Line.Rate(line.Up); r > 0 { // of all that is sent beside each other
+		rate = r
+	}
+	if b, err := json.Marshal(rate); err == nil {
 		v.d.Store.SetNote("rate_up", b)
 	}
 }
@@ -537,18 +597,22 @@ func putObjects(group [][]byte) {
 }
 
 // An uploader stores objects in groups over several connections. Its memory is
-// bounded: who hands it more waits.
+// bounded, and so is what is on its way: who hands it more waits.
 type uploader struct {
 	v      *volume
 	ctx    context.Context
 	cancel context.CancelFunc
 	slots  lane // one for each request at once
+	brief  bool // what is on its way is bounded by what the line takes in a moment
 
 	mu   sync.Mutex
-	idle sync.Cond // sending fell to 0
+	idle sync.Cond // sending fell
+	away int64     // bytes on their way
 	// sending counts groups from before their rows are written, so that who
-	// finds such a row and asks for the object asks after it was sent.
-	sending int
+	// finds such a row and asks for the object asks after it was sent. It does so
+	// by rounds: a flush begins one, and waits for those before.
+	sending map[int]int
+	round   int
 	failed  error
 	group   [][]byte
 	rows    []sealedRow
@@ -556,41 +620,55 @@ type uploader struct {
 	size    int
 }
 
-// groupSize is how many bytes go into one request.
+// groupSize is how many bytes go into one request at most.
 const groupSize = 4 << 20
 
 // connections is how many requests are worth making at once.
 const connections = 4
 
-func (v *volume) newUploader(ctx context.Context, slots lane) *uploader {
+// newUploader makes an uploader of so many slots. What a brief one has in hand is
+// little enough that nobody waits long for it.
+func (v *volume) newUploader(ctx context.Context, slots lane, brief bool) *uploader {
 	ctx, cancel := context.WithCancel(ctx)
-	u := &uploader{v: v, ctx: ctx, cancel: cancel, slots: slots}
+	u := &uploader{v: v, ctx: ctx, cancel: cancel, slots: slots, brief: brief, sending: map[int]int{}}
 	u.idle.L = &u.mu
 	return u
 }
 
 func (u *uploader) stop() {
 	u.cancel()
-	u.wait()
+	u.wait(math.MaxInt)
 }
 
-// wait returns when nothing is being sent, with what went wrong.
-func (u *uploader) wait() error {
+// wait returns when nothing is being sent that was handed over before a round,
+// with what went wrong.
+func (u *uploader) wait(round int) error {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	for u.sending > 0 {
+	for u.before(round) {
 		u.idle.Wait()
 	}
 	return u.failed
 }
 
-// sent notes that a group is stored, or why it is not.
-func (u *uploader) sent(err error) {
+func (u *uploader) before(round int) bool {
+	for r := range u.sending {
+		if r < round {
+			return true
+		}
+	}
+	return false
+}
+
+// sent notes that a group of a round is stored, or why it is not.
+func (u *uploader) sent(round int, bytes int64, err error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if u.sending--; u.sending == 0 {
-		u.idle.Broadcast()
+	if u.sending[round]--; u.sending[round] == 0 {
+		delete(u.sending, round)
 	}
+	u.away -= bytes
+	u.idle.Broadcast()
 	if err != nil && u.failed == nil {
 		u.failed = err
 		u.cancel()
@@ -628,30 +706,52 @@ func (u *uploader) put(object []byte) error {
 	u.mu.Lock()
 	u.group = append(u.group, object)
 	u.size += len(object)
-	if u.size < groupSize {
+	if u.size < u.v.d.groupOf(line.Up) {
 		u.mu.Unlock()
 		return nil
 	}
-	group, rows := u.group, u.rows
-	u.group, u.rows, u.size = nil, nil, 0
+	b := u.take()
 	u.mu.Unlock()
-	return u.send(group, rows)
+	return u.send(b)
+}
+
+// A bundle is what one request stores.
+type bundle struct {
+	group [][]byte
+	rows  []sealedRow
+	round int
+}
+
+// take takes what was gathered for a request. It counts as being sent from here
+// on. With the lock held.
+func (u *uploader) take() bundle {
+	b := bundle{u.group, u.rows, u.round}
+	u.group, u.rows, u.size = nil, nil, 0
+	u.sending[u.round]++
+	return b
 }
 
 // send stores a group. That its pieces are sealed as these objects is written
 // down first: after a crash the next run asks whether they arrived.
-func (u *uploader) send(group [][]byte, rows []sealedRow) error {
+func (u *uploader) send(b bundle) error {
+	group, round, size := b.group, b.round, int64(0)
+	for _, o := range group {
+		size += int64(len(o))
+	}
 	u.mu.Lock()
-	u.sending++
+	for u.brief && u.away > 0 && u.away+size > u.v.d.within(line.Up, 0.75, 512<<10, 64<<20) {
+		u.idle.Wait()
+	}
+	u.away += size
 	u.mu.Unlock()
-	if err := u.v.d.Store.noteSealed(u.v.region.ID(), rows); err != nil {
-		u.sent(err)
+	if err := u.v.d.Store.noteSealed(u.v.region.ID(), b.rows); err != nil {
+		u.sent(round, size, err)
 		return err
 	}
 	select {
 	case u.slots <- struct{}{}:
 	case <-u.ctx.Done():
-		u.sent(u.ctx.Err())
+		u.sent(round, size, u.ctx.Err())
 		u.mu.Lock()
 		defer u.mu.Unlock()
 		return u.failed // what went wrong first
@@ -664,30 +764,34 @@ func (u *uploader) send(group [][]byte, rows []sealedRow) error {
 		}
 		<-u.slots
 		if err == nil {
-			n := int64(0)
-			for _, o := range group {
-				n += int64(len(o))
-			}
-			u.v.count(func(c *Counters) { c.BytesUp += n; c.ObjectsUp += int64(len(group)) })
+			u.v.count(func(c *Counters) { c.BytesUp += size; c.ObjectsUp += int64(len(group)) })
 			putObjects(group)
 		}
-		u.sent(err)
+		u.sent(round, size, err)
 	}()
 	return nil
 }
 
-// flush returns when everything handed over is stored.
+// flush returns when everything handed over before is stored. Others may go on
+// handing over.
 func (u *uploader) flush() error {
 	u.mu.Lock()
-	group, rows, asked := u.group, u.rows, u.asked
-	u.group, u.rows, u.asked, u.size = nil, nil, nil, 0
+	asked := u.asked
+	u.asked = nil
+	var b bundle
+	some := len(u.group) > 0 || len(u.rows) > 0
+	if some {
+		b = u.take()
+	}
+	u.round++
+	round := u.round
 	u.mu.Unlock()
-	if len(group) > 0 || len(rows) > 0 {
-		if err := u.send(group, rows); err != nil {
+	if some {
+		if err := u.send(b); err != nil {
 			return err
 		}
 	}
-	if err := u.wait(); err != nil {
+	if err := u.wait(round); err != nil {
 		return err
 	}
 	if len(asked) == 0 {

@@ -79,6 +79,7 @@ type volume struct {
 	hints       <-chan Event               // of the watch; nil where there is none
 	rules       *ignore.Rules              // of what is not observed
 	ruled       ruled                      // where they are from
+	touched     []string                   // what the watch said was written or came, since the last look
 	unlinked    map[string]bool            // what the watch said is gone, and not renamed, since the last look
 	strayed     []Problem                  // what came back since the last full look: see seek
 	inUse       map[signet.NodeID]bool     // what is not selected and stays because a program has it open for writing
@@ -129,6 +130,32 @@ type VolumeStatus struct {
 	Unselected  int               `json:"unselected"` // names that are not selected here; what is below them is not counted
 	Problems    []Problem         `json:"problems"`
 	Counters    Counters          `json:"counters"`
+	Seeding     *Seeding          `json:"seeding,omitempty"` // nil: added before this was noted
+}
+
+// A Seeding says how a folder that was added came in step for the first time.
+type Seeding struct {
+	Begun time.Time  `json:"begun"`
+	Done  *time.Time `json:"done,omitempty"` // nil: not yet
+	Files int64      `json:"files"`          // sent and fetched until then
+	Bytes int64      `json:"bytes"`          // on the wire
+	Rate  float64    `json:"bytes_per_second"`
+}
+
+// seeded notes that a volume is in step, if it is so for the first time.
+func (v *volume) seeded() {
+	now := v.d.Now().UTC()
+	v.set(func(st *VolumeStatus) {
+		if st.Seeding == nil || st.Seeding.Done != nil {
+			return
+		}
+		s := *st.Seeding // others may read the old one
+		s.Done, s.Files, s.Bytes = &now, v.total.FilesUp+v.total.FilesDown, v.total.BytesUp+v.total.BytesDown
+		if took := now.Sub(s.Begun).Seconds(); took > 0 {
+			s.Rate = float64(s.Bytes) / took
+		}
+		st.Seeding = &s
+	})
 }
 
 func newNode() (id signet.NodeID) {
@@ -474,6 +501,7 @@ func (v *volume) turn(ctx context.Context) (more bool, again time.Time, err erro
 	if err := v.observe(ctx); err != nil {
 		return false, v.d.Now().Add(5 * time.Second), err
 	}
+	v.noteSaved()
 	v.rehash()
 	retry := v.retry()
 	again, err = v.hash(ctx, v.d.Now().Add(slice))
@@ -704,6 +732,8 @@ func (v *volume) Status() VolumeStatus {
 	switch {
 	case v.paused:
 		s.State = Paused
+	case v.d.held.Load() != nil:
+		s.State, s.Reason, s.Hint = Paused, *v.d.held.Load(), "signet limit shows why"
 	case starved != "" && s.State != AlarmedAt && s.State != ReadOnly:
 		s.State, s.Reason, s.Hint = Starved, starved, "the service holds back this device's changes: ask whoever runs it"
 	}

@@ -93,7 +93,7 @@ func (v *volume) Watch(ctx context.Context, skip func(path string) bool) (<-chan
 	if err != nil {
 		return nil, err
 	}
-	out := make(chan engine.Event)
+	out := make(chan engine.Event, 1) // the engine sees in the middle of a turn that something waits
 	go func() {
 		defer close(out)
 		for e := range in {

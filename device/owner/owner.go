@@ -28,6 +28,7 @@ import (
 	"signet/device/disk"
 	"signet/device/engine"
 	"signet/device/keystore"
+	"signet/device/line"
 	"signet/internal/durable"
 	"signet/transport"
 )
@@ -40,12 +41,18 @@ type Owner struct {
 	Client  *transport.Client
 	Self    region.Self
 	Engine  *engine.Device
+	Line    *line.Line
 
-	store *engine.Store
-	kept  *engine.Kept
+	store   *engine.Store
+	kept    *engine.Kept
+	now     func() time.Time
+	closing chan struct{}
+	closed  sync.Once
+	steered sync.WaitGroup // what adjusts the line
 
-	mu   sync.Mutex
-	open map[string]*disk.Volume // folders that the engine has open
+	mu     sync.Mutex
+	open   map[string]*disk.Volume // folders that the engine has open
+	limits line.Limits
 }
 
 // Open opens the only organisation of a home, whose lock the caller holds.
@@ -57,7 +64,7 @@ func OpenAt(d home.Dir, version string, now func() time.Time) (_ *Owner, err err
 	if err != nil {
 		return nil, err
 	}
-	o := &Owner{open: map[string]*disk.Volume{}, Home: d, Account: a}
+	o := &Owner{open: map[string]*disk.Volume{}, Home: d, Account: a, Line: line.New(now), now: now, closing: make(chan struct{})}
 	defer func() {
 		if err != nil {
 			o.Close()
@@ -66,7 +73,10 @@ func OpenAt(d home.Dir, version string, now func() time.Time) (_ *Owner, err err
 	if o.Keys, err = keystore.Load(d.KeyFile(a.Org), a.Org); err != nil {
 		return nil, err
 	}
-	if o.Client, err = a.Client(o.Keys, version); err != nil {
+	if o.limits, err = line.Load(d.LimitsFile()); err != nil {
+		return nil, &problem{"limits", err.Error(), "mend the file, or delete it and say signet limit again", control.Failed}
+	}
+	if o.Client, err = a.Client(o.Keys, version, meter{o.Line}); err != nil {
 		return nil, err
 	}
 	o.sweepCats()
@@ -75,13 +85,18 @@ func OpenAt(d home.Dir, version string, now func() time.Time) (_ *Owner, err err
 		return nil, indexProblem(err, d.IndexFile(a.Org))
 	}
 	o.kept = engine.OpenKept(d.KeptDir(a.Org), keptMost, now)
-	o.Engine, err = engine.Open(engine.Config{Self: o.Self, Service: o.Client, Store: o.store, Kept: o.kept, Now: now, Alarm: o.evidence,
+	o.Engine, err = engine.Open(engine.Config{Self: o.Self, Service: o.Client, Line: o.Line, Store: o.store, Kept: o.kept, Now: now, Alarm: o.evidence,
 		LogKeys: a.LogKeys, OpenVolume: o.openVolume, Classify: classify})
 	if err == nil && o.Engine.DirectoryHead() == nil {
 		// An enrolment leaves a directory in the index: this is another index.
 		err = o.store.SetNote(noteAnew, []byte{1})
 	}
-	return o, err
+	if err != nil {
+		return o, err
+	}
+	o.adjust()
+	o.steered.Go(o.steer)
+	return o, nil
 }
 
 // keptMost is how many bytes of sealed objects are kept for a service that loses
@@ -134,6 +149,8 @@ func indexProblem(err error, file string) error {
 
 // Close closes what Open opened.
 func (o *Owner) Close() error {
+	o.closed.Do(func() { close(o.closing) })
+	o.steered.Wait()
 	if o.Client != nil {
 		o.Client.Close()
 	}

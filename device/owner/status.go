@@ -18,6 +18,7 @@ type Status struct {
 	Daemon       bool           `json:"daemon"`
 	Volumes      []VolumeStatus `json:"volumes"`
 	Alarms       []Alarm        `json:"alarms"`
+	Line         LineStatus     `json:"line"`
 	IndexAnew    bool           `json:"index_anew,omitempty"` // no folder is known any more
 }
 
@@ -82,7 +83,7 @@ type ServiceStatus struct {
 
 func (w *Work) status(ctx context.Context, _ struct{}, _ control.UI) (any, error) {
 	s := Status{Device: w.Account.Name, DeviceID: w.Account.Device.String(), Member: w.Account.Ring.String(), Organisation: w.Account.Org.String(),
-		Daemon: w.Running, IndexAnew: w.anew(), Volumes: w.volumes(), Alarms: w.alarms(false), Service: ServiceStatus{URL: w.Account.Service, State: "unknown"}}
+		Daemon: w.Running, IndexAnew: w.anew(), Volumes: w.volumes(), Alarms: w.alarms(false), Line: w.lineStatus(), Service: ServiceStatus{URL: w.Account.Service, State: "unknown"}}
 	if w.Running {
 		on, err := w.Engine.Online()
 		s.Service.State = map[bool]string{true: "online", false: "offline"}[on]

@@ -16,6 +16,7 @@ import (
 	"signet/device/disk"
 	"signet/device/engine"
 	"signet/device/ignore"
+	"signet/device/line"
 )
 
 // A Work is an open home at work: what commands ask of it. Running says that a
@@ -40,6 +41,7 @@ func Methods(with With) control.Methods {
 	on("wait", typed(with, (*Work).wait))
 	on("approve", typed(with, (*Work).approve))
 	on("pause", typed(with, (*Work).pause))
+	on("limit", typed(with, (*Work).limit))
 	on("notices", typed(with, (*Work).notices))
 	on("regions", typed(with, (*Work).regions))
 	on("collect", typed(with, (*Work).collect))
@@ -114,6 +116,7 @@ type Added struct {
 	SmallIn  float64 `json:"documents_seconds,omitempty"`
 	Rate     float64 `json:"bytes_per_second,omitempty"`
 	Measured bool    `json:"rate_measured"`
+	Limited  bool    `json:"rate_limited,omitempty"` // it is the limit of now
 	Daemon   bool    `json:"daemon"`
 	// Unselected are names that are not selected, without what is below them.
 	Unselected int `json:"unselected,omitempty"`
@@ -310,6 +313,9 @@ func (w *Work) estimate(ctx context.Context, dir string, out Added) (any, error)
 	out.Action, out.Rate, out.Measured = "estimated", assumedRate, false
 	if r := w.Engine.Rate(); r > 0 {
 		out.Rate, out.Measured = r, true
+	}
+	if limit := float64(w.Line.Limit(line.Up)); limit > 0 && out.Rate > limit {
+		out.Rate, out.Limited = limit, true
 	}
 	out.Seconds = float64(out.Bytes)/out.Rate + float64(out.Files)/assumedFiles
 	out.SmallIn = float64(small)/out.Rate + float64(out.Files)/assumedFiles

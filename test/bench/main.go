@@ -88,6 +88,12 @@ func command() error {
 			defer os.RemoveAll(o.work)
 		}
 	}
+	if slices.Contains(o.only, "W7") {
+		if len(o.only) > 1 {
+			return errors.New("W7 has the line to itself: say -only W7 alone")
+		}
+		return runSlow(ctx, o, *bin)
+	}
 	r := report{Machine: thisMachine(o.work), Commit: commit(ctx), Date: time.Now().UTC().Format("2006-01-02"),
 		Versions: found.versions, Sizes: o.size, Repetitions: o.reps}
 	r.Rows, err = measure(ctx, o)

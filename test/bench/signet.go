@@ -24,6 +24,7 @@ type signetPair struct {
 	group
 	bin, dir string
 	daemon   map[string]*process
+	in       map[string][]string // by device: words before its commands
 }
 
 // keyless keeps the devices' keys in files: a bench asks no keyring.
@@ -47,37 +48,8 @@ func (s signetPeer) begin(ctx context.Context, dir string, devices ...string) (_
 			p.close()
 		}
 	}()
-	for _, d := range devices {
-		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
-			return nil, err
-		}
-	}
-	port, err := freePort()
-	if err != nil {
+	if err := p.serve(ctx, "", nil, devices...); err != nil {
 		return nil, err
-	}
-	data, address := filepath.Join(dir, "service"), fmt.Sprintf("127.0.0.1:%d", port)
-	server, err := launch(dir, "service-of-signet", keyless, filepath.Join(s.bin, "signet-server"), "serve", "--data", data,
-		"--listen", address, "--public-url", "https://"+address, "--tls-self")
-	if err != nil {
-		return nil, err
-	}
-	server.role = "service"
-	p.add(server)
-	if err := server.says(ctx, "listening", 0); err != nil {
-		return nil, err
-	}
-	url, err := p.run(ctx, keyless, "", filepath.Join(s.bin, "signet-server"), "invite", "--data", data, "bench")
-	if err != nil {
-		return nil, err
-	}
-	if _, err := p.signet(ctx, "a", "", "login", strings.TrimSpace(url), "--yes", "--device", "a"); err != nil {
-		return nil, err
-	}
-	if len(devices) > 1 {
-		if err := p.link(ctx); err != nil {
-			return nil, err
-		}
 	}
 	for _, d := range devices {
 		if _, err := p.signet(ctx, d, "", "add", filepath.Join(dir, d), "--region", "Bench"); err != nil {
@@ -90,16 +62,65 @@ func (s signetPeer) begin(ctx context.Context, dir string, devices ...string) (_
 	return p, p.settle(ctx)
 }
 
+// serve starts the service and enrols one or two devices, whose folders it makes.
+// Where they find it under another address than its own, at is told that one.
+func (p *signetPair) serve(ctx context.Context, public string, at func(string), devices ...string) error {
+	for _, d := range devices {
+		if err := os.MkdirAll(filepath.Join(p.dir, d), 0o755); err != nil {
+			return err
+		}
+	}
+	port, err := freePort()
+	if err != nil {
+		return err
+	}
+	data, address := filepath.Join(p.dir, "service"), fmt.Sprintf("127.0.0.1:%d", port)
+	if public == "" {
+		public = address
+	} else {
+		at(address)
+	}
+	server, err := launch(p.dir, "service-of-signet", keyless, filepath.Join(p.bin, "signet-server"), "serve", "--data", data,
+		"--listen", address, "--public-url", "https://"+public, "--tls-self")
+	if err != nil {
+		return err
+	}
+	server.role = "service"
+	p.add(server)
+	if err := server.says(ctx, "listening", 0); err != nil {
+		return err
+	}
+	url, err := p.run(ctx, keyless, "", filepath.Join(p.bin, "signet-server"), "invite", "--data", data, "bench")
+	if err != nil {
+		return err
+	}
+	if _, err := p.signet(ctx, "a", "", "login", strings.TrimSpace(url), "--yes", "--device", "a"); err != nil {
+		return err
+	}
+	if len(devices) == 1 {
+		return nil
+	}
+	return p.link(ctx)
+}
+
+// words are a command of a device's program.
+func (p *signetPair) words(home string, args ...string) []string {
+	w := append(append([]string(nil), p.in[home]...), filepath.Join(p.bin, "signet"), "--home", p.home(home))
+	return append(w, args...)
+}
+
 // signet runs one command in a home.
 func (p *signetPair) signet(ctx context.Context, home, in string, args ...string) (string, error) {
-	return p.run(ctx, keyless, in, filepath.Join(p.bin, "signet"), append([]string{"--home", p.home(home)}, args...)...)
+	w := p.words(home, args...)
+	return p.run(ctx, keyless, in, w[0], w[1:]...)
 }
 
 func (p *signetPair) home(name string) string { return filepath.Join(p.dir, "home-"+name) }
 
 // link makes the second device, as a person does with two terminals.
 func (p *signetPair) link(ctx context.Context) error {
-	cmd := exec.CommandContext(ctx, filepath.Join(p.bin, "signet"), "--home", p.home("a"), "--json", "device", "add", "--yes")
+	w := p.words("a", "--json", "device", "add", "--yes")
+	cmd := exec.CommandContext(ctx, w[0], w[1:]...)
 	cmd.Env = append(os.Environ(), keyless...)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -130,7 +151,8 @@ func (p *signetPair) link(ctx context.Context) error {
 // begin starts a daemon.
 func (p *signetPair) begin(ctx context.Context, name string) error {
 	old, _ := os.ReadFile(filepath.Join(p.dir, "device-"+name+".log"))
-	d, err := launch(p.dir, "device-"+name, keyless, filepath.Join(p.bin, "signet"), "daemon", "--home", p.home(name))
+	w := p.words(name, "daemon")
+	d, err := launch(p.dir, "device-"+name, keyless, w[0], w[1:]...)
 	if err != nil {
 		return err
 	}

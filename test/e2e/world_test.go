@@ -23,13 +23,24 @@ type world struct {
 	*proxy
 	t       *testing.T
 	dir     string
+	public  string // the service's address
 	service *process
 	devices []*device
 }
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{proxy: newProxy(t), t: t, dir: t.TempDir()}
+	return newWorldBehind(t, "")
+}
+
+// newWorldBehind is a world whose devices find the service at an address of the
+// test's, which leads to the proxy's upstream; "": at the proxy.
+func newWorldBehind(t *testing.T, public string) *world {
+	t.Helper()
+	w := &world{proxy: newProxy(t), t: t, dir: t.TempDir(), public: public}
+	if public == "" {
+		w.public = w.addr()
+	}
 	// t.TempDir is closed to others; a device may run as another user.
 	if err := os.Chmod(filepath.Dir(w.dir), 0o755); err != nil {
 		t.Fatal(err)
@@ -47,7 +58,7 @@ func (w *world) start() {
 	// gets told.
 	l := listenAddress(w.t)
 	cmd := exec.Command(programs.service, "serve", "--data", w.data(), "--listen", l,
-		"--public-url", "https://"+w.addr(), "--tls-self")
+		"--public-url", "https://"+w.public, "--tls-self")
 	p, line := startProcess(w.t, cmd, filepath.Join(w.dir, "service.log"))
 	if !strings.HasPrefix(line, "listening on ") {
 		w.t.Fatalf("the service says %q\n%s", line, p.words())
@@ -157,13 +168,24 @@ type device struct {
 // added yet.
 func (w *world) device(name string) *device {
 	w.t.Helper()
-	return w.deviceOf(name, nil)
+	return w.enrol(name, nil, nil)
 }
 
 func (w *world) deviceOf(name string, user *syscall.Credential) *device {
 	w.t.Helper()
+	return w.enrol(name, user, nil)
+}
+
+// deviceIn is a device whose commands run behind some words.
+func (w *world) deviceIn(name string, inside []string) *device {
+	w.t.Helper()
+	return w.enrol(name, nil, inside)
+}
+
+func (w *world) enrol(name string, user *syscall.Credential, inside []string) *device {
+	w.t.Helper()
 	base := filepath.Join(w.dir, name)
-	d := &device{t: w.t, w: w, name: name, home: filepath.Join(base, "home"), dir: filepath.Join(base, "folder"), user: user}
+	d := &device{t: w.t, w: w, name: name, home: filepath.Join(base, "home"), dir: filepath.Join(base, "folder"), user: user, inside: inside}
 	for _, dir := range []string{base, d.dir} {
 		if err := os.Mkdir(dir, 0o755); err != nil {
 			w.t.Fatal(err)
@@ -393,6 +415,28 @@ func (d *device) status() (vs []volume) {
 		d.t.Fatalf("%s: status: %v", d.name, err)
 	}
 	return s.Volumes
+}
+
+// A line is what status says of a device's line.
+type line struct {
+	Up struct {
+		Limit   int64
+		Rate    float64
+		Saved   int64 `json:"bytes_saved"`
+		Small   int64 `json:"bytes_small"`
+		Next    int64 `json:"bytes_next"`
+		Largest int64 `json:"bytes_largest"`
+	}
+}
+
+func (d *device) line() line {
+	d.t.Helper()
+	var s struct{ Line line }
+	r := d.run("--json", "status")
+	if err := json.Unmarshal([]byte(r.stdout), &s); err != nil {
+		d.t.Fatalf("%s: status: %v", d.name, err)
+	}
+	return s.Line
 }
 
 // up starts the device's daemon in the foreground of a process of the test's.

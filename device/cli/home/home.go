@@ -109,6 +109,7 @@ func (d Dir) Exists() bool {
 func (d Dir) LockFile() string   { return filepath.Join(string(d), "lock") }
 func (d Dir) SocketFile() string { return filepath.Join(string(d), "control.sock") }
 func (d Dir) ConfigFile() string { return filepath.Join(string(d), "config.json") }
+func (d Dir) LimitsFile() string { return filepath.Join(string(d), "limits.json") }
 func (d Dir) LogFile() string    { return filepath.Join(string(d), "signet.log") }
 
 // Organisation is the folder of one organisation that the device belongs to.

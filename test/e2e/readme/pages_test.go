@@ -168,7 +168,7 @@ func TestPagesOfUseSayWhatHappens(t *testing.T) {
 		run  func(*use, *testing.T, *page)
 	}{
 		{"two-devices", (*use).twoDevices}, {"second-folder", (*use).secondFolder}, {"headless", (*use).headless},
-		{"restore", (*use).restore}, {"undo", (*use).undo}, {"space", (*use).space}, {"conflicts", (*use).conflicts}, {"held-deletions", (*use).heldDeletions}, {"ignore", (*use).ignore}, {"select", (*use).selects},
+		{"restore", (*use).restore}, {"undo", (*use).undo}, {"space", (*use).space}, {"conflicts", (*use).conflicts}, {"slow-line", (*use).slowLine}, {"held-deletions", (*use).heldDeletions}, {"ignore", (*use).ignore}, {"select", (*use).selects},
 		{"service-sees", (*use).serviceSees}, {"storage", (*use).storage}, {"back-up", (*use).backUp}, {"moving", (*use).moving}, {"lost-device", (*use).lostDevice}, {"recovery", (*use).recovery},
 		{"cold-copy", (*use).coldCopy},
 	} {
@@ -193,6 +193,15 @@ func TestPagesOfUseSayWhatHappens(t *testing.T) {
 			t.Errorf("%s is not in the index", name)
 		}
 	}
+}
+
+func (u *use) slowLine(t *testing.T, p *page) {
+	want(t, p.typed(u.laptop), `all safe after about \d+ s`)
+	want(t, p.typed(u.laptop), `up: 2\.0 MiB/s, down: 500\.0 KiB/s`)
+	shown := p.typed(u.laptop)
+	want(t, shown, `mon,tue,wed,thu,fri 08:00-18:00 up 1M down 2M`)
+	want(t, shown, `up: no limit, down: no limit`)
+	p.typed(u.laptop)
 }
 
 // twoDevices has the lines of README.md, which have a test of their own.
