@@ -748,10 +748,16 @@ func (u *uploader) send(b bundle) error {
 		u.sent(round, size, err)
 		return err
 	}
-	select {
-	case u.slots <- struct{}{}:
-	case <-u.ctx.Done():
-		u.sent(round, size, u.ctx.Err())
+	err := u.ctx.Err() // where a slot is free as well, which of the two a select sees is chance
+	if err == nil {
+		select {
+		case u.slots <- struct{}{}:
+		case <-u.ctx.Done():
+			err = u.ctx.Err()
+		}
+	}
+	if err != nil {
+		u.sent(round, size, err)
 		u.mu.Lock()
 		defer u.mu.Unlock()
 		return u.failed // what went wrong first

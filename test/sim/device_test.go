@@ -391,11 +391,14 @@ type line struct {
 
 var errLost = fmt.Errorf("the network lost it: %w", signet.ErrUnavailable)
 
-func (l *line) call(what string, f func(s transport.Session) error) error {
-	return l.callFor(what, "", f)
+func (l *line) call(ctx context.Context, what string, f func(ctx context.Context, s transport.Session) error) error {
+	return l.callFor(ctx, what, "", f)
 }
 
-func (l *line) callFor(what, more string, f func(s transport.Session) error) (err error) {
+// callFor makes a request, which once it is on its way nobody takes back: whether
+// a service that has it looks first at it or at who gave up waiting is chance.
+func (l *line) callFor(ctx context.Context, what, more string, f func(ctx context.Context, s transport.Session) error) (err error) {
+	ctx = context.WithoutCancel(ctx)
 	if e := l.w.doOne(&step{who: l.name + ".net", what: what, more: more, life: l.life, grant: make(chan error)}, func() {
 		lost := l.flaky > 0 && l.rnd.IntN(l.flaky) == 0
 		if lost { // and the connection with it, which is the session
@@ -408,7 +411,7 @@ func (l *line) callFor(what, more string, f func(s transport.Session) error) (er
 		}
 		s, e := l.run.session(l.n)
 		if err = e; err == nil {
-			err = f(s)
+			err = f(ctx, s)
 		}
 		if back {
 			err = errLost
@@ -420,7 +423,7 @@ func (l *line) callFor(what, more string, f func(s transport.Session) error) (er
 }
 
 func (l *line) Append(ctx context.Context, log signet.LogID, r signet.Record, sent int64) (receipt signet.Receipt, err error) {
-	err = l.call("append", func(s transport.Session) (err error) {
+	err = l.call(ctx, "append", func(ctx context.Context, s transport.Session) (err error) {
 		receipt, err = s.Append(ctx, log, r, sent)
 		return err
 	})
@@ -428,7 +431,7 @@ func (l *line) Append(ctx context.Context, log signet.LogID, r signet.Record, se
 }
 
 func (l *line) Read(ctx context.Context, log signet.LogID, from uint64, parts signet.Parts) (p signet.Page, err error) {
-	err = l.call(fmt.Sprintf("read %d from %d", log.Kind, from), func(s transport.Session) (err error) {
+	err = l.call(ctx, fmt.Sprintf("read %d from %d", log.Kind, from), func(ctx context.Context, s transport.Session) (err error) {
 		p, err = s.Read(ctx, log, from, parts)
 		return err
 	})
@@ -438,7 +441,7 @@ func (l *line) Read(ctx context.Context, log signet.LogID, from uint64, parts si
 // Wait ends with the service, or with what the network does at some time.
 func (l *line) Wait(ctx context.Context, heads map[signet.LogID]uint64, each func(signet.Page) error) error {
 	var end time.Duration
-	if err := l.call("wait", func(transport.Session) error {
+	if err := l.call(ctx, "wait", func(context.Context, transport.Session) error {
 		if l.flaky > 0 {
 			end = time.Duration(1+l.rnd.IntN(60)) * time.Second
 		}
@@ -458,6 +461,9 @@ func (l *line) Wait(ctx context.Context, heads map[signet.LogID]uint64, each fun
 		return err
 	}
 	err = s.Wait(ctx, heads, func(p signet.Page) error {
+		if ctx.Err() != nil { // and it was chance that a page came first
+			return errLost
+		}
 		// That it came is a step too: else it would race with the answer to
 		// whoever caused it.
 		if err := l.w.do(l.name+".net", "news", l.life, func() {}); err != nil {
@@ -472,7 +478,7 @@ func (l *line) Wait(ctx context.Context, heads map[signet.LogID]uint64, each fun
 }
 
 func (l *line) Have(ctx context.Context, r signet.RegionID, ids []signet.ObjectID) (missing []signet.ObjectID, err error) {
-	err = l.call(fmt.Sprintf("have %d", len(ids)), func(s transport.Session) (err error) {
+	err = l.call(ctx, fmt.Sprintf("have %d", len(ids)), func(ctx context.Context, s transport.Session) (err error) {
 		missing, err = s.Have(ctx, r, ids)
 		return err
 	})
@@ -480,7 +486,7 @@ func (l *line) Have(ctx context.Context, r signet.RegionID, ids []signet.ObjectI
 }
 
 func (l *line) Put(ctx context.Context, r signet.RegionID, objects [][]byte) error {
-	return l.callFor(fmt.Sprintf("put %d", len(objects)), fmt.Sprintf("%x", sha256.Sum256(bytes.Join(objects, nil))), func(s transport.Session) error { return s.Put(ctx, r, objects) })
+	return l.callFor(ctx, fmt.Sprintf("put %d", len(objects)), fmt.Sprintf("%x", sha256.Sum256(bytes.Join(objects, nil))), func(ctx context.Context, s transport.Session) error { return s.Put(ctx, r, objects) })
 }
 
 func (l *line) Get(ctx context.Context, r signet.RegionID, ids []signet.ObjectID, each func(signet.ObjectID, []byte) error) error {
@@ -489,7 +495,7 @@ func (l *line) Get(ctx context.Context, r signet.RegionID, ids []signet.ObjectID
 		b  []byte
 	}
 	var got []object // calling each wants steps of its own
-	err := l.callFor(fmt.Sprintf("get %d", len(ids)), fmt.Sprint(ids), func(s transport.Session) error {
+	err := l.callFor(ctx, fmt.Sprintf("get %d", len(ids)), fmt.Sprint(ids), func(ctx context.Context, s transport.Session) error {
 		return s.Get(ctx, r, ids, func(id signet.ObjectID, b []byte) error {
 			got = append(got, object{id, append([]byte(nil), b...)})
 			return nil
@@ -504,7 +510,7 @@ func (l *line) Get(ctx context.Context, r signet.RegionID, ids []signet.ObjectID
 }
 
 func (l *line) Recovering(ctx context.Context) (logs []signet.LogID, err error) {
-	err = l.call("recovering", func(s transport.Session) (err error) {
+	err = l.call(ctx, "recovering", func(ctx context.Context, s transport.Session) (err error) {
 		logs, err = s.Recovering(ctx)
 		return err
 	})
@@ -512,7 +518,7 @@ func (l *line) Recovering(ctx context.Context) (logs []signet.LogID, err error) 
 }
 
 func (l *line) Reoffer(ctx context.Context, o signet.Reoffer) (size uint64, whole bool, err error) {
-	err = l.callFor("re-offer", fmt.Sprint(o.Log, o.From), func(s transport.Session) (err error) {
+	err = l.callFor(ctx, "re-offer", fmt.Sprint(o.Log, o.From), func(ctx context.Context, s transport.Session) (err error) {
 		size, whole, err = s.Reoffer(ctx, o)
 		return err
 	})
@@ -520,11 +526,11 @@ func (l *line) Reoffer(ctx context.Context, o signet.Reoffer) (size uint64, whol
 }
 
 func (l *line) PutRecord(ctx context.Context, record []byte) error {
-	return l.call("put record", func(s transport.Session) error { return s.PutRecord(ctx, record) })
+	return l.call(ctx, "put record", func(ctx context.Context, s transport.Session) error { return s.PutRecord(ctx, record) })
 }
 
 func (l *line) Records(ctx context.Context, owner [32]byte) (list [][]byte, err error) {
-	err = l.call("records", func(s transport.Session) (err error) {
+	err = l.call(ctx, "records", func(ctx context.Context, s transport.Session) (err error) {
 		list, err = s.Records(ctx, owner)
 		return err
 	})
