@@ -312,35 +312,42 @@ func (d *Device) wasCollected(id signet.RegionID, o signet.ObjectID) bool {
 }
 
 // end writes what is to be written, as long as nobody else wrote content since
-// the journal was looked at: errAgain if so.
+// the journal was looked at: errAgain if so. Where the region's key is stale it is
+// replaced first: nobody may write content for years after a device was revoked.
 func (d *Device) end(ctx context.Context, r *openRegion, size uint64, todo []doom) error {
-	for _, x := range todo {
+	for ; len(todo) > 0; size++ {
 		d.mu.Lock()
-		err := d.mayEnd(r, x.typ)
+		err := d.mayEnd(r, todo[0].typ)
 		if err == nil && r.State.Size() != size {
 			err = errAgain
 		}
-		if err == nil && r.Stale() {
-			err = fmt.Errorf("%s: %w", r.ID(), signet.ErrStale)
-		}
+		stale := r.Stale()
 		var rec signet.Record
-		if err == nil {
-			rec, err = r.End(x.typ, d.dirHead.Last, x.Ending)
+		switch {
+		case err != nil:
+		case stale:
+			rec, err = r.Rekey(d.dirHead.Last)
+		default:
+			rec, err = r.End(todo[0].typ, d.dirHead.Last, todo[0].Ending)
 		}
 		d.mu.Unlock()
 		if err == nil {
 			err = d.append(ctx, r, rec)
 		}
 		switch {
-		case errors.Is(err, signet.ErrConflict):
+		case errors.Is(err, signet.ErrConflict), errors.Is(err, signet.ErrStale):
+			if err := d.SyncDirectory(ctx); err != nil {
+				return err
+			}
 			if err := d.SyncRegion(ctx, r.ID()); err != nil {
 				return err
 			}
 			return errAgain
 		case err != nil:
 			return err
+		case !stale:
+			todo = todo[1:]
 		}
-		size++
 	}
 	return nil
 }

@@ -204,3 +204,37 @@ func TestWhatIsBroughtBackIsSpared(t *testing.T) {
 		}
 	})
 }
+
+// A device was revoked, and nobody wrote since: the region's key was stale, and no
+// object ended until somebody saved something.
+func TestObjectsEndThoughNobodyWroteSinceADeviceWasRevoked(t *testing.T) {
+	scene(t, func(r *run, a, b *device) {
+		u := &user{device: a, rnd: a.rnd}
+		u.create("f", "first")
+		a.pass()
+		time.Sleep(time.Hour)
+		u.overwrite("f", "second")
+		a.pass()
+		b.pass()
+		e, store := a.begin(&life{onCrash: func() {}}, 0)
+		if err := a.retire(t.Context(), e, most-1); err != nil {
+			t.Error(err)
+		}
+		store.Close()
+		time.Sleep(40 * day)
+		a.pass()
+		if e := a.end(); e.Condemned != 1 {
+			t.Errorf("after 40 days: %+v", e)
+		}
+		time.Sleep(31 * day)
+		if e := a.end(); e.Collected != 1 || e.Waiting != 0 {
+			t.Errorf("after the grace: %+v", e)
+		}
+		u.create("g", "third")
+		a.pass()
+		b.pass()
+		if l := a.disk.listing(); l != b.disk.listing() {
+			t.Errorf("a has\n%s\nb has\n%s", l, b.disk.listing())
+		}
+	})
+}
