@@ -23,9 +23,7 @@ func (a *app) volumes() []*cobra.Command {
 	region.AddCommand(a.command("list", "List the regions that this device can open", 0, 0, func(ctx context.Context, _ []string) error { return a.regionList(ctx) }), a.regionCollect())
 	return []*cobra.Command{a.add(), a.sync(), a.statusAll(), a.tree("tree"), a.tree("ls"), a.history(), a.restoreOrThaw(), a.pin(), a.cat(), a.get(), region,
 		a.remove(), a.approve(), a.wait(),
-		a.command("pause [DIR]", "Stop transfers until resume", 0, 1, func(ctx context.Context, args []string) error {
-			return a.onVolume(ctx, "pause", args, map[string]any{"pause": true}, "")
-		}),
+		a.pause(),
 		a.command("resume [DIR]", "Go on after pause", 0, 1, func(ctx context.Context, args []string) error {
 			return a.onVolume(ctx, "pause", args, map[string]any{"pause": false}, "")
 		}),
@@ -54,6 +52,24 @@ func dryable[T any](a *app, use, short, dry, method string, min int, human func(
 		return result(a, raw, human)
 	})
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, dry)
+	return cmd
+}
+
+// pause stops transfers, for some time or until resume.
+func (a *app) pause() *cobra.Command {
+	var span string
+	cmd := a.command("pause [DIR] [flags]", "Stop transfers until resume", 0, 1, func(ctx context.Context, args []string) error {
+		p := map[string]any{"pause": true}
+		if span != "" {
+			d, err := parseSpan(span)
+			if err != nil || d < time.Second || d > 10*365*24*time.Hour {
+				return control.Usagef("--for %q: a time such as 30m, 2h or 1d", span)
+			}
+			p["for_ms"] = d.Milliseconds()
+		}
+		return a.onVolume(ctx, "pause", args, p, "")
+	})
+	cmd.Flags().StringVar(&span, "for", "", "go on by itself after this time, such as 30m, 2h or 1d")
 	return cmd
 }
 
@@ -407,6 +423,9 @@ func (a *app) showStatus(w io.Writer, s owner.Status) error {
 		fmt.Fprintf(w, "%s  %s  region %s\n", escape(v.Path), strings.ReplaceAll(string(v.State), "_", " "), escape(v.Region))
 		if v.Reason != "" {
 			fmt.Fprintf(w, "    %s\n", escape(v.Reason))
+		}
+		if v.PausedUntil != nil {
+			fmt.Fprintf(w, "    until %s: signet resume\n", v.PausedUntil.Local().Format("2006-01-02 15:04:05"))
 		}
 		if v.Hint != "" {
 			fmt.Fprintf(w, "    hint: %s\n", escape(v.Hint))

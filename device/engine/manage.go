@@ -27,7 +27,7 @@ func (d *Device) loadVolumes() error {
 		id, path         string
 		region, counters []byte
 		added, seen      int64
-		paused           bool
+		paused           pause
 	}
 	var list []row
 	for rows.Next() {
@@ -64,7 +64,8 @@ func (d *Device) loadVolumes() error {
 		// What it was when somebody last looked, until somebody looks again.
 		if last, err := d.Store.Note(statusNote(r.id)); err == nil && last != nil {
 			json.Unmarshal(last, &v.status)
-		} else {
+		}
+		if v.status.State == "" || v.status.State == Paused { // whether it is so now, Status says
 			v.status.State = Scanning
 		}
 		v.status.Region, v.status.Generation = reg.Name(), reg.State.Current().Number
@@ -174,20 +175,50 @@ func (d *Device) SyncVolume(ctx context.Context, id string) (Counters, error) {
 	return c, err
 }
 
+// A pause is what the index keeps of one: notPaused, paused until somebody says
+// otherwise, or the time when it ends by itself, in ms since 1970.
+type pause int64
+
+const (
+	notPaused pause = iota
+	forGood
+)
+
+// on reports whether a pause holds, and when it ends; zero where nobody said.
+func (p pause) on(now time.Time) (on bool, until time.Time) {
+	if p <= forGood {
+		return p == forGood, until
+	}
+	until = time.UnixMilli(int64(p))
+	return now.Before(until), until
+}
+
 // Pause stops or resumes a volume.
 func (d *Device) Pause(id string, paused bool) error {
+	if paused {
+		return d.pause(id, forGood)
+	}
+	return d.pause(id, notPaused)
+}
+
+// PauseUntil stops a volume until some time, or until Pause resumes it.
+func (d *Device) PauseUntil(id string, until time.Time) error {
+	return d.pause(id, max(pause(until.UnixMilli()), forGood+1))
+}
+
+func (d *Device) pause(id string, p pause) error {
 	v, err := d.volume(id)
 	if err != nil {
 		return err
 	}
 	v.mu.Lock()
-	v.paused = paused
-	if paused && v.interrupt != nil {
+	v.paused = p
+	if on, _ := p.on(d.Now()); on && v.interrupt != nil {
 		v.interrupt()
 	}
 	v.mu.Unlock()
 	v.wake()
-	return d.Store.write(func(b *batch) { b.exec("UPDATE volumes SET paused = ? WHERE id = ?", paused, id) })
+	return d.Store.write(func(b *batch) { b.exec("UPDATE volumes SET paused = ? WHERE id = ?", int64(p), id) })
 }
 
 // Hold pauses all volumes for a reason, until it is called with "". It is not

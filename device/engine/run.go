@@ -117,12 +117,18 @@ func (d *Device) follow(ctx context.Context) {
 	}
 }
 
-// Nudge says that the service may be reached now where it could not a moment ago:
-// it is tried at once.
+// Nudge says that the service may be reached now where it could not a moment ago,
+// or that the machine slept: the service is tried at once, and volumes look what
+// time it is.
 func (d *Device) Nudge() {
 	select {
 	case d.nudge <- struct{}{}:
 	default:
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, v := range d.volumes {
+		v.wake()
 	}
 }
 
@@ -273,14 +279,14 @@ func (v *volume) run(ctx context.Context) {
 	looked := 0 // the last question that a full look was begun for
 	for ctx.Err() == nil && !v.gone() {
 		turn, cancel := context.WithCancel(ctx)
-		paused, asked := v.begin(cancel)
+		paused, until, asked := v.begin(cancel)
 		if paused {
 			cancel()
 			v.beside.stop()
 			v.setState(Paused, "", "")
 			v.answer(asked)
 			v.surveyPaused(ctx)
-			v.sleep(ctx, time.Time{})
+			v.sleep(ctx, until)
 			continue
 		}
 		if v.disk == nil {
@@ -329,12 +335,16 @@ func (v *volume) run(ctx context.Context) {
 	}
 }
 
-// begin begins a turn that a pause may cancel. asked is the latest question.
-func (v *volume) begin(cancel context.CancelFunc) (paused bool, asked int) {
+// begin begins a turn that a pause may cancel. until is when the pause there is
+// ends; asked is the latest question.
+func (v *volume) begin(cancel context.CancelFunc) (paused bool, until time.Time, asked int) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.interrupt = cancel
-	return v.paused || v.d.held.Load() != nil, v.asked
+	if paused, until = v.paused.on(v.d.Now()); !paused {
+		until = time.Time{}
+	}
+	return paused || v.d.held.Load() != nil, until, v.asked
 }
 
 // patient reports whether to plan again at once where the world changed under

@@ -294,15 +294,25 @@ func (v *volume) upFiles(ctx context.Context, class line.Class, lead []tree.Item
 	due := time.NewTicker(2 * time.Second)
 	defer due.Stop()
 	for open := true; open; {
+		var r sealedFile
+		var sealed, late bool
 		select {
-		case r, ok := <-results:
-			if open = ok; ok && err == nil {
-				err = add(r)
+		case <-due.C: // first, where there is a file as well: chance decides nothing here
+			late = true
+		default:
+			select {
+			case <-due.C:
+				late = true
+			case r, open = <-results:
+				sealed = open
 			}
-		case <-due.C:
-			if err == nil {
-				err = flush()
-			}
+		}
+		switch {
+		case err != nil:
+		case late:
+			err = flush()
+		case sealed:
+			err = add(r)
 		}
 		if err != nil {
 			mu.Lock()

@@ -99,7 +99,7 @@ type volume struct {
 	rechosen bool       // by others than the loop, since its last plan
 	asked    int        // how often a full look was asked for, and answered
 	answered int
-	paused   bool
+	paused   pause
 	surveys  []chan<- Survey // of those who ask what is unsafe
 	poke     chan struct{}
 	// interrupt ends the turn that is going on.
@@ -130,7 +130,8 @@ type VolumeStatus struct {
 	Unselected  int               `json:"unselected"` // names that are not selected here; what is below them is not counted
 	Problems    []Problem         `json:"problems"`
 	Counters    Counters          `json:"counters"`
-	Seeding     *Seeding          `json:"seeding,omitempty"` // nil: added before this was noted
+	Seeding     *Seeding          `json:"seeding,omitempty"`      // nil: added before this was noted
+	PausedUntil *time.Time        `json:"paused_until,omitempty"` // nil: it is not, or until somebody resumes it
 }
 
 // A Seeding says how a folder that was added came in step for the first time.
@@ -729,9 +730,14 @@ func (v *volume) Status() VolumeStatus {
 	if s.Problems == nil {
 		s.Problems = []Problem{}
 	}
+	paused, until := v.paused.on(v.d.Now())
 	switch {
-	case v.paused:
+	case paused:
 		s.State = Paused
+		if !until.IsZero() {
+			until = until.UTC()
+			s.PausedUntil = &until
+		}
 	case v.d.held.Load() != nil:
 		s.State, s.Reason, s.Hint = Paused, *v.d.held.Load(), "signet limit shows why"
 	case starved != "" && s.State != AlarmedAt && s.State != ReadOnly:

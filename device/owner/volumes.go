@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"signet"
 	"signet/core/plan"
@@ -335,6 +336,7 @@ type dirParams struct {
 	Dir    string `json:"dir"`
 	Pause  bool   `json:"pause"`
 	DryRun bool   `json:"dry_run"` // of what removes something
+	For    int64  `json:"for_ms"`  // of a pause: milliseconds; 0: until it is ended
 }
 
 // chosen are the volumes that a folder names; all where it is empty.
@@ -441,7 +443,13 @@ func (w *Work) pause(_ context.Context, p dirParams, _ control.UI) (any, error) 
 		return nil, err
 	}
 	for _, v := range vs {
-		if err := w.Engine.Pause(v.ID, p.Pause); err != nil {
+		err := error(nil)
+		if p.Pause && p.For > 0 {
+			err = w.Engine.PauseUntil(v.ID, w.now().Add(time.Duration(p.For)*time.Millisecond))
+		} else {
+			err = w.Engine.Pause(v.ID, p.Pause)
+		}
+		if err != nil {
 			return nil, err
 		}
 	}

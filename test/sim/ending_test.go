@@ -217,7 +217,7 @@ func TestObjectsEndThoughNobodyWroteSinceADeviceWasRevoked(t *testing.T) {
 		a.pass()
 		b.pass()
 		e, store := a.begin(&life{onCrash: func() {}}, 0)
-		if err := a.retire(t.Context(), e, most-1); err != nil {
+		if err := a.retire(r.t.Context(), e, most-1); err != nil {
 			t.Error(err)
 		}
 		store.Close()
