@@ -24,7 +24,7 @@ import (
 // the next turn looks again. did counts what was done.
 func (v *volume) down(ctx context.Context, actions []plan.Action) (did int, err error) {
 	now := v.d.Now()
-	until := now.Add(slice)
+	until := now.Add(v.slice())
 	actions = slices.DeleteFunc(actions, func(a plan.Action) bool {
 		b, ok := v.blocked[a.Node]
 		if ok && !b.until.After(now) {

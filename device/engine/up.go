@@ -203,7 +203,7 @@ func (v *volume) upFiles(ctx context.Context, class line.Class, lead []tree.Item
 	ctx = line.With(ctx, class)
 	slices.SortStableFunc(files, func(a, b upFile) int { return cmp.Compare(a.op.Size, b.op.Size) })
 	began, sent := v.d.Now(), v.sent()
-	until := began.Add(slice)
+	until := began.Add(v.slice())
 	u := v.newUploader(ctx, make(lane, connections), true)
 	defer u.stop()
 

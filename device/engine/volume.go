@@ -66,6 +66,7 @@ type volume struct {
 	noted       []notedFile                // those of them that were open for writing
 	last        *plan.State                // memory of the planner
 	retries     int                        // turns in a row that the world changed under
+	looking     time.Duration              // how long the last turn took beside reading and sending
 	stuck       time.Duration              // how long it waited last because nothing of a plan could be done
 	lastTree    *tree.Tree                 // which tree that is of
 	stored      uint64                     // region.seen as the store has it
@@ -461,8 +462,12 @@ func (v *volume) lookAtName(parent signet.NodeID, name string) {
 	}
 }
 
-// slice is how long one turn may hash or transfer before it looks around.
+// slice is how long one turn may hash or transfer before it looks around, at
+// least: who looks around in a million files has more to do between.
 const slice = 5 * time.Second
+
+// slice is slice, and so long that looking around is a small part of the turn.
+func (v *volume) slice() time.Duration { return max(slice, 4*v.looking) }
 
 // turn goes round once: observe, hash, plan, commit, apply. more says that
 // another turn has something to do now; again, when one has at the latest.
@@ -505,10 +510,11 @@ func (v *volume) turn(ctx context.Context) (more bool, again time.Time, err erro
 	v.noteSaved()
 	v.rehash()
 	retry := v.retry()
-	again, err = v.hash(ctx, v.d.Now().Add(slice))
+	again, err = v.hash(ctx, v.d.Now().Add(v.slice()))
 	if err != nil {
 		return false, again, err
 	}
+	looks := v.d.Now()
 	v.answerSurveys() // before what may take long
 	for _, t := range []time.Time{v.racy, rescue, retry, unruled} {
 		if !t.IsZero() {
@@ -545,6 +551,7 @@ func (v *volume) turn(ctx context.Context) (more bool, again time.Time, err erro
 	if mine == nil || len(p.Down) > 0 {
 		v.setState(Syncing, "", "")
 	}
+	v.looking = v.d.Now().Sub(looks)
 	var waiting time.Time
 	sent := 0
 	if mine == nil {
