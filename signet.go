@@ -151,6 +151,14 @@ type Chunks interface {
 	Get(ctx context.Context, region RegionID, ids []ObjectID, each func(id ObjectID, object []byte) error) error
 }
 
+// A Usage says how many bytes the service keeps: records, and objects that they
+// name. What was uploaded and is not named yet does not count.
+type Usage struct {
+	Region int64 // of a region
+	Used   int64 // of all regions of its owner
+	Limit  int64 // that these may have at most; 0: no limit
+}
+
 // Sentinels: only for what a caller does differently.
 var (
 	ErrNotFound    = errors.New("not found")

@@ -164,7 +164,11 @@ func (s *Service) acceptEntry(o *offer) error {
 	if err != nil {
 		return err
 	}
-	if err := s.present(o, h, e.Objects); err != nil {
+	bytes, err := s.present(o, h, e.Objects)
+	if err != nil {
+		return err
+	}
+	if err := s.room(o, e, j.Owner(), bytes); err != nil {
 		return err
 	}
 	leaf := journal.Leaf{Hash: e.Hash, Time: now}
@@ -176,6 +180,7 @@ func (s *Service) acceptEntry(o *offer) error {
 		h.claim, s.logs[o.log] = o.claim, h
 	}
 	h.time = now
+	s.come(j.Owner(), bytes+o.bytes())
 	o.objects = e.Objects
 	o.drops = append(o.drops, dropped(e)...)
 	o.full = e.Type.Authority() || e.Type == journal.Snapshot
@@ -201,20 +206,23 @@ func (s *Service) claimed(o *offer) error {
 	return err
 }
 
-// present answers with the objects of an entry that are not stored.
-func (s *Service) present(o *offer, h *history, ids []signet.ObjectID) error {
+// present answers with the objects of an entry that are not stored, or the bytes
+// of those that no entry names yet.
+func (s *Service) present(o *offer, h *history, ids []signet.ObjectID) (fresh int64, err error) {
 	var missing []signet.ObjectID
 	for _, id := range ids {
-		ok, err := s.uploads.has(h.Num, id)
-		if err != nil {
-			return err
-		}
-		if !ok {
+		o, err := s.uploads.find(h.Num, id)
+		switch {
+		case errors.Is(err, signet.ErrNotFound):
 			missing = append(missing, id)
+		case err != nil:
+			return 0, err
+		case o.Entry == 0:
+			fresh += int64(o.Place.Length)
 		}
 	}
 	if len(missing) > 0 {
-		return transport.MissingObjects(missing)
+		return 0, transport.MissingObjects(missing)
 	}
-	return nil
+	return fresh, nil
 }

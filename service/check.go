@@ -104,7 +104,30 @@ func checkAll(ctx context.Context, db *meta.DB, store *blob.Disk, pub *key.Publi
 	if err := c.mend(lost, repair); err != nil {
 		return c.Checked, err
 	}
-	return c.Checked, c.counts(repair)
+	return c.Checked, errors.Join(c.counts(repair), c.charges(logs, repair))
+}
+
+// charges compares what logs are charged with what they have.
+func (c *checker) charges(logs []meta.Log, repair bool) error {
+	wrong, err := c.db.Overcounts()
+	if err != nil {
+		return err
+	}
+	for _, o := range wrong {
+		if repair {
+			if err := c.db.Update(func(tx *meta.Tx) error { tx.Correct(o); return nil }); err != nil {
+				return err
+			}
+		}
+		name := ""
+		for _, l := range logs {
+			if l.Num == o.Log {
+				name = l.ID.String()
+			}
+		}
+		c.report(Problem{Log: name, Message: fmt.Sprintf("%d bytes are said to be used, %d are", o.Said, o.Has), Mended: repair})
+	}
+	return nil
 }
 
 // counts compares what the index says is live of each pack with its rows: what gc

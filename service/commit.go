@@ -159,6 +159,7 @@ func (s *Service) commit(group []*offer) {
 		}
 	}
 	s.uploads.dropped()
+	s.settled()
 	s.renew(group)
 	for _, o := range group {
 		a := answer{err: o.err}
@@ -197,6 +198,7 @@ func (s *Service) persist(group []*offer, touched map[*history]bool) (map[*histo
 	}
 	var freed []meta.Object
 	nums := map[*history]meta.LogNum{}
+	charged := map[*history]int64{}
 	err := s.update(group, func(tx *meta.Tx) error {
 		freed = nil
 		for h, c := range signed {
@@ -224,6 +226,9 @@ func (s *Service) persist(group []*offer, touched map[*history]bool) (map[*histo
 				return err
 			}
 		}
+		for h, n := range nums {
+			charged[h] = tx.Charged(n)
+		}
 		if recovery != s.recovery {
 			return recovery.store(tx)
 		}
@@ -232,6 +237,7 @@ func (s *Service) persist(group []*offer, touched map[*history]bool) (map[*histo
 	if err != nil {
 		return nil, err
 	}
+	s.charge(charged)
 	if recovery != s.recovery {
 		s.mu.Lock()
 		s.recovery = recovery

@@ -86,6 +86,7 @@ func (b *bench) whole() {
 			b.t.Errorf("%+v", p)
 		}
 	}
+	b.wantCharged()
 }
 
 func TestDroppedObjectsAreGoneAndCanComeAgain(t *testing.T) {

@@ -52,6 +52,7 @@ func (s *Service) gcLoop(ctx context.Context) {
 			s.counters.collected(s.gc.collect(ctx, gcBudget, nil))
 			round.Reset(gcEvery) // what went wrong is tried again then, and counted
 		case <-ask:
+			s.rereadQuotas()
 			s.answerGC(ctx)
 		}
 	}

@@ -318,7 +318,7 @@ func (b *takingBack) finish(r *reoffer) error {
 		return b.settle(r) // asked again: nothing to write
 	}
 	var freed []meta.Object
-	num := h.Num
+	num, charged := h.Num, int64(0)
 	err := b.uploads.flush(func(tx *meta.Tx) (err error) {
 		freed = nil
 		if tip != nil {
@@ -341,12 +341,14 @@ func (b *takingBack) finish(r *reoffer) error {
 		if err := b.fill(tx, num, &freed); err != nil {
 			return err
 		}
+		charged = tx.Charged(num)
 		return b.next.store(tx)
 	})
 	if err != nil {
 		return err
 	}
 	b.uploads.pinned(freed)
+	b.owe(h, charged)
 	b.recovery = b.next
 	if tip != nil {
 		h.Num, b.logs[h.ID], h.claim = num, h, signet.Hash{}

@@ -43,6 +43,7 @@ type Config struct {
 	Connector *ring.Device
 
 	MaxUploads int64 // bytes of one device that no entry names: 64 GiB
+	Quota      int64 // bytes that the regions of one owner may have: no limit
 
 	// Ask is how often to look whether the command gc wants a round: never. A
 	// round an hour is done all the same.
@@ -72,8 +73,11 @@ type Service struct {
 	tree      *chain.Tree // of the directory
 	logs      map[signet.LogID]*history
 	waiters   map[*waiter]struct{}
-	recovery  *recovery // nil: never restored
-	failed    error     // memory and disk may differ: nothing is accepted any more
+	recovery  *recovery               // nil: never restored
+	owned     map[signet.RingID]int64 // bytes that the regions of each owner have
+	coming    map[signet.RingID]int64 // those of entries that the group under way took
+	quotas    map[signet.RingID]int64 // exceptions from config.Quota
+	failed    error                   // memory and disk may differ: nothing is accepted any more
 }
 
 // maxSkew is by how much a device's clock may differ (spec/journal.md).
@@ -96,7 +100,7 @@ func Open(c Config) (*Service, error) {
 		db.Close()
 		return nil, err
 	}
-	if err := errors.Join(s.loadRecovery(), s.load()); err != nil {
+	if err := errors.Join(s.loadRecovery(), s.load(), s.loadQuotas()); err != nil {
 		s.store.Close()
 		db.Close()
 		return nil, err
@@ -188,6 +192,7 @@ func regions(db *meta.DB) (map[signet.RegionID]meta.LogNum, error) {
 // it, then the journals, two at a time.
 func (s *Service) load() error {
 	s.ring, s.tree = ring.NewState(signet.OrgID{}), &chain.Tree{}
+	s.owned, s.coming = map[signet.RingID]int64{}, nil
 	logs, err := s.db.Logs()
 	if err != nil {
 		return err
@@ -211,7 +216,15 @@ func (s *Service) load() error {
 		s.logs[l.ID] = h
 		g.Go(func() error { return s.replayJournal(h) })
 	}
-	return g.Wait()
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	for _, h := range s.logs {
+		if h.journal != nil {
+			s.owned[h.journal.Owner()] += h.Used
+		}
+	}
+	return nil
 }
 
 func (s *Service) replayDirectory(h *history) error {

@@ -224,11 +224,15 @@ func (x *session) Put(ctx context.Context, region signet.RegionID, objects [][]b
 	if err != nil {
 		return err
 	}
+	left, err := x.left(region)
+	if err != nil {
+		return err
+	}
 	x.once.Do(func() { x.number, x.err = x.db.Device(x.device) })
 	if x.err != nil {
 		return x.err
 	}
-	return x.uploads.put(num, region, x.number, objects, x.now())
+	return x.uploads.put(num, region, x.number, objects, left, x.now())
 }
 
 // Get implements signet.Chunks.

@@ -72,8 +72,9 @@ func (u *uploads) loop(ctx context.Context) {
 	}
 }
 
-// put stores objects of a region for a device, but for those that are there.
-func (u *uploads) put(log meta.LogNum, region signet.RegionID, device meta.DeviceNum, objects [][]byte, now int64) error {
+// put stores objects of a region for a device, but for those that are there, as
+// far as left has room for them.
+func (u *uploads) put(log meta.LogNum, region signet.RegionID, device meta.DeviceNum, objects [][]byte, left allowance, now int64) error {
 	var named, fresh []blob.Object
 	var ids []signet.ObjectID
 	var size int64
@@ -97,6 +98,9 @@ func (u *uploads) put(log meta.LogNum, region signet.RegionID, device meta.Devic
 	}
 	if len(fresh) == 0 {
 		return nil
+	}
+	if !left.takes(size) {
+		return left.refusal(size)
 	}
 	epoch, err := u.charge(device, size)
 	if err != nil {

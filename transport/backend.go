@@ -60,6 +60,9 @@ type Session interface {
 	signet.Log
 	signet.Chunks
 	signet.Recovery
+	// Usage tells how much the service keeps for whoever owns a region that this
+	// device may read.
+	Usage(ctx context.Context, region signet.RegionID) (signet.Usage, error)
 	// PutRecord stores a sealed record: an opaque signed byte string of at
 	// most MaxSealedRecord bytes, such as a device's name. The newest of its
 	// kind and owner replaces the one before.

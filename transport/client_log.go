@@ -82,6 +82,12 @@ func (c *Client) Records(ctx context.Context, owner [32]byte) (records [][]byte,
 	return records, err
 }
 
+// Usage implements Session.
+func (c *Client) Usage(ctx context.Context, region signet.RegionID) (u signet.Usage, err error) {
+	err = c.call(ctx, c.control, pathUsage, region[:], 24, func(r *wire.Reader) { u = takeUsage(r) })
+	return u, err
+}
+
 // maxPing is the longest time between two pings that a service may announce.
 const maxPing = 10 * time.Minute
 

@@ -21,7 +21,8 @@ type Kind string
 const (
 	KindNotFound    Kind = "not_found"       // signet.ErrNotFound
 	KindConflict    Kind = "conflict"        // signet.ErrConflict
-	KindNotAllowed  Kind = "not_allowed"     // signet.ErrNotAllowed: role, policy, quota
+	KindNotAllowed  Kind = "not_allowed"     // signet.ErrNotAllowed: role, policy
+	KindQuota       Kind = "quota"           // signet.ErrNotAllowed: the region's owner has no room left
 	KindExpired     Kind = "expired"         // signet.ErrNotAllowed: the invitation ran out
 	KindNotEnrolled Kind = "not_enrolled"    // signet.ErrNotAllowed: the device is unknown or revoked
 	KindStale       Kind = "stale"           // signet.ErrStale
@@ -52,6 +53,7 @@ var kinds = map[Kind]struct {
 	KindNotFound:    {signet.ErrNotFound, http.StatusNotFound},
 	KindConflict:    {signet.ErrConflict, http.StatusConflict},
 	KindNotAllowed:  {signet.ErrNotAllowed, http.StatusForbidden},
+	KindQuota:       {signet.ErrNotAllowed, http.StatusForbidden},
 	KindExpired:     {signet.ErrNotAllowed, http.StatusForbidden},
 	KindNotEnrolled: {signet.ErrNotAllowed, http.StatusUnauthorized},
 	KindStale:       {signet.ErrStale, http.StatusConflict},

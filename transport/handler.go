@@ -63,6 +63,7 @@ var routes = map[string]route{
 	pathGet:      {36 + 32*MaxIDs, true, (*call).get},
 	pathRecord:   {MaxSealedRecord, true, (*call).putRecord},
 	pathRecords:  {32, true, (*call).records},
+	pathUsage:    {32, true, (*call).usage},
 	pathLost:     {0, true, (*call).recovering},
 	pathReoffer:  {maxReoffer, true, (*call).reoffer},
 }

@@ -99,6 +99,25 @@ func checkPage(p signet.Page) error {
 	return nil
 }
 
+func (c *call) usage() error {
+	r, err := c.body()
+	if err != nil {
+		return err
+	}
+	var region signet.RegionID
+	r.Raw(region[:])
+	if err := r.Done(); err != nil {
+		return Errorf(KindBadRequest, "%v", err)
+	}
+	u, err := c.ch.session.Usage(c.r.Context(), region)
+	if err != nil {
+		return err
+	}
+	var w wire.Writer
+	putUsage(&w, u)
+	return c.answer(w.B)
+}
+
 func (c *call) recovering() error {
 	logs, err := c.ch.session.Recovering(c.r.Context())
 	if err != nil {

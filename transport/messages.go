@@ -22,6 +22,7 @@ const (
 	pathGet      = "/v1/get"
 	pathRecord   = "/v1/record"
 	pathRecords  = "/v1/records"
+	pathUsage    = "/v1/usage"
 	pathLost     = "/v1/recovering"
 	pathReoffer  = "/v1/reoffer"
 )
@@ -220,6 +221,20 @@ func takeFlag(r *wire.Reader) bool {
 		r.Fail("flag of %d", v)
 	}
 	return v == 1
+}
+
+func putUsage(w *wire.Writer, u signet.Usage) {
+	w.I64(u.Region)
+	w.I64(u.Used)
+	w.I64(u.Limit)
+}
+
+func takeUsage(r *wire.Reader) (u signet.Usage) {
+	u.Region, u.Used, u.Limit = r.I64(), r.I64(), r.I64()
+	if u.Region < 0 || u.Used < 0 || u.Limit < 0 {
+		r.Fail("usage below 0")
+	}
+	return u
 }
 
 // putIDs and takeIDs: a count in four bytes, then that many ids.

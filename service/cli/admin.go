@@ -197,6 +197,7 @@ func (a *app) printStatus(s status) error {
 		line("--tls-self", effective.TLSSelf)
 		line("--admin", effective.Admin)
 		line("--max-uploads", effective.MaxUploads)
+		line("--quota", (*byteCount)(&effective.Quota))
 	}
 	return w.Flush()
 }

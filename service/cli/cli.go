@@ -96,7 +96,7 @@ func (a *app) root() *cobra.Command {
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.PersistentFlags().BoolVar(&a.json, "json", a.json, "results as JSON")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage("%v", err) })
-	root.AddCommand(a.serveCommand(), a.devCommand(), a.inviteCommand(), a.checkCommand(), a.statusCommand(), a.gcCommand(), a.backupCommand(), a.restoreCommand(), a.versionCommand())
+	root.AddCommand(a.serveCommand(), a.devCommand(), a.inviteCommand(), a.checkCommand(), a.statusCommand(), a.gcCommand(), a.quotaCommand(), a.backupCommand(), a.restoreCommand(), a.versionCommand())
 	return root
 }
 

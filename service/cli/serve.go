@@ -114,11 +114,8 @@ func (a *app) serve(ctx context.Context, s settings, ready func() error) error {
 	return errors.Join(err, svc.Close())
 }
 
-// askEvery is how often a service looks whether gc was called on its data.
-const askEvery = 500 * time.Millisecond
-
 func openService(s settings, logKey *key.Private, connector *ring.Device) (*service.Service, error) {
-	svc, err := service.Open(service.Config{Data: s.Data, Key: logKey, Version: version(), Connector: connector, MaxUploads: s.MaxUploads, Ask: askEvery})
+	svc, err := service.Open(service.Config{Data: s.Data, Key: logKey, Version: version(), Connector: connector, MaxUploads: s.MaxUploads, Quota: s.Quota, Ask: askEvery})
 	if err != nil && newer(err) {
 		return nil, err // check cannot read them either
 	} else if err != nil {

@@ -25,6 +25,7 @@ type settings struct {
 	TLSSelf    bool   `json:"tls_self"`
 	Admin      string `json:"admin"`
 	MaxUploads int64  `json:"max_uploads"`
+	Quota      int64  `json:"quota"` // 0: none
 	config     string
 }
 
@@ -37,6 +38,7 @@ func (s *settings) flags(f *pflag.FlagSet, listen string) {
 	f.BoolVar(&s.TLSSelf, "tls-self", false, "make a certificate, which invitations pin")
 	f.StringVar(&s.Admin, "admin", "", "loopback address for /healthz, /readyz and /metrics")
 	f.Int64Var(&s.MaxUploads, "max-uploads", 64<<30, "bytes that one device may have stored and not committed")
+	f.Var((*byteCount)(&s.Quota), "quota", "bytes that the regions of one owner may have, as 500G; 0 or none for no limit")
 	f.StringVar(&s.config, "config", "", "file with lines NAME = VALUE, named like the flags")
 }
 

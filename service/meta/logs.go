@@ -28,11 +28,12 @@ type Log struct {
 	Time int64  // ms, of the newest leaf and checkpoint
 	Tip  []byte // newest checkpoint
 	Full []byte // newest full checkpoint
+	Used int64  // bytes of its records, and of the objects that they name
 }
 
 // Logs lists all logs in the order of their making.
 func (db *DB) Logs() ([]Log, error) {
-	s, err := db.reading("SELECT num, kind, id, size, time, tip, full FROM logs ORDER BY num")
+	s, err := db.reading("SELECT num, kind, id, size, time, tip, full, used FROM logs ORDER BY num")
 	if err != nil {
 		return nil, err
 	}
@@ -45,7 +46,7 @@ func (db *DB) Logs() ([]Log, error) {
 	for rows.Next() {
 		var l Log
 		var id []byte
-		if err := rows.Scan(&l.Num, &l.ID.Kind, &id, &l.Size, &l.Time, &l.Tip, &l.Full); err != nil {
+		if err := rows.Scan(&l.Num, &l.ID.Kind, &id, &l.Size, &l.Time, &l.Tip, &l.Full, &l.Used); err != nil {
 			return nil, fmt.Errorf("list logs: %w", err)
 		}
 		if copy(l.ID.ID[:], id) != 32 {
@@ -66,7 +67,8 @@ func (tx *Tx) NewLog(id signet.LogID) (LogNum, error) {
 	return LogNum(n), err
 }
 
-// SetLog stores size, time and checkpoints of l.
+// SetLog stores size, time and checkpoints of l. What it is charged follows from
+// what else the transaction does.
 func (tx *Tx) SetLog(l Log) error {
 	if _, err := tx.exec("UPDATE logs SET size = ?, time = ?, tip = ?, full = ? WHERE num = ?", l.Size, l.Time, l.Tip, l.Full, l.Num); err != nil {
 		return fmt.Errorf("update log %s: %w", l.ID, err)
@@ -98,6 +100,7 @@ func (tx *Tx) Append(log LogNum, at uint64, r signet.Record) error {
 	if _, err := tx.exec("INSERT INTO heads VALUES (?, ?)", headHash(log, r.Head), p); err != nil {
 		return fmt.Errorf("append to log %d: %w", log, err)
 	}
+	tx.charge(log, int64(len(r.Leaf)+len(r.Head)+len(r.Blob)))
 	return nil
 }
 

@@ -224,8 +224,9 @@ func (db *DB) reading(q string) (*sql.Stmt, error) {
 
 // A Tx is a transaction of the one writer, inside Update.
 type Tx struct {
-	db  *DB
-	ctx context.Context
+	db   *DB
+	ctx  context.Context
+	used map[LogNum]int64 // by how much what logs are charged changes
 }
 
 // Update runs f in a transaction and commits it durably; after an error
@@ -239,6 +240,9 @@ func (db *DB) Update(f func(*Tx) error) error {
 		return fmt.Errorf("begin: %w", err)
 	}
 	err := f(tx)
+	if err == nil {
+		err = tx.bill()
+	}
 	if err == nil {
 		if _, err = db.writer.ExecContext(tx.ctx, "COMMIT"); err == nil {
 			return nil

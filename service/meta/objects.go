@@ -73,6 +73,7 @@ func (tx *Tx) Pin(log LogNum, id signet.ObjectID, at uint64) (before Object, err
 	if _, err := tx.exec("UPDATE objects SET entry = ?, device = 0 WHERE log = ? AND id = ?", at+1, log, id[:]); err != nil {
 		return before, fmt.Errorf("pin object: %w", err)
 	}
+	tx.charge(log, int64(before.Place.Length))
 	return before, nil
 }
 

@@ -144,6 +144,9 @@ func (tx *Tx) Drop(log LogNum, ids []signet.ObjectID) (bytes int64, err error) {
 		if err != nil {
 			return bytes, err
 		}
+		if o.Entry != 0 {
+			tx.charge(log, -int64(o.Place.Length))
+		}
 		live[o.Place.Pack] -= o.Place.Record()
 		bytes += int64(o.Place.Length)
 	}

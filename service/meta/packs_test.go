@@ -1,6 +1,7 @@
 package meta
 
 import (
+	"errors"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -150,7 +151,7 @@ func TestFormatOneIsMigrated(t *testing.T) {
 	db := open(t, path)
 	put(t, db, 1, 4)
 	put(t, db, 2, 3)
-	for _, q := range []string{"ALTER TABLE packs DROP COLUMN live", "DROP INDEX unpinned",
+	for _, q := range []string{"ALTER TABLE logs DROP COLUMN used", "ALTER TABLE packs DROP COLUMN live", "DROP INDEX unpinned",
 		"CREATE INDEX unpinned ON objects (device, len) WHERE entry = 0", "PRAGMA user_version = 1",
 		"DELETE FROM objects WHERE pack = 1 AND added > 2", "DELETE FROM packs WHERE pack = 2"} {
 		if _, err := db.writer.ExecContext(t.Context(), q); err != nil {
@@ -167,4 +168,59 @@ func TestFormatOneIsMigrated(t *testing.T) {
 		}
 		return err
 	}))
+}
+
+// A database of format 2 learns what its logs are charged.
+func TestFormatTwoIsMigrated(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "db")
+	db := open(t, path)
+	must(t, db.Update(func(tx *Tx) error {
+		for range 2 {
+			if _, err := tx.NewLog(signet.LogID{Kind: signet.RegionLog, ID: [32]byte{byte(len(tx.used))}}); err != nil {
+				return err
+			}
+			tx.charge(2, 0) // so that the other one has another name
+		}
+		return nil
+	}))
+	put(t, db, 1, 4) // of log 1
+	must(t, db.Update(func(tx *Tx) error {
+		if _, err := tx.Pin(1, signet.ObjectID{1, 2}, 0); err != nil {
+			return err
+		}
+		r := signet.Record{Leaf: make([]byte, 10), Head: make([]byte, 200), Blob: make([]byte, 3000)}
+		return errors.Join(tx.Append(1, 0, r), tx.Append(2, 0, r), tx.Append(2, 1, signet.Record{Leaf: []byte{1}}))
+	}))
+	want := []int64{3310, 3211}
+	check := func(when string) {
+		t.Helper()
+		logs, err := db.Logs()
+		must(t, err)
+		if len(logs) != 2 || logs[0].Used != want[0] || logs[1].Used != want[1] {
+			t.Errorf("%s: %+v", when, logs)
+		}
+		if wrong, err := db.Overcounts(); err != nil || len(wrong) > 0 {
+			t.Errorf("%s: %+v, %v", when, wrong, err)
+		}
+	}
+	check("as it was counted")
+	for _, q := range []string{"ALTER TABLE logs DROP COLUMN used", "PRAGMA user_version = 2"} {
+		if _, err := db.writer.ExecContext(t.Context(), q); err != nil {
+			t.Fatalf("%s: %v", q, err)
+		}
+	}
+	must(t, db.Close())
+	db = open(t, path)
+	check("as it was added up")
+
+	// What is wrong is found and put right.
+	if _, err := db.writer.ExecContext(t.Context(), "UPDATE logs SET used = 1 WHERE num = 2"); err != nil {
+		t.Fatal(err)
+	}
+	wrong, err := db.Overcounts()
+	if err != nil || len(wrong) != 1 || wrong[0] != (Overcount{2, 1, 3211}) {
+		t.Fatalf("%+v, %v", wrong, err)
+	}
+	must(t, db.Update(func(tx *Tx) error { tx.Correct(wrong[0]); return nil }))
+	check("as it was put right")
 }

@@ -2,7 +2,7 @@ package meta
 
 // format is PRAGMA user_version. A database with a larger one is refused; one
 // with a smaller one is migrated by steps[its version:] after a copy was made.
-const format = 2
+const format = 3
 
 // application is PRAGMA application_id: "sgnt".
 const application = 0x73676e74
@@ -60,4 +60,10 @@ INSERT INTO packs SELECT pack, 0, sum(len + 72) FROM objects WHERE true GROUP BY
 -- What no entry names goes in the order of its age.
 DROP INDEX unpinned;
 CREATE INDEX unpinned ON objects (added, device, len) WHERE entry = 0;
+`, `
+-- Bytes that a log is charged: of its records, and of the objects that they name.
+ALTER TABLE logs ADD COLUMN used INTEGER NOT NULL DEFAULT 0;
+UPDATE logs SET used = (SELECT coalesce(sum(len), 0) FROM objects WHERE log = num AND entry > 0)
+	+ (SELECT coalesce(sum(length(leaf)), 0) FROM leaves WHERE pos >= num << 40 AND pos < (num + 1) << 40)
+	+ (SELECT coalesce(sum(length(head) + length(blob)), 0) FROM records WHERE pos >= num << 40 AND pos < (num + 1) << 40);
 `}

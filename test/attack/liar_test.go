@@ -293,6 +293,14 @@ func (x *session) Get(ctx context.Context, region signet.RegionID, ids []signet.
 	})
 }
 
+func (x *session) Usage(ctx context.Context, region signet.RegionID) (signet.Usage, error) {
+	s, _, err := x.inner(ctx)
+	if err != nil {
+		return signet.Usage{}, err
+	}
+	return s.Usage(ctx, region)
+}
+
 func (x *session) Recovering(ctx context.Context) ([]signet.LogID, error) {
 	s, _, err := x.inner(ctx)
 	if err != nil {

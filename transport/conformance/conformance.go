@@ -60,6 +60,7 @@ func Run(t *testing.T, open func(t *testing.T) Subject) {
 		{"TransfersRunSideBySide", sideBySide},
 		{"SealedRecordsAreReadBack", sealedRecords},
 		{"WhatWasNotRestoredRecoversNothing", notRestored},
+		{"ARegionIsPartOfWhatItsOwnerUses", usage},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(t, open(t)) })
 	}
@@ -411,6 +412,14 @@ func sealedRecords(t *testing.T, s Subject) {
 		}
 	}
 	t.Fatalf("%d records of the owner, not the one that was put", len(records))
+}
+
+func usage(t *testing.T, s Subject) {
+	u, err := s.Session.Usage(within(t), s.Region)
+	must(t, err)
+	if u.Region < 0 || u.Used < u.Region || u.Limit < 0 {
+		t.Errorf("usage %+v", u)
+	}
 }
 
 func notRestored(t *testing.T, s Subject) {

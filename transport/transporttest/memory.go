@@ -337,6 +337,11 @@ func (s *session) Get(_ context.Context, region signet.RegionID, ids []signet.Ob
 	return nil
 }
 
+// Usage implements transport.Session: there is no limit, and nothing is counted.
+func (s *session) Usage(context.Context, signet.RegionID) (signet.Usage, error) {
+	return signet.Usage{}, s.check()
+}
+
 // Recovering implements transport.Session: every log is whole.
 func (s *session) Recovering(context.Context) ([]signet.LogID, error) { return nil, s.check() }
 
