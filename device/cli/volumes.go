@@ -367,7 +367,7 @@ func checkStatus(s owner.Status) error {
 		switch v.State {
 		case engine.Offline, engine.Starved, engine.Recover:
 			worse(control.Unreachable, v.Reason)
-		case engine.ReadOnly:
+		case engine.ReadOnly, engine.OverQuota:
 			worse(control.NotAllowed, v.Reason)
 		case engine.AlarmedAt:
 			worse(control.NotVerified, v.Reason)
@@ -438,6 +438,9 @@ func (a *app) showStatus(w io.Writer, s owner.Status) error {
 		if x := v.Seeding; x != nil && x.Done != nil && x.Files > 0 {
 			fmt.Fprintf(w, "    in step for the first time: begun %s, done %s, %d files, %s, %s/s\n", x.Begun.Local().Format("2006-01-02 15:04:05"),
 				x.Done.Local().Format("2006-01-02 15:04:05"), x.Files, size(x.Bytes), size(int64(x.Rate)))
+		}
+		if v.Limit > 0 {
+			fmt.Fprintf(w, "    service: %s of %s used by the owner of this region\n", size(v.Used), size(v.Limit))
 		}
 		if v.Ignored > 0 {
 			fmt.Fprintf(w, "    %d names ignored, with what is below them: signet ignore\n", v.Ignored)

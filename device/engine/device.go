@@ -40,6 +40,7 @@ type Service interface {
 	signet.Log
 	signet.Chunks
 	signet.Recovery
+	Usage(ctx context.Context, region signet.RegionID) (signet.Usage, error)
 	PutRecord(ctx context.Context, record []byte) error
 	Records(ctx context.Context, owner [32]byte) ([][]byte, error)
 }

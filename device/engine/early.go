@@ -19,6 +19,9 @@ import (
 // the region may have already, as a file of that length or at that place under
 // another node, and so may need no upload or a small one.
 func (v *volume) early(it *item) bool {
+	if !v.fits(it.stat.Size) {
+		return false
+	}
 	v.d.mu.Lock()
 	defer v.d.mu.Unlock()
 	if r := v.region; r.failed != nil || !r.MayWrite() || !v.d.online && v.d.lastErr != nil {

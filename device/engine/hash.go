@@ -63,6 +63,9 @@ func (v *volume) hash(ctx context.Context, until time.Time) (again time.Time, er
 	// The index is not changed before the readers are through: they read it.
 	done := v.readAll(ctx, todo, until)
 	few := len(done) < len(todo)
+	if len(large) > 0 {
+		v.askRoom(ctx)
+	}
 	for _, r := range append(done, v.readBeside(large)...) {
 		if ctx.Err() != nil {
 			return again, ctx.Err()

@@ -421,6 +421,7 @@ func (v *volume) judge(err error, more bool, again time.Time) time.Time {
 	failed := v.failure()
 	var wait *KeyWait
 	var reader *readOnlyError
+	var over *QuotaError
 	online, why := v.d.online, v.d.lastErr
 	v.d.mu.Unlock()
 	switch {
@@ -474,6 +475,9 @@ func (v *volume) judge(err error, more bool, again time.Time) time.Time {
 	case errors.As(err, &reader):
 		v.setState(ReadOnly, reader.Error(), reader.ErrorHint())
 		soon = v.d.Now().Add(time.Minute) // the region pokes before
+	case errors.As(err, &over):
+		v.setState(OverQuota, over.Error(), over.ErrorHint())
+		soon = v.d.Now().Add(roomAgain) // the region pokes before
 	case errors.Is(err, signet.ErrNotAllowed):
 		v.setState(ReadOnly, err.Error(), "")
 		soon = v.d.Now().Add(time.Minute)

@@ -27,12 +27,13 @@ type UnsafeState string
 
 // What files wait for.
 const (
-	Unread    UnsafeState = "unread"    // changed, and not read yet
-	InUse     UnsafeState = "in_use"    // a program writes to it
-	Waiting   UnsafeState = "waiting"   // to be sent
-	Uploading UnsafeState = "uploading" // a large one that is being read, sealed or sent
-	HeldBack  UnsafeState = "held"      // by a problem of its name, of the region or of its folder
-	Unsynched UnsafeState = "unsynched" // cannot be read
+	Unread    UnsafeState = "unread"     // changed, and not read yet
+	InUse     UnsafeState = "in_use"     // a program writes to it
+	Waiting   UnsafeState = "waiting"    // to be sent
+	Uploading UnsafeState = "uploading"  // a large one that is being read, sealed or sent
+	HeldBack  UnsafeState = "held"       // by a problem of its name, of the region or of its folder
+	Unsynched UnsafeState = "unsynched"  // cannot be read
+	NotFitted UnsafeState = "over_quota" // the service has no room for it
 )
 
 // A Survey is what of a volume is unsafe.
@@ -214,6 +215,8 @@ func (v *volume) waitsFor(it *item) UnsafeState {
 		return Unread
 	case v.holds[it.id]:
 		return HeldBack
+	case v.crowded.waits[it.id]:
+		return NotFitted
 	}
 	return Waiting
 }

@@ -36,6 +36,7 @@ const (
 	Offline   State = "offline"
 	Recover   State = "recovering"
 	ReadOnly  State = "read_only"
+	OverQuota State = "over_quota"
 	Stopped   State = "stopped"
 	Starved   State = "starved"
 	AlarmedAt State = "alarm"
@@ -85,6 +86,7 @@ type volume struct {
 	strayed     []Problem                  // what came back since the last full look: see seek
 	inUse       map[signet.NodeID]bool     // what is not selected and stays because a program has it open for writing
 	sealed      map[[32]byte]sealedFile    // by hash: what was sealed while it was hashed, and not committed yet
+	crowded     crowded                    // of a service without room
 	beside      *besides                   // large files on their way
 	sizes       map[int64]bool             // of large files that the region has; nil until asked for
 	racy        time.Time                  // when files hashed too soon after a change are to be hashed again
@@ -120,6 +122,8 @@ type VolumeStatus struct {
 	Unwitnessed bool              `json:"unwitnessed"`
 	Reason      string            `json:"reason,omitempty"`
 	Hint        string            `json:"hint,omitempty"`
+	Used        int64             `json:"used_bytes,omitempty"`  // on the service, by the owner of the region
+	Limit       int64             `json:"limit_bytes,omitempty"` // that the owner may use; 0: any, or not known
 	Files       int64             `json:"files"`
 	Bytes       int64             `json:"bytes"`
 	SafeFiles   int64             `json:"safe_files"`
@@ -555,8 +559,12 @@ func (v *volume) turn(ctx context.Context) (more bool, again time.Time, err erro
 	var waiting time.Time
 	sent := 0
 	if mine == nil {
-		if sent, waiting, err = v.send(ctx, p); err != nil {
+		var over *QuotaError
+		if sent, waiting, over, err = v.send(ctx, p); err != nil {
 			return false, again, err
+		}
+		if over != nil {
+			mine = over
 		}
 		if !waiting.IsZero() {
 			again = earliest(again, waiting)
@@ -592,18 +600,26 @@ func (v *volume) turn(ctx context.Context) (more bool, again time.Time, err erro
 }
 
 // send carries out what a plan says about the region: so many operations.
-// waiting is when deletions are due that may not be all.
-func (v *volume) send(ctx context.Context, p *plan.Plan) (sent int, waiting time.Time, err error) {
+// waiting is when deletions are due that may not be all, over what the service has
+// no room for.
+func (v *volume) send(ctx context.Context, p *plan.Plan) (sent int, waiting time.Time, over *QuotaError, err error) {
 	waiting = v.hesitate(p)
-	if sent, err = v.up(ctx, p.Up); err != nil {
-		return sent, waiting, err
+	if over, err = v.makeFit(ctx, p); err != nil {
+		return 0, waiting, nil, err
+	}
+	sent, more, err := v.upWithin(ctx, p.Up)
+	if err == nil && more && sent == 0 {
+		err = errAgain // with what is known now
+	}
+	if err != nil {
+		return sent, waiting, nil, err
 	}
 	v.d.fed(v.region) // nothing waits any more
 	v.acknowledge()
 	if !v.heldUp {
 		v.guarded(p.Guard.Up)
 	}
-	return sent, waiting, nil
+	return sent, waiting, over, nil
 }
 
 // verifying reports whether the region is only known by its headers yet:

@@ -2,6 +2,7 @@ package owner
 
 import (
 	"context"
+	"time"
 
 	"signet"
 	"signet/device/cli/control"
@@ -82,6 +83,7 @@ type ServiceStatus struct {
 }
 
 func (w *Work) status(ctx context.Context, _ struct{}, _ control.UI) (any, error) {
+	w.weigh(ctx)
 	s := Status{Device: w.Account.Name, DeviceID: w.Account.Device.String(), Member: w.Account.Ring.String(), Organisation: w.Account.Org.String(),
 		Daemon: w.Running, IndexAnew: w.anew(), Volumes: w.volumes(), Alarms: w.alarms(false), Line: w.lineStatus(), Service: ServiceStatus{URL: w.Account.Service, State: "unknown"}}
 	if w.Running {
@@ -95,6 +97,24 @@ func (w *Work) status(ctx context.Context, _ struct{}, _ control.UI) (any, error
 		s.Service.HeadAge = age.Seconds()
 	}
 	return s, nil
+}
+
+// usageWait is for how long status waits for the service to say what it has.
+const usageWait = 2 * time.Second
+
+// weigh asks the service what the owners of the regions use, where a daemon has a
+// connection: without one the last answer is shown.
+func (w *Work) weigh(ctx context.Context) {
+	if on, _ := w.Engine.Online(); !on || !w.Running {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, usageWait)
+	defer cancel()
+	for _, v := range w.Engine.Volumes() {
+		if _, err := w.Engine.Usage(ctx, v.Region); err != nil {
+			return
+		}
+	}
 }
 
 type noticesParams struct {

@@ -160,7 +160,7 @@ func (w *Work) settled(ctx context.Context, id string) (engine.VolumeStatus, err
 			return s, err
 		}
 		switch s.State {
-		case engine.InStep, engine.Held, engine.Stopped, engine.ReadOnly, engine.AlarmedAt, engine.Starved, engine.Paused:
+		case engine.InStep, engine.Held, engine.Stopped, engine.ReadOnly, engine.OverQuota, engine.AlarmedAt, engine.Starved, engine.Paused:
 			return s, stateError(s)
 		case engine.Syncing:
 			if !idle(last, s) {
@@ -214,6 +214,8 @@ func stateError(s engine.VolumeStatus) error {
 		if s.Hint != "" { // only room is waited for like this
 			return &problem{"no_space", s.Reason, s.Hint, control.Attention}
 		}
+	case engine.OverQuota:
+		return &problem{"quota", s.Reason, s.Hint, control.NotAllowed}
 	case engine.ReadOnly:
 		return fmt.Errorf("%s: %w", s.Reason, signet.ErrNotAllowed)
 	case engine.AlarmedAt:

@@ -15,7 +15,7 @@ type UnsafeFile struct {
 	PathB64 []byte  `json:"path_b64,omitempty"`
 	Region  string  `json:"region"`
 	Size    int64   `json:"size"`
-	State   string  `json:"state"` // unread, in_use, waiting, uploading, held, unsynched
+	State   string  `json:"state"` // unread, in_use, waiting, uploading, held, over_quota, unsynched
 	Reason  string  `json:"reason,omitempty"`
 	Older   bool    `json:"older_is_safe"`   // an earlier version of it is
 	SafeIn  float64 `json:"safe_in_seconds"` // at the rate below, the smallest going first; -1: not by itself
@@ -70,13 +70,13 @@ func (w *Work) unsafe(ctx context.Context, _ struct{}, _ control.UI) (any, error
 		}
 		out.Rate += s.Rate
 		out.Ignored, out.Odd, out.Unlisted = out.Ignored+int64(s.Ignored), out.Odd+int64(s.Odd), out.Unlisted+int64(s.Unlisted)
-		stopped := stands(uv.State) || cut
+		stopped := stands(uv.State) || cut || uv.State == engine.OverQuota && !w.Running // nobody knows which fit
 		for _, u := range s.Files {
 			uv.Files++
 			uv.Bytes += u.Size
 			f := UnsafeFile{Region: v.Name, Size: u.Size, State: string(u.State), Reason: u.Reason, Older: u.Before}
 			f.Path, f.PathB64 = control.Name(v.Dir + "/" + u.Path)
-			if stopped || u.State == engine.HeldBack || u.State == engine.Unsynched {
+			if stopped || u.State == engine.HeldBack || u.State == engine.NotFitted || u.State == engine.Unsynched {
 				f.SafeIn = -1
 				out.Stuck++
 			}

@@ -145,7 +145,7 @@ var catalogue = []known{
 	114: {"the line comes and goes during a transfer", "test/e2e.TestServiceDownAndBack", ""},
 	115: {"the receiver's disk is full", "test/e2e.TestFullDiskOfReceiver", ""},
 	116: {"the disk of the home is full", "test/e2e.TestFullDiskOfHome", ""},
-	117: {"the service is full", "", "there are no quotas yet"},
+	117: {"the service is full", "test/e2e.TestFullServiceTakesWhatFitsAndTheRestLater", ""},
 	118: {"no inodes, read-only, files too large for the disk", "device/disk.TestAFullOrReadOnlyDiskIsNamedAndChangesNothing", ""},
 	119: {"room for what a download still lacks", "test/e2e.TestFullDiskOfReceiver", ""},
 	120: {"a floor of free space", "", "there is a floor; that it can be set is not built yet"},

@@ -525,6 +525,14 @@ func (l *line) Reoffer(ctx context.Context, o signet.Reoffer) (size uint64, whol
 	return size, whole, err
 }
 
+func (l *line) Usage(ctx context.Context, region signet.RegionID) (u signet.Usage, err error) {
+	err = l.call("usage", func(s transport.Session) (err error) {
+		u, err = s.Usage(ctx, region)
+		return err
+	})
+	return u, err
+}
+
 func (l *line) PutRecord(ctx context.Context, record []byte) error {
 	return l.call(ctx, "put record", func(ctx context.Context, s transport.Session) error { return s.PutRecord(ctx, record) })
 }
