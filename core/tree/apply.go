@@ -101,7 +101,7 @@ func (t *Tree) Apply(e Entry, b *Batch) []Outcome {
 			r.attr()
 		case Delete:
 			r.delete()
-		case Mark: // of history (Pins), not of the tree
+		case Mark, Rule: // of history (Pins, Policy), not of the tree
 			r.done(NoOp, "", nil)
 		}
 		r.follow()

@@ -119,7 +119,7 @@ func ParseBatch(p []byte) (*Batch, error) {
 		b.Items = append(b.Items, newItem(op, salt, raw))
 	}
 	if b.mixed() {
-		r.Fail("pins beside other operations")
+		r.Fail("pins or a policy beside other operations")
 	}
 	if err := r.Done(); err != nil {
 		return nil, fmt.Errorf("batch: %w", err)
@@ -127,11 +127,11 @@ func ParseBatch(p []byte) (*Batch, error) {
 	return b, nil
 }
 
-// mixed reports whether pins are beside other operations. That is refused: who
-// does not know pins skips the batch, and must not lack more than them.
+// mixed reports whether pins, or policies, are beside other operations. That is
+// refused: who does not know them skips the batch, and must not lack more than them.
 func (b *Batch) mixed() bool {
 	for _, it := range b.Items {
-		if (it.Op.Kind == Mark) != (b.Items[0].Op.Kind == Mark) {
+		if first := b.Items[0].Op.Kind; it.Op.Kind != first && (it.Op.Kind >= Mark || first >= Mark) {
 			return true
 		}
 	}

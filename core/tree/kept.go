@@ -1,16 +1,50 @@
 package tree
 
-import "signet"
+import (
+	"fmt"
+
+	"signet"
+)
 
 // A Keep is what a region keeps of its history. Spec: spec/kept.md.
 type Keep struct {
 	Hours int64 // everything that was there so lately
 	Days  int64 // the last of each day, for so many
 	Weeks int64 // the last of each week, for so many; 0: for good
+	Since int64 // ms since 1970: weeks that ended by then are given up
 }
 
-// DefaultKeep is that of every region, for there is no policy yet.
+// DefaultKeep is that of a region that has no policy.
 var DefaultKeep = Keep{Hours: 24, Days: 30}
+
+// MaxKeep is how many days or weeks a policy can name.
+const MaxKeep = 10_000
+
+func (k Keep) check() error {
+	if k.Hours != DefaultKeep.Hours || k.Days < 0 || k.Days > MaxKeep || k.Weeks < 0 || k.Weeks > MaxKeep || k.Since < 0 {
+		return fmt.Errorf("a policy of %d hours, %d days, %d weeks, since %d", k.Hours, k.Days, k.Weeks, k.Since)
+	}
+	return nil
+}
+
+// A Policy is what a region keeps after some entry of its journal: what the newest
+// entry says that says anything of it.
+type Policy struct {
+	Keep
+	Set      bool   // an entry does; all below is of it
+	Position uint64 // of the entry
+	Time     int64  // of that entry, ms since 1970
+	Device   signet.DeviceID
+}
+
+// Take notes the policy that an entry sets.
+func (p *Policy) Take(e Entry, b *Batch) {
+	for i := range b.Items {
+		if op := &b.Items[i].Op; op.Kind == Rule {
+			*p = Policy{Keep: op.Keep, Set: true, Position: e.Position, Time: e.Time, Device: e.Device}
+		}
+	}
+}
 
 // Forever is the time until which something is kept that no clock ends.
 const Forever = int64(1<<63 - 1)
@@ -66,7 +100,7 @@ func (k Keep) Until(s Span, pins []Pin) (int64, Why) {
 	if end := s.LastEnd(day, 0); end > s.From && end+k.Days*day >= until {
 		until, why = end+k.Days*day, KeptDaily
 	}
-	if end := s.LastEnd(week, monday); end > s.From {
+	if end := s.LastEnd(week, monday); end > s.From && end > k.Since {
 		if k.Weeks == 0 {
 			return Forever, KeptWeekly
 		}

@@ -34,6 +34,7 @@ func TestKeptVectors(t *testing.T) {
 			}
 		}
 		var spans tree.Spans
+		policy := tree.Policy{Keep: keep}
 		var pins tree.Pins
 		var stood, points []tree.Span
 		spans.Ended = func(p tree.Span) {
@@ -44,6 +45,7 @@ func TestKeptVectors(t *testing.T) {
 		s.told = func(e tree.Entry, b *tree.Batch, out []tree.Outcome) {
 			spans.Take(s.tree, e, out)
 			pins.Take(e, b)
+			policy.Take(e, b)
 			if n := len(points); n > 0 {
 				points[n-1].Current, points[n-1].End, points[n-1].To = false, e.Position, e.Time
 			}
@@ -59,12 +61,12 @@ func TestKeptVectors(t *testing.T) {
 		}
 		var kept, at, held []string
 		for _, p := range stood {
-			until, why := keep.Until(p, pins)
+			until, why := policy.Until(p, pins)
 			kept = append(kept, fmt.Sprintf("%s of %s from %d: %s %s", names[p.Revision], s.nodeName(p.Node), p.Start, why, stampOf(until)))
 		}
 		slices.Sort(kept)
 		for _, p := range points {
-			until, why := keep.Until(p, pins)
+			until, why := policy.Until(p, pins)
 			at = append(at, fmt.Sprintf("%d: %s %s", p.Start, why, stampOf(until)))
 		}
 		for _, p := range pins {

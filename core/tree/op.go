@@ -32,10 +32,11 @@ const (
 	Attr   Kind = 4 // mode, mtime, or both
 	Delete Kind = 5 // a file, a link, an empty folder, or a folder with what its writer saw below it
 	Mark   Kind = 6 // a pin is set, or taken off: nothing of the tree
+	Rule   Kind = 7 // how long history is kept from now on: nothing of the tree
 )
 
 // String is the kind's name in histories: "create", "edit", "move", "meta",
-// "delete" or "pin".
+// "delete", "pin" or "policy".
 func (k Kind) String() string {
 	switch k {
 	case Create:
@@ -50,6 +51,8 @@ func (k Kind) String() string {
 		return "delete"
 	case Mark:
 		return "pin"
+	case Rule:
+		return "policy"
 	}
 	return fmt.Sprintf("kind %d", uint8(k))
 }
@@ -103,6 +106,8 @@ type Op struct {
 	// held the folder completely.
 	Whole    bool
 	Complete uint64
+
+	Keep Keep // Rule, whose Node is zero; Hours is that of DefaultKeep
 }
 
 const (
@@ -174,6 +179,13 @@ func (o *Op) Bytes() ([]byte, error) {
 	case Mark:
 		w.U64(o.Seen)
 		w.Vec8([]byte(o.Name))
+	case Rule:
+		if o.Keep.check() != nil {
+			return nil, fmt.Errorf("operation: policy out of bounds: %w", wire.ErrMalformed)
+		}
+		w.U16(uint16(o.Keep.Days))
+		w.U16(uint16(o.Keep.Weeks))
+		w.I64(o.Keep.Since)
 	}
 	if _, err := ParseOp(w.B); err != nil {
 		return nil, err
@@ -249,6 +261,14 @@ func ParseOp(b []byte) (Op, error) {
 		o.Seen = r.U64()
 		if o.Name = string(r.Vec8(MaxName)); !utf8.ValidString(o.Name) {
 			r.Fail("name of a pin is not UTF-8")
+		}
+	case Rule:
+		o.Keep = Keep{Hours: DefaultKeep.Hours, Days: int64(r.U16()), Weeks: int64(r.U16()), Since: r.I64()}
+		if o.Node != (signet.NodeID{}) {
+			r.Fail("a policy has no node")
+		}
+		if err := o.Keep.check(); err != nil {
+			r.Fail("%v", err)
 		}
 	default:
 		r.Fail("operation of kind %d", o.Kind)

@@ -156,8 +156,11 @@ func (s *script) nodeName(id signet.NodeID) string {
 // op reads "REV: KIND NODE key=value …".
 func (s *script) op(f []string) error {
 	rev := strings.TrimSuffix(f[0], ":")
-	kinds := map[string]tree.Kind{"create": tree.Create, "edit": tree.Edit, "move": tree.Move, "meta": tree.Attr, "delete": tree.Delete, "pin": tree.Mark}
+	kinds := map[string]tree.Kind{"create": tree.Create, "edit": tree.Edit, "move": tree.Move, "meta": tree.Attr, "delete": tree.Delete, "pin": tree.Mark, "policy": tree.Rule}
 	op := tree.Op{Kind: kinds[f[1]], Node: s.node(f[2])}
+	if op.Kind == tree.Rule {
+		op.Node, op.Keep.Hours = signet.NodeID{}, 24
+	}
 	if op.Kind == tree.Create {
 		op.Type, op.Mode = tree.Dir, 0o755
 	}
@@ -199,6 +202,18 @@ func (s *script) op(f []string) error {
 				return err
 			}
 			op.Whole, op.Complete = true, c
+		case "days", "weeks":
+			n, err := strconv.ParseInt(v, 10, 64)
+			if err != nil {
+				return err
+			}
+			*map[string]*int64{"days": &op.Keep.Days, "weeks": &op.Keep.Weeks}[k] = n
+		case "since":
+			t, err := time.Parse(time.RFC3339, v)
+			if err != nil {
+				return err
+			}
+			op.Keep.Since = t.UnixMilli()
 		case "seen", "position":
 			c, err := strconv.ParseUint(v, 10, 64)
 			if err != nil {

@@ -84,13 +84,17 @@ func (d *Device) endDaily(ctx context.Context, first time.Duration) {
 		}
 		d.mu.Lock()
 		var list []signet.RegionID
+		manages := map[signet.RegionID]bool{}
 		for id, r := range d.regions {
 			if d.mayEnd(r, journal.Spare) == nil && !d.endedLately(r) {
-				list = append(list, id)
+				list, manages[id] = append(list, id), d.mayEnd(r, journal.Condemn) == nil
 			}
 		}
 		d.mu.Unlock()
 		for _, id := range list {
+			if manages[id] {
+				_ = d.MakeRoom(ctx, id) // as below
+			}
 			_, _ = d.EndObjects(ctx, id, tree.DefaultKeep, false) // what cannot be ended now can be tomorrow
 		}
 	}

@@ -11,17 +11,19 @@ import (
 )
 
 // Contents calls each with every content that a file of a region ever had, and
-// with until when a policy keeps it (tree.Keep.Until): those that ended first,
-// then what the files have now. It reads the whole journal, as Retell does, and
+// with until when it is kept (tree.Keep.Until), by the region's policy or, where it
+// has none, by keep: those that ended first, then what the files have now. It reads the whole journal, as Retell does, and
 // holds some 250 bytes for each content.
 func (d *Device) Contents(id signet.RegionID, keep tree.Keep, each func(s tree.Span, until int64, why tree.Why) error) error {
 	var ended []tree.Span
 	var pins tree.Pins
+	policy := tree.Policy{Keep: keep}
 	spans := tree.Spans{Ended: func(s tree.Span) { ended = append(ended, s) }}
 	_, err := d.Retell(id, nil, func(e Told) error {
 		if e.Batch != nil {
 			spans.Take(e.Tree, e.Of, e.Outcomes)
 			pins.Take(e.Of, e.Batch)
+			policy.Take(e.Of, e.Batch)
 		}
 		return nil
 	})
@@ -30,7 +32,7 @@ func (d *Device) Contents(id signet.RegionID, keep tree.Keep, each func(s tree.S
 	}
 	spans.Rest(func(s tree.Span) { ended = append(ended, s) })
 	for _, s := range ended {
-		until, why := keep.Until(s, pins)
+		until, why := policy.Until(s, pins)
 		if err := each(s, until, why); err != nil {
 			return err
 		}
@@ -39,7 +41,7 @@ func (d *Device) Contents(id signet.RegionID, keep tree.Keep, each func(s tree.S
 }
 
 // KeptUntil is, for each object that a content of a region ever used, the time,
-// ms since 1970, until which a policy keeps it: tree.Forever, or that of the
+// ms since 1970, until which it is kept by the region's policy, or by keep: tree.Forever, or that of the
 // content which needs it longest. What is not after now, no kept revision uses.
 // Manifests of long files are fetched, a page of several versions once; one
 // that is gone, of a content that is not kept at now, tells nothing.

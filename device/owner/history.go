@@ -102,6 +102,7 @@ type chronicle struct {
 	events []tree.Event
 	stood  map[content][]tree.Span
 	pins   tree.Pins
+	policy tree.Policy
 }
 
 // chronicle reads what happened to all nodes that were ever at or below a path.
@@ -118,7 +119,7 @@ func (w *Work) chronicle(s spot) (*chronicle, map[signet.NodeID]bool, error) {
 // path, and keeps those, or, while nobody knows whose these are, all; all is
 // false if these were too many.
 func (w *Work) readChronicle(s spot, mine map[signet.NodeID]bool, known bool) (c *chronicle, all bool, err error) {
-	c, all = &chronicle{stood: map[content][]tree.Span{}}, true
+	c, all = &chronicle{stood: map[content][]tree.Span{}, policy: tree.Policy{Keep: tree.DefaultKeep}}, true
 	note := func(v tree.Span) {
 		if all && (!known || mine[v.Node]) {
 			v.Content = nil
@@ -145,6 +146,7 @@ func (w *Work) readChronicle(s spot, mine map[signet.NodeID]bool, known bool) (c
 		if e.Batch != nil {
 			spans.Take(e.Tree, e.Of, e.Outcomes)
 			c.pins.Take(e.Of, e.Batch)
+			c.policy.Take(e.Of, e.Batch)
 		}
 		return nil
 	})
@@ -174,7 +176,7 @@ func (w *Work) revisions(ctx context.Context, s spot, ui control.UI) (any, error
 			}
 		}
 		if e.Type != tree.Dir {
-			r.kept(c.stood[content{e.Node, e.Content}], c.pins, now)
+			r.kept(c.stood[content{e.Node, e.Content}], c.policy.Keep, c.pins, now)
 		}
 		r.Path, r.PathB64 = control.Name(e.Path)
 		n++
@@ -189,11 +191,11 @@ func (w *Work) revisions(ctx context.Context, s spot, ui control.UI) (any, error
 }
 
 // kept says until when a content is kept that stood so often.
-func (r *Revision) kept(stood []tree.Span, pins []tree.Pin, now int64) {
+func (r *Revision) kept(stood []tree.Span, keep tree.Keep, pins []tree.Pin, now int64) {
 	r.Kept = "no"
 	var last int64
 	for _, v := range stood {
-		until, why := tree.DefaultKeep.Until(v, pins)
+		until, why := keep.Until(v, pins)
 		if until < last {
 			continue
 		}
@@ -217,6 +219,7 @@ func (w *Work) points(ctx context.Context, s spot, ui control.UI) (any, error) {
 	var times []int64
 	var after []tally
 	var pins tree.Pins
+	policy := tree.Policy{Keep: tree.DefaultKeep}
 	var sum tally
 	spans := tree.Spans{
 		Began: func(v tree.Span) { sum.files++; sum.bytes += v.Size },
@@ -227,6 +230,7 @@ func (w *Work) points(ctx context.Context, s spot, ui control.UI) (any, error) {
 		if e.Batch != nil {
 			spans.Take(e.Tree, e.Of, e.Outcomes)
 			pins.Take(e.Of, e.Batch)
+			policy.Take(e.Of, e.Batch)
 		}
 		sum.changes, sum.device = len(e.Events), e.Of.Device
 		after = append(after, sum)
@@ -236,7 +240,7 @@ func (w *Work) points(ctx context.Context, s spot, ui control.UI) (any, error) {
 		return nil, err
 	}
 	names := w.deviceNames(ctx)
-	list := past.Points(times, tree.DefaultKeep, pins, w.Engine.Now().UnixMilli())
+	list := past.Points(times, policy.Keep, pins, w.Engine.Now().UnixMilli())
 	for i := len(list) - 1; i >= 0; i-- {
 		k := list[i]
 		l := PointLine{Point: control.Milliseconds(k.Time), Position: k.Position, Kinds: k.Kinds, Files: after[k.Position].files, Bytes: after[k.Position].bytes, Devices: []string{}}
@@ -266,13 +270,21 @@ func (w *Work) points(ctx context.Context, s spot, ui control.UI) (any, error) {
 
 // pins are the pins of a region, by what they hold, oldest first.
 func (w *Work) pins(id signet.RegionID) ([]tree.Pin, error) {
+	pins, _, err := w.kept(id)
+	return pins, err
+}
+
+// kept is what a region keeps: its pins, as those of pins, and its policy.
+func (w *Work) kept(id signet.RegionID) ([]tree.Pin, tree.Policy, error) {
 	var pins tree.Pins
+	policy := tree.Policy{Keep: tree.DefaultKeep}
 	_, err := w.Engine.Retell(id, nil, func(e engine.Told) error {
 		if e.Batch != nil {
 			pins.Take(e.Of, e.Batch)
+			policy.Take(e.Of, e.Batch)
 		}
 		return nil
 	})
 	slices.SortStableFunc(pins, func(a, b tree.Pin) int { return cmp.Compare(a.At, b.At) })
-	return pins, err
+	return pins, policy, err
 }

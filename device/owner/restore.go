@@ -253,9 +253,12 @@ func (w *Work) restoreAt(ctx context.Context, s spot, p RestoreParams) (any, err
 
 func local(ms int64) string { return time.UnixMilli(ms).Format("2006-01-02 15:04:05") }
 
+// leastKeep is what every policy keeps.
+var leastKeep = tree.Keep{Hours: tree.DefaultKeep.Hours, Since: tree.Forever}
+
 // point finds the newest kept point that is not after a time, ms since 1970.
-// Pins are in the journal, and seldom what decides it: it is read for them only
-// if they may.
+// Pins and the policy are in the journal, and seldom what decides it: it is read for
+// them only if they may.
 func (w *Work) point(s spot, times []int64, at int64) (uint64, error) {
 	if len(times) == 0 || at < times[0] {
 		if len(times) > 0 {
@@ -265,14 +268,14 @@ func (w *Work) point(s spot, times []int64, at int64) (uint64, error) {
 	}
 	now := w.Engine.Now().UnixMilli()
 	very, _ := slices.BinarySearch(times, at+1)
-	if p, ok := past.At(times, tree.DefaultKeep, nil, at, now); ok && p == uint64(very-1) {
+	if p, ok := past.At(times, leastKeep, nil, at, now); ok && p == uint64(very-1) {
 		return p, nil
 	}
-	pins, err := w.pins(s.region)
+	pins, policy, err := w.kept(s.region)
 	if err != nil {
 		return 0, err
 	}
-	p, ok := past.At(times, tree.DefaultKeep, pins, at, now)
+	p, ok := past.At(times, policy.Keep, pins, at, now)
 	if !ok {
 		return 0, failed("not_found", "signet history "+s.name+": shows its kept points", "%s: no kept point so early", s.name)
 	}

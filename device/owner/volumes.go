@@ -51,6 +51,7 @@ func Methods(with With) control.Methods {
 	on("history", typed(with, (*Work).history))
 	on("restore", typed(with, (*Work).restore))
 	on("pin", typed(with, (*Work).pin))
+	on("policy", typed(with, (*Work).policy))
 	on("pin.list", typed(with, (*Work).pinList))
 	on("conflicts", typed(with, (*Work).conflicts))
 	on("ignore", typed(with, (*Work).ignore))

@@ -60,14 +60,14 @@ func Points(times []int64, keep tree.Keep, pins []tree.Pin, now int64) (list []P
 // yet.
 func ends(k tree.Keep, s tree.Span, now int64) (kinds []string) {
 	const hour = int64(time.Hour / time.Millisecond)
-	at := func(kind string, period, from, keeps int64) {
-		if end := s.LastEnd(period, from); end > s.From && (keeps == 0 || end+keeps*period > now) {
+	at := func(kind string, period, from, keeps, since int64) {
+		if end := s.LastEnd(period, from); end > max(s.From, since) && (keeps == 0 || end+keeps*period > now) {
 			kinds = append(kinds, kind)
 		}
 	}
-	at("weekly", 7*24*hour, 4*24*hour, k.Weeks) // 1970 began on a Thursday
-	at("daily", 24*hour, 0, k.Days)
-	at("hourly", hour, 0, k.Hours)
+	at("weekly", 7*24*hour, 4*24*hour, k.Weeks, k.Since) // 1970 began on a Thursday
+	at("daily", 24*hour, 0, k.Days, 0)
+	at("hourly", hour, 0, k.Hours, 0)
 	return kinds
 }
 
