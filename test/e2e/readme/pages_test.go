@@ -326,6 +326,7 @@ func (u *use) undo(t *testing.T, p *page) {
 }
 
 func (u *use) space(t *testing.T, p *page) {
+	want(t, p.typed(u.laptop), `(?s)of each week for good \(the default\).*for 60 days, of each week for 104 weeks \(not set yet\)`)
 	want(t, p.typed(u.laptop), `Work: \d+ objects are kept`)
 }
 
@@ -485,6 +486,7 @@ func (u *use) serviceSees(t *testing.T, p *page) {
 func (u *use) storage(t *testing.T, p *page) {
 	want(t, p.typed(u.server), `(?s)dead in packs +\d+ bytes.*reclaimable +0 bytes`)
 	want(t, p.typed(u.server), `(?s)would free 0 bytes.*freed 0 bytes`)
+	want(t, p.typed(u.server), `ring_[a-z2-7]+ +\d+ +none +\d`)
 }
 
 func (u *use) backUp(t *testing.T, p *page) {
