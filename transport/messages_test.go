@@ -152,6 +152,8 @@ func TestVectors(t *testing.T) {
 			takeIDs(r)
 		case "info":
 			takeInfo(r)
+		case "usage":
+			takeUsage(r)
 		case "binding":
 			var b binding
 			b.org, b.device, b.channel = signet.OrgID(c.Files["org"]), signet.DeviceID(c.Files["device"]), channelTLS
