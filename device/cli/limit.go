@@ -15,7 +15,7 @@ import (
 
 // limit shows and changes how fast this device may send and fetch.
 func (a *app) limit() *cobra.Command {
-	var up, down, battery string
+	var up, down, battery, metered string
 	var schedule []string
 	var cmd *cobra.Command
 	cmd = a.command("limit [flags]", "Show or set how fast this device may send and fetch", 0, 0, func(ctx context.Context, _ []string) error {
@@ -40,12 +40,18 @@ func (a *app) limit() *cobra.Command {
 			}
 			p.Schedule = &windows
 		}
-		if cmd.Flags().Changed("on-battery") {
-			pause := battery == "pause"
-			if !pause && battery != "run" {
-				return control.Usagef("--on-battery is pause or run, not %q", battery)
+		for _, f := range []struct {
+			flag, text string
+			to         **bool
+		}{{"on-battery", battery, &p.OnBattery}, {"on-metered", metered, &p.OnMetered}} {
+			if !cmd.Flags().Changed(f.flag) {
+				continue
 			}
-			p.OnBattery = &pause
+			pause := f.text == "pause"
+			if !pause && f.text != "run" {
+				return control.Usagef("--%s is pause or run, not %q", f.flag, f.text)
+			}
+			*f.to = &pause
 		}
 		raw, err := a.call(ctx, "limit", p)
 		if err != nil {
@@ -58,6 +64,7 @@ func (a *app) limit() *cobra.Command {
 	f.StringVar(&down, "down", "", "most that is fetched in a second")
 	f.StringArrayVar(&schedule, "schedule", nil, `other limits at some times, such as "mon-fri 08:00-18:00 up 1M" or "22:00-06:00 pause", several of them separated by ";"; off: none`)
 	f.StringVar(&battery, "on-battery", "", "pause or run while the machine runs on its battery (default run)")
+	f.StringVar(&metered, "on-metered", "", "pause or run while the network costs by the byte (default run)")
 	return cmd
 }
 
@@ -85,6 +92,9 @@ func showLimits(w io.Writer, l owner.Limited) error {
 	}
 	if l.OnBattery {
 		fmt.Fprintln(w, "    paused while the machine runs on its battery")
+	}
+	if l.OnMetered {
+		fmt.Fprintln(w, "    paused while the network costs by the byte")
 	}
 	switch {
 	case l.Now.Pause:

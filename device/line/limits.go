@@ -23,6 +23,8 @@ type Limits struct {
 	// OnBattery pauses all transfers while the machine says that it runs on its
 	// battery.
 	OnBattery bool `json:"pause_on_battery"`
+	// OnMetered does so while it says that the network costs by the byte.
+	OnMetered bool `json:"pause_on_metered"`
 }
 
 // format is the number of the stored form.

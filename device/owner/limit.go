@@ -65,6 +65,8 @@ func (o *Owner) adjust() line.Rates {
 		why = "paused by the schedule"
 	case limits.OnBattery && line.OnBattery():
 		why = "paused while the machine runs on its battery"
+	case limits.OnMetered && line.OnMetered():
+		why = "paused while the network costs by the byte"
 	}
 	o.Engine.Hold(why)
 	return now
@@ -76,6 +78,7 @@ type LimitParams struct {
 	Down      *int64         `json:"down,omitempty"`     // likewise
 	Schedule  *[]line.Window `json:"schedule,omitempty"` // in place of the one there is
 	OnBattery *bool          `json:"pause_on_battery,omitempty"`
+	OnMetered *bool          `json:"pause_on_metered,omitempty"`
 }
 
 // Limited says which limits a device's line has.
@@ -84,6 +87,7 @@ type Limited struct {
 	Down      int64         `json:"down"`
 	Schedule  []line.Window `json:"schedule"`
 	OnBattery bool          `json:"pause_on_battery"`
+	OnMetered bool          `json:"pause_on_metered"`
 	Now       LimitedNow    `json:"now"`
 	Daemon    bool          `json:"daemon"`
 }
@@ -111,6 +115,9 @@ func (w *Work) limit(_ context.Context, p LimitParams, _ control.UI) (any, error
 	if p.OnBattery != nil {
 		l.OnBattery = *p.OnBattery
 	}
+	if p.OnMetered != nil {
+		l.OnMetered = *p.OnMetered
+	}
 	if p != (LimitParams{}) {
 		if err := l.Save(w.Home.LimitsFile()); err != nil {
 			w.mu.Unlock()
@@ -120,7 +127,7 @@ func (w *Work) limit(_ context.Context, p LimitParams, _ control.UI) (any, error
 	w.limits = l
 	w.mu.Unlock()
 	now := w.adjust()
-	out := Limited{Up: l.Up, Down: l.Down, Schedule: l.Schedule, OnBattery: l.OnBattery, Now: LimitedNow{now.Up, now.Down, now.Pause}, Daemon: w.Running}
+	out := Limited{Up: l.Up, Down: l.Down, Schedule: l.Schedule, OnBattery: l.OnBattery, OnMetered: l.OnMetered, Now: LimitedNow{now.Up, now.Down, now.Pause}, Daemon: w.Running}
 	if out.Schedule == nil {
 		out.Schedule = []line.Window{}
 	}
