@@ -1,7 +1,11 @@
 package service
 
 import (
+	"bytes"
+	"cmp"
 	"context"
+	"maps"
+	"slices"
 	"sync"
 
 	"signet"
@@ -74,7 +78,7 @@ func (x *session) Wait(ctx context.Context, heads map[signet.LogID]uint64, each 
 		if all {
 			dirty = x.visible(next)
 		}
-		for log := range dirty {
+		for _, log := range slices.SortedFunc(maps.Keys(dirty), inTurn) {
 			if err := x.follow(ctx, log, next, each); err != nil {
 				return err
 			}
@@ -90,6 +94,12 @@ func (x *session) Wait(ctx context.Context, heads map[signet.LogID]uint64, each 
 		case <-w.bell:
 		}
 	}
+}
+
+// inTurn orders logs for those who wait: the directory before the journals, which
+// are checked against it.
+func inTurn(a, b signet.LogID) int {
+	return cmp.Or(cmp.Compare(a.Kind, b.Kind), bytes.Compare(a.ID[:], b.ID[:]))
 }
 
 // caughtUp tells a waiter that what there was is through.
