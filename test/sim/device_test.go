@@ -526,7 +526,7 @@ func (l *line) Reoffer(ctx context.Context, o signet.Reoffer) (size uint64, whol
 }
 
 func (l *line) Usage(ctx context.Context, region signet.RegionID) (u signet.Usage, err error) {
-	err = l.call("usage", func(s transport.Session) (err error) {
+	err = l.call(ctx, "usage", func(ctx context.Context, s transport.Session) (err error) {
 		u, err = s.Usage(ctx, region)
 		return err
 	})
