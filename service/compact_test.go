@@ -179,6 +179,9 @@ func TestPacksStayWhileTheyAreHeld(t *testing.T) {
 
 // Everything can be read, by many at once, while packs are compacted under them.
 func TestReadersGoOnWhilePacksAreCompacted(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
 	rounds := 12
 	if testing.Short() {
 		rounds = 4

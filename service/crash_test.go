@@ -91,6 +91,9 @@ func TestKilledServiceLosesNothingAcknowledged(t *testing.T) { killed(t) }
 
 // Nor does one that moves all its objects from pack to pack all the time.
 func TestKilledServiceThatCompactsLosesNothingAcknowledged(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
 	killed(t, "SIGNET_TEST_EAGER=1")
 }
 

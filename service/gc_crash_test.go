@@ -56,6 +56,9 @@ func dieInGC(dir, step string) error {
 // gc has lost nothing that is live, brings nothing back that is gone, and leaves
 // nothing that the next round does not find.
 func TestKilledGCLosesNothing(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
 	b := newBench(t)
 	w := b.found().newRegion(1)
 	ids, objects := w.store(24, 9000)

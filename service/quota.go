@@ -96,7 +96,7 @@ func (s *Service) room(o *offer, e *journal.Entry, owner signet.RingID, fresh in
 		return nil
 	}
 	a := s.allowance(owner)
-	if a.takes(fresh+o.bytes()) {
+	if a.takes(fresh + o.bytes()) {
 		return nil
 	}
 	return a.refusal(fresh + o.bytes())

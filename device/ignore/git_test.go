@@ -155,6 +155,9 @@ func randomRules(rng *rand.Rand) string {
 // TestVerdictsAreGitsWhateverTheRules compares some 100,000 verdicts about random
 // rules and trees; with -short a tenth of them.
 func TestVerdictsAreGitsWhateverTheRules(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	rng := rand.New(rand.NewPCG(seed, 1))

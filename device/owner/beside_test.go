@@ -96,6 +96,9 @@ func (d *device) says(name, content string) func() bool {
 }
 
 func TestADocumentDoesNotWaitForAFilm(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
 	for name, sender := range map[string]bool{"on its way up": true, "on its way down": false} {
 		t.Run(name, func(t *testing.T) {
 			a, b, s := holding(t, sender)
@@ -138,6 +141,9 @@ func TestADocumentDoesNotWaitForAFilm(t *testing.T) {
 // What happens to a large file while it is on its way: the last state arrives,
 // nothing is lost, nothing hangs.
 func TestAFilmThatChangesOnItsWay(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
 	for name, sender := range map[string]bool{"up": true, "down": false} {
 		for what, change := range map[string]func(t *testing.T, a *device){
 			"edited": func(t *testing.T, a *device) {

@@ -167,6 +167,9 @@ func TestOnePassWaitsForWhatAProgramHasOpen(t *testing.T) {
 // The same where nothing runs when the program saves: who comes next finds what
 // it saved, because the file was noted before it was replaced or deleted.
 func TestWhatAProgramSavesWhileNothingRunsComesBack(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
 	for what, change := range map[string]func(a *device){
 		"replaced": func(a *device) { a.write("d/f", "two, by a") },
 		"deleted":  func(a *device) { a.rm("d") },

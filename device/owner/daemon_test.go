@@ -105,6 +105,9 @@ func pair(t *testing.T, files ...string) (a, b *device) {
 }
 
 func TestRunningDaemonKeepsARenameThatCrossesTheCommit(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
 	a, b := pair(t, "first")
 	for range 5 {
 		a.afterNextEntry(func() { must(t, os.Rename(a.path("film.part"), a.path("film"))) })
@@ -121,6 +124,9 @@ func TestRunningDaemonKeepsARenameThatCrossesTheCommit(t *testing.T) {
 }
 
 func TestMoveIntoAFolderMadeThisMomentIsAMove(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
 	a, b := pair(t, "src/f", "src/g")
 	before := a.counters()
 	for i := range 10 {

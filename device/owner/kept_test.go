@@ -37,6 +37,9 @@ func (d *device) store(query string) (n int) {
 // A start goes on from the tree that was kept; where what was kept is damaged,
 // or of another time, it replays everything, and nobody notices.
 func TestStartGoesOnFromTheTreeThatWasKept(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
 	w := newWorld(t)
 	a, b := w.device("a"), w.device("b")
 	for i := range 2500 {

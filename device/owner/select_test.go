@@ -450,6 +450,9 @@ func (f mortalFile) Drop() error { return f.m.step(f.Displaced.Drop) }
 // goes on, or has them selected again before anybody looks. Nothing is deleted,
 // and what was edited meanwhile is sent.
 func TestCrashWhileFilesGo(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
 	w := newWorld(t)
 	a, b := w.device("a"), w.device("b")
 	a.write("d/x", "1")

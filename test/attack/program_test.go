@@ -86,6 +86,9 @@ func (f fault) alarmed(t *testing.T, kind string) {
 }
 
 func TestCommandsExitWithThreeOnAlarms(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
 	t.Run("object", func(t *testing.T) {
 		w, a, b, _ := pair(t)
 		a.write("new.txt", "new")

@@ -374,6 +374,9 @@ func (d *device) daemon(t *testing.T) (stop func()) {
 }
 
 func TestRunningDaemonRefusesServiceThatWentBack(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
 	w, a, b, _ := pair(t)
 	old := w.copyData()
 	a.write("after.txt", "after")
@@ -401,6 +404,9 @@ func TestRunningDaemonRefusesServiceThatWentBack(t *testing.T) {
 }
 
 func TestRunningDaemonRefusesDirectoryThatWentBack(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
 	w, a, b, _ := pair(t)
 	old := w.copyData()
 	w.device("c")

@@ -223,6 +223,9 @@ func TestDeviceRefusesServiceThatWentBack(t *testing.T) {
 // It says that it takes back what it lost, or that it is about to, and goes on
 // showing less: the first is an alarm, the second is waited for and named.
 func TestServiceThatClaimsToTakeBackStaysAnAlarm(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
 	w, a, b, _ := pair(t)
 	old := w.copyData()
 	a.write("after.txt", "after")

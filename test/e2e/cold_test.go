@@ -81,6 +81,9 @@ func (w *world) kit(args ...string) (out thawed, r result) {
 // Every file comes back from the disk alone, with every run of export killed at
 // some moment before, and a service that is no more.
 func TestColdCopyBringsEverythingBack(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
 	beside(t)
 	w := newWorld(t)
 	one := w.device("one")
@@ -194,6 +197,9 @@ func TestColdCopyBringsEverythingBack(t *testing.T) {
 
 // One byte of each kind of file is flipped, one after the other.
 func TestEachFlippedByteOfAnExportIsNoticedAndNamed(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
 	beside(t)
 	w := newWorld(t)
 	one := w.device("one")
@@ -273,6 +279,9 @@ func TestEachFlippedByteOfAnExportIsNoticedAndNamed(t *testing.T) {
 // A service that forked shows one history to a device and had shown another to the
 // one that exported.
 func TestExportOfAnotherHistoryIsEvidence(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
 	beside(t)
 	w, one, two := pairOf(t)
 	scribble(t, one, 6)
@@ -302,6 +311,9 @@ func TestExportOfAnotherHistoryIsEvidence(t *testing.T) {
 // An older export of the same region in the place of a newer one is a true one: its
 // age is said, by the device that knows better.
 func TestOlderExportSaysHowFarItIsBehind(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
 	beside(t)
 	w := newWorld(t)
 	one := w.device("one")

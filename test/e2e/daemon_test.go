@@ -61,6 +61,9 @@ func TestChangeArrivesInMilliseconds(t *testing.T) {
 
 // An idle daemon with many files uses next to nothing.
 func TestIdleDaemonUsesNoProcessor(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
 	span := pick(60*time.Second, 3*time.Second)
 	w := newWorld(t)
 	one := w.device("one")

@@ -23,6 +23,9 @@ var guardCases = []struct {
 }
 
 func TestManyDeletionsAreHeldUntilApproved(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
 	t.Parallel()
 	for _, c := range guardCases {
 		if testing.Short() && c.files > 10 {
@@ -86,6 +89,9 @@ func TestManyDeletionsAreHeldUntilApproved(t *testing.T) {
 }
 
 func TestRestoreUndoesHeldDeletions(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
 	t.Parallel()
 	_, one, two := pair(t, 40)
 	all := treeOf(t, one.dir)
@@ -111,6 +117,9 @@ func TestRestoreUndoesHeldDeletions(t *testing.T) {
 
 // Under a daemon the guard holds as well, and says so in the status.
 func TestDaemonHoldsDeletionsAndSaysSo(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
 	t.Parallel()
 	_, one, two := pair(t, 30)
 	one.up()

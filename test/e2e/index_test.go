@@ -58,6 +58,9 @@ func TestDeletedIndexIsRebuiltByContent(t *testing.T) {
 // What changed on both sides while the index was lost: nothing is taken for a
 // deletion, what differs is kept beside each other.
 func TestChangesAroundALostIndexAreKept(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
 	t.Parallel()
 	_, one, two := pair(t, 30)
 	one.deleteIndex()

@@ -24,6 +24,9 @@ import (
 // Devices and service are killed at seeded moments while people work on two
 // devices. What they settled is there in the end, and all agree.
 func TestKillsLoseNothingSettled(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
 	beside(t)
 	killed(t, pick(20, 2), 1)
 }

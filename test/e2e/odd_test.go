@@ -75,6 +75,9 @@ func TestOddNamesModesAndTimesAreExact(t *testing.T) {
 // What is neither file, folder nor link is reported, not synched; and where it
 // took the name of a file, that file is not deleted elsewhere.
 func TestPipesAndSocketsAreReportedNotDeleted(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
 	t.Parallel()
 	_, one, two := pair(t, 12)
 	want := treeOf(t, one.dir)

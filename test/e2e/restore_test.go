@@ -135,6 +135,9 @@ func newcomer(t *testing.T, w *world, name string, like *device) *device {
 }
 
 func TestDaemonsMakeARestoredServiceWhole(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
 	beside(t)
 	w, one, two := pairOf(t)
 	scribble(t, one, 14)
@@ -184,6 +187,9 @@ func TestDaemonsMakeARestoredServiceWhole(t *testing.T) {
 // The third device saw nothing of what was lost. It comes first, or last, and
 // has something of its own.
 func TestDeviceThatWasAwayJoinsARestoredServiceInEitherOrder(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
 	beside(t)
 	for _, first := range []bool{true, false} {
 		t.Run(fmt.Sprint("first ", first), func(t *testing.T) {
@@ -227,6 +233,9 @@ func TestDeviceThatWasAwayJoinsARestoredServiceInEitherOrder(t *testing.T) {
 }
 
 func TestKillsDuringAReofferOnlyDelayIt(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
 	beside(t)
 	w, one, two := pairOf(t)
 	scribble(t, one, 25)
@@ -262,6 +271,9 @@ func TestKillsDuringAReofferOnlyDelayIt(t *testing.T) {
 // Each run of backup is killed, a little later each time; at every moment there
 // is a backup that can be restored, and the last run goes on to its end.
 func TestBackupThatIsKilledLeavesTheOneBefore(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
 	beside(t)
 	w, one, _ := pairOf(t)
 	before, err := os.ReadFile(filepath.Join(w.backup(), "backup.json"))
@@ -311,6 +323,9 @@ func TestBackupThatIsKilledLeavesTheOneBefore(t *testing.T) {
 // A service whose data went back without a word takes nothing back: an alarm,
 // until who runs it says what happened.
 func TestServiceThatWentBackWithoutAWordStaysAnAlarm(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
 	beside(t)
 	w, one, two := pairOf(t)
 	old := w.data() + ".old"
@@ -347,6 +362,9 @@ func TestServiceThatWentBackWithoutAWordStaysAnAlarm(t *testing.T) {
 // Who opens a restored service before the devices came, and has it take other
 // entries, forked it.
 func TestRestoredServiceThatTookOtherEntriesIsAFork(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
 	beside(t)
 	w, one, two := pairOf(t)
 	away := newcomer(t, w, "away", one)

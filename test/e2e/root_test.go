@@ -86,6 +86,9 @@ func TestMissingFolderDeletesNothing(t *testing.T) {
 }
 
 func TestReplacedFolderDeletesNothing(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
 	t.Parallel()
 	_, one, two := pair(t, 200)
 	want := treeOf(t, one.dir)
@@ -178,6 +181,9 @@ func (m *mount) path(p string) string {
 }
 
 func TestUnmountedFolderDeletesNothing(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
 	t.Parallel()
 	w := newWorld(t)
 	one, two := w.device("one"), w.device("two")
@@ -229,6 +235,9 @@ func TestUnmountedFolderDeletesNothing(t *testing.T) {
 // Another mount inside the volume is not synched, and said; what was synched
 // below the name that it covers is not deleted elsewhere.
 func TestMountInsideVolumeIsUnknown(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
 	t.Parallel()
 	w := newWorld(t)
 	one, two := w.device("one"), w.device("two")
@@ -258,6 +267,9 @@ func TestMountInsideVolumeIsUnknown(t *testing.T) {
 }
 
 func TestClonedFolderIsRefused(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
 	t.Parallel()
 	_, one, two := pair(t, 20)
 	want := treeOf(t, one.dir)
@@ -287,6 +299,9 @@ func TestClonedFolderIsRefused(t *testing.T) {
 
 // A running daemon notices that its folder was moved away under it.
 func TestDaemonNoticesThatItsFolderMoved(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
 	t.Parallel()
 	_, one, two := pair(t, 50)
 	want := treeOf(t, one.dir)

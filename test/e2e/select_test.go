@@ -15,6 +15,9 @@ import (
 // changes, and the other device's user works. Nothing is deleted for it, and in
 // the end each device has what it is to have.
 func TestSelectionSurvivesKills(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
 	beside(t)
 	w := newWorld(t)
 	one, two := w.device("one"), w.device("two")

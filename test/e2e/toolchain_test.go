@@ -12,6 +12,9 @@ import (
 // A real tree of many folders: the toolchain's source. Three devices, the last
 // linked when all is there; a second region that only two of them have.
 func TestToolchainTreeIsEqualOnThreeDevices(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
 	beside(t)
 	out, err := exec.Command("go", "env", "GOROOT").Output()
 	if err != nil {

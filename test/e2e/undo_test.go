@@ -107,6 +107,9 @@ func things(dir string) (n int) {
 // A virus encrypts a folder under a daemon; one command on another device
 // brings every byte back, on both, while what somebody did afterwards stays.
 func TestUndoBringsBackWhatAVirusEncrypted(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
 	n := 2000
 	if testing.Short() {
 		n = 150
@@ -176,6 +179,9 @@ func TestUndoBringsBackWhatAVirusEncrypted(t *testing.T) {
 
 // A region as it was: what was deleted, renamed, changed and made since.
 func TestRestoreOfARegionToATimeSendsNothing(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
 	t.Parallel()
 	_, one, two := pair(t, 60)
 	before, at := treeOf(t, one.dir), now()
@@ -233,6 +239,9 @@ func TestRestoreOfARegionToATimeSendsNothing(t *testing.T) {
 // What an undo takes away is not held, on no device, also by who was away: a
 // person saw the number. Without it so many deletions are.
 func TestWhatAnUndoTakesAwayIsNotHeld(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
 	t.Parallel()
 	_, one, two := pair(t, 40)
 	before, since := treeOf(t, one.dir), now()
@@ -258,6 +267,9 @@ func TestWhatAnUndoTakesAwayIsNotHeld(t *testing.T) {
 // The guard holds what the virus deleted, so only the encrypted files went out:
 // undoing takes these away, and brings the others back to the disk.
 func TestUndoWhereTheGuardHeldTheDeletions(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
 	t.Parallel()
 	_, one, two := pair(t, 150)
 	before, since := treeOf(t, one.dir), now()

@@ -366,6 +366,9 @@ func TestRunWithAFolderGoesOnAndCleanRunRemovesAllTraces(t *testing.T) {
 }
 
 func TestRunRefusesFoldersThatItMustNotTouch(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
 	dir, err := clone()
 	if err != nil {
 		t.Fatal(err)

@@ -116,6 +116,9 @@ func (r *run) years() {
 // what is kept stays, and a device that was away all the time brings back the
 // same bytes as an object of its own.
 func TestObjectsEndAndWhatIsUsedStays(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
 	scene(t, func(r *run, a, b *device) {
 		u, away := &user{device: a, rnd: a.rnd}, &user{device: b, rnd: b.rnd}
 		u.create("stays", "as it is")
@@ -167,6 +170,9 @@ func TestObjectsEndAndWhatIsUsedStays(t *testing.T) {
 // What is used again after it was condemned is spared, whoever had condemned it,
 // and a version that is brought back before its end stays.
 func TestWhatIsBroughtBackIsSpared(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
 	scene(t, func(r *run, a, b *device) {
 		u := &user{device: a, rnd: a.rnd}
 		u.create("f", "first")
@@ -208,6 +214,9 @@ func TestWhatIsBroughtBackIsSpared(t *testing.T) {
 // A device was revoked, and nobody wrote since: the region's key was stale, and no
 // object ended until somebody saved something.
 func TestObjectsEndThoughNobodyWroteSinceADeviceWasRevoked(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
 	scene(t, func(r *run, a, b *device) {
 		u := &user{device: a, rnd: a.rnd}
 		u.create("f", "first")

@@ -35,6 +35,9 @@ func weekly(u *user, from, to, size int) {
 // A policy that one device wrote is that of all: weeks that it ends are condemned and
 // collected, and those that it keeps, current and pinned ones stay.
 func TestAPolicyHoldsOnAllDevices(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
 	scene(t, func(r *run, a, b *device) {
 		u := &user{device: a, rnd: a.rnd}
 		u.create("f", "first")
@@ -74,6 +77,9 @@ func TestAPolicyHoldsOnAllDevices(t *testing.T) {
 // Weeks stay as long as there is room: the oldest go when it gets short, and nothing
 // before.
 func TestTheOldestWeeksMakeRoom(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
 	scene(t, func(r *run, a, b *device) {
 		u := &user{device: a, rnd: a.rnd}
 		u.create("f", "first")
