@@ -619,6 +619,20 @@ func (r *run) restart() {
 	r.service, r.sessions = r.org.serve(r.t, next), map[int]transport.Session{}
 }
 
+// rest ends the service, lets time pass, and begins it again on the same data. A
+// service that runs looks every few seconds for something to do: over weeks in
+// which nobody asks for anything that was most of a run's work. Nobody else may
+// be at work.
+func (r *run) rest(long time.Duration) {
+	for _, n := range sortedKeys(r.streams) {
+		r.streams[n]()
+	}
+	r.service.Close()
+	time.Sleep(long)
+	r.sessions = map[int]transport.Session{}
+	r.service = r.org.serve(r.t, filepath.Join(r.dir, fmt.Sprintf("service-%d", r.serviceN)))
+}
+
 // forgive says that a content is not owed any more, unless some device had it
 // safe.
 func (r *run) forgive(c string) {
