@@ -212,8 +212,9 @@ func (d *downer) drop(it *item, why Why) {
 func (d *downer) act(a Action) { d.out.Down = append(d.out.Down, a) }
 
 // structure makes folders and moves nodes, parents first, as names get free.
-// Where all that is left waits for each other, the first one's way is cleared
-// by a move to a temporary name at the top.
+// Where all that is left waits for each other, the way of the first one for which
+// that can be is cleared by a move to a temporary name at the top: a file that
+// somebody made may have the name that another would need for that.
 func (d *downer) structure() {
 	var pending []*item
 	for _, it := range d.order {
@@ -228,7 +229,7 @@ func (d *downer) structure() {
 				left = append(left, it)
 			}
 		}
-		if n := len(left); n == len(pending) && n > 0 && !d.clear(left[0]) {
+		if n := len(left); n == len(pending) && n > 0 && !slices.ContainsFunc(left, d.clear) {
 			d.hold(left[0], NameTaken)
 			left[0].move.wants = 0
 			left = left[1:]
