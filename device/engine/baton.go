@@ -20,7 +20,7 @@ func newBaton(what string, step func(string)) baton {
 
 // take waits for the baton. Its error is the context's.
 func (b baton) take(ctx context.Context) error {
-	if b.try() {
+	if b.try(ctx) {
 		return nil
 	}
 	select {
@@ -32,8 +32,8 @@ func (b baton) take(ctx context.Context) error {
 }
 
 // try takes the baton if nobody has it.
-func (b baton) try() bool {
-	b.step(b.what)
+func (b baton) try(ctx context.Context) bool {
+	b.step(b.what + by(ctx))
 	select {
 	case b.held <- struct{}{}:
 		return true
@@ -43,3 +43,17 @@ func (b baton) try() bool {
 }
 
 func (b baton) give() { <-b.held }
+
+// actor is the key of what as says in a context.
+type actor struct{}
+
+// as says which of a device's goroutines a context is of. Two of them may ask for one
+// baton at a time, and a simulation has to tell them apart.
+func as(ctx context.Context, who string) context.Context {
+	return context.WithValue(ctx, actor{}, ", "+who)
+}
+
+func by(ctx context.Context) string {
+	who, _ := ctx.Value(actor{}).(string)
+	return who
+}

@@ -1,9 +1,11 @@
 package engine
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"signet"
@@ -194,8 +196,9 @@ func (d *Device) mendAll(ctx context.Context) {
 		list = append(list, r)
 	}
 	d.mu.Unlock()
+	slices.SortFunc(list, func(a, b *openRegion) int { return bytes.Compare(a.log.ID[:], b.log.ID[:]) })
 	for _, r := range list {
-		if r.writing.try() {
+		if r.writing.try(ctx) {
 			_ = d.mendLocked(ctx, r) // told to who needs it
 			r.writing.give()
 		}
