@@ -67,7 +67,7 @@ func checkCopy(ctx context.Context, db *meta.DB, dir string, pub *key.Public, re
 }
 
 func checkAll(ctx context.Context, db *meta.DB, store *blob.Disk, pub *key.Public, repair bool, report func(Problem)) (Checked, error) {
-	c := &checker{ctx: ctx, db: db, store: store, pub: pub, dir: ring.NewState(signet.OrgID{}), tree: &chain.Tree{}, named: map[meta.LogNum]map[signet.ObjectID]bool{}}
+	c := &checker{ctx: ctx, db: db, store: store, pub: pub, dir: ring.NewState(signet.OrgID{}), tree: &chain.Tree{}, named: map[meta.LogNum]map[signet.ObjectID]uint64{}}
 	c.report = func(p Problem) {
 		c.Problems++
 		if p.Mended {
@@ -156,7 +156,7 @@ type checker struct {
 	pub    *key.Public
 	dir    *ring.State
 	tree   *chain.Tree
-	named  map[meta.LogNum]map[signet.ObjectID]bool // by entries
+	named  map[meta.LogNum]map[signet.ObjectID]uint64 // by the entry at a position
 	report func(Problem)
 }
 
@@ -180,7 +180,7 @@ func (c *checker) log(l meta.Log) error {
 	} else {
 		h.journal = journal.NewState(l.ID.ID, journal.Directory{State: c.dir, Tree: c.tree})
 		h.tree = &h.journal.Tree
-		c.named[l.Num] = map[signet.ObjectID]bool{}
+		c.named[l.Num] = map[signet.ObjectID]uint64{}
 	}
 	err := c.db.Records(l.Num, 0, l.Size, signet.Whole, func(at uint64, r signet.Record) (bool, error) {
 		c.Records++
@@ -226,7 +226,9 @@ func (c *checker) record(h *history, r signet.Record) error {
 		return fmt.Errorf("its operations are gone: %w", meta.ErrDamaged)
 	}
 	for _, id := range e.Objects {
-		c.named[h.Num][id] = true
+		if _, ok := c.named[h.Num][id]; !ok {
+			c.named[h.Num][id] = h.journal.Size() - 1
+		}
 	}
 	for _, id := range dropped(e) {
 		delete(c.named[h.Num], id)
@@ -248,6 +250,7 @@ type lostObject struct {
 	name   string
 	object meta.Object
 	why    string
+	at     uint64 // of one that is unindexed: the entry that names it
 }
 
 // unindexed is why an object is lost of which the index knows nothing.
@@ -270,12 +273,12 @@ func (c *checker) objects(l meta.Log) (lost []lostObject, err error) {
 			why = fmt.Sprintf("pack %08x byte %d: bytes do not hash to the object's name", o.Place.Pack, o.Place.Offset)
 		}
 		if why != "" {
-			lost = append(lost, lostObject{l.Num, l.ID.String(), o, why})
+			lost = append(lost, lostObject{l.Num, l.ID.String(), o, why, 0})
 		}
 		return c.ctx.Err()
 	})
-	for id := range named {
-		lost = append(lost, lostObject{l.Num, l.ID.String(), meta.Object{ID: id}, unindexed})
+	for id, at := range named {
+		lost = append(lost, lostObject{l.Num, l.ID.String(), meta.Object{ID: id}, unindexed, at})
 	}
 	return lost, err
 }
@@ -306,6 +309,10 @@ func (c *checker) mend(lost []lostObject, repair bool) error {
 			err := c.db.Update(func(tx *meta.Tx) error {
 				l.object.Place = at
 				if err := tx.PutObjects(l.log, []meta.Object{l.object}); err != nil {
+					return err
+				}
+				if l.why == unindexed { // else it were an upload that nobody names, which gc drops
+					_, err := tx.Pin(l.log, l.object.ID, l.at)
 					return err
 				}
 				return tx.Move([]meta.Moved{{Log: l.log, ID: l.object.ID, Place: at}})

@@ -2,12 +2,15 @@ package service
 
 import (
 	"database/sql"
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"signet"
+	"signet/service/meta"
 )
 
 // stored makes a service with a region of some entries and objects, and stops
@@ -112,6 +115,43 @@ func TestCheckFindsChangedAndRemovedRecords(t *testing.T) {
 			}
 			must(t, os.WriteFile(filepath.Join(b.dir, databaseName), copyOf, 0o600))
 		})
+	}
+}
+
+// An object that the index lost comes back as what it was, of its entry: as an
+// upload that no entry names gc would drop it one day.
+func TestRepairGivesAnUnindexedObjectBackToItsEntry(t *testing.T) {
+	b, _, _ := stored(t)
+	rows := func() (list []string) {
+		t.Helper()
+		db, err := meta.Open(filepath.Join(b.dir, databaseName))
+		must(t, err)
+		defer db.Close()
+		logs, err := db.Logs()
+		must(t, err)
+		for _, l := range logs {
+			list = append(list, fmt.Sprintf("%s: %d bytes", l.ID, l.Used))
+			must(t, db.Objects(l.Num, func(o meta.Object) error {
+				o.Added = 0 // when it was sent is not said anywhere else
+				list = append(list, fmt.Sprintf("%s: %+v", l.ID, o))
+				return nil
+			}))
+		}
+		return list
+	}
+	before := rows()
+	edit(t, b, "DELETE FROM objects WHERE entry = 3")
+	if slices.Equal(before, rows()) {
+		t.Fatal("nothing was deleted")
+	}
+	if p := b.problems(t, true); len(p) == 0 || !p[0].Mended {
+		t.Errorf("mended: %+v", p)
+	}
+	if after := rows(); !slices.Equal(before, after) {
+		t.Errorf("before\n%s\nafter\n%s", strings.Join(before, "\n"), strings.Join(after, "\n"))
+	}
+	if p := b.problems(t, false); len(p) != 0 {
+		t.Errorf("still: %+v", p)
 	}
 }
 
