@@ -6,19 +6,20 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/godbus/dbus/v5"
 )
 
 // manager answers as NetworkManager does when it is asked for a property.
-type manager struct{ metered uint32 }
+type manager struct{ metered atomic.Uint32 }
 
 func (m *manager) Get(of, name string) (dbus.Variant, *dbus.Error) {
 	if of != "org.freedesktop.NetworkManager" || name != "Metered" {
 		return dbus.Variant{}, dbus.MakeFailedError(os.ErrInvalid)
 	}
-	return dbus.MakeVariant(m.metered), nil
+	return dbus.MakeVariant(m.metered.Load()), nil
 }
 
 // On a bus of its own, where that can be had (scripts/deps installs dbus; with
@@ -61,7 +62,7 @@ func TestANetworkIsMeteredWhereItsManagerSaysSo(t *testing.T) {
 		t.Fatal(r, err)
 	}
 	for said, want := range []bool{false, true, false, true, false} {
-		if m.metered = uint32(said); OnMetered() != want {
+		if m.metered.Store(uint32(said)); OnMetered() != want {
 			t.Errorf("what NetworkManager says with %d is taken for %t", said, !want)
 		}
 	}
