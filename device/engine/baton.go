@@ -33,7 +33,7 @@ func (b baton) take(ctx context.Context) error {
 
 // try takes the baton if nobody has it.
 func (b baton) try(ctx context.Context) bool {
-	b.step(b.what + by(ctx))
+	b.step(b.what + actorOf(ctx))
 	select {
 	case b.held <- struct{}{}:
 		return true
@@ -44,16 +44,16 @@ func (b baton) try(ctx context.Context) bool {
 
 func (b baton) give() { <-b.held }
 
-// actor is the key of what as says in a context.
+// actor is the key of what acting says in a context.
 type actor struct{}
 
-// as says which of a device's goroutines a context is of. Two of them may ask for one
-// baton at a time, and a simulation has to tell them apart.
-func as(ctx context.Context, who string) context.Context {
+// acting says which of a device's goroutines a context is of. Two of them may ask for
+// one baton at a time, and a simulation has to tell them apart.
+func acting(ctx context.Context, who string) context.Context {
 	return context.WithValue(ctx, actor{}, ", "+who)
 }
 
-func by(ctx context.Context) string {
+func actorOf(ctx context.Context) string {
 	who, _ := ctx.Value(actor{}).(string)
 	return who
 }

@@ -199,9 +199,9 @@ func (d *Device) Run(ctx context.Context) error {
 	}
 	running := map[*volume]bool{}
 	ending, first := make(chan struct{}), time.Hour+upTo(3*time.Hour)
-	go func() { defer close(ending); d.endDaily(as(ctx, "daily"), first) }()
+	go func() { defer close(ending); d.endDaily(acting(ctx, "daily"), first) }()
 	follow := make(chan struct{})
-	go func() { defer close(follow); d.follow(as(ctx, "follow")) }()
+	go func() { defer close(follow); d.follow(acting(ctx, "follow")) }()
 	for {
 		d.mu.Lock()
 		changed := d.changed
@@ -237,7 +237,7 @@ func (d *Device) start(ctx context.Context, v *volume) {
 	v.ended = make(chan struct{})
 	go func() {
 		defer close(v.ended)
-		v.run(as(ctx, "volume"))
+		v.run(acting(ctx, "volume"))
 	}()
 }
 

@@ -32,6 +32,24 @@ type spot struct {
 // String is the spot as REGION:PATH.
 func (s spot) String() string { return s.name + ":" + s.path }
 
+// found is at, of what the service has now, where it can be reached.
+func (w *Work) found(ctx context.Context, path string, ui control.UI) (spot, error) {
+	if err := w.refresh(ctx, ui); err != nil {
+		return spot{}, err
+	}
+	return w.at(path)
+}
+
+// wholeRegion is found, of what has to be a region. instead is the command for its
+// name, and why says what needs a whole one.
+func (w *Work) wholeRegion(ctx context.Context, path string, ui control.UI, instead, why string) (spot, error) {
+	s, err := w.found(ctx, path, ui)
+	if err == nil && s.path != "" {
+		err = failed("not_a_region", fmt.Sprintf(instead, s.name), "%s: %s", s, why)
+	}
+	return s, err
+}
+
 // at finds what a PATH means: REGION:PATH, a region's name, or a path inside a
 // volume. The caller made it absolute unless it names a region.
 func (w *Work) at(p string) (spot, error) {
@@ -202,10 +220,7 @@ func (o *Owner) sweepCats() {
 
 // cat writes a file's current content to another.
 func (w *Work) cat(ctx context.Context, p catParams, ui control.UI) (any, error) {
-	if err := w.refresh(ctx, ui); err != nil {
-		return nil, err
-	}
-	s, err := w.at(p.Path)
+	s, err := w.found(ctx, p.Path, ui)
 	if err != nil {
 		return nil, err
 	}

@@ -30,15 +30,9 @@ type Collected struct {
 // collect condemns what no kept version uses, and collects what was condemned
 // long enough ago.
 func (w *Work) collect(ctx context.Context, p CollectParams, ui control.UI) (any, error) {
-	if err := w.refresh(ctx, ui); err != nil {
-		return nil, err
-	}
-	s, err := w.at(p.Path)
+	s, err := w.wholeRegion(ctx, p.Path, ui, "signet region collect %s", "objects end in a whole region")
 	if err != nil {
 		return nil, err
-	}
-	if s.path != "" {
-		return nil, failed("not_a_region", "signet region collect "+s.name, "%s: objects end in a whole region", s)
 	}
 	e, err := w.Engine.EndObjects(ctx, s.region, tree.DefaultKeep, p.DryRun)
 	if errors.Is(err, engine.ErrNotWhole) {

@@ -73,10 +73,7 @@ func (l *HistoryLine) UnmarshalJSON(b []byte) error {
 // history streams what happened at a path and below it, newest first; of a
 // whole region its kept points.
 func (w *Work) history(ctx context.Context, p HistoryParams, ui control.UI) (any, error) {
-	if err := w.refresh(ctx, ui); err != nil {
-		return nil, err
-	}
-	s, err := w.at(p.Path)
+	s, err := w.found(ctx, p.Path, ui)
 	if err != nil {
 		return nil, err
 	}

@@ -86,15 +86,9 @@ func (w *Work) pin(ctx context.Context, p PinParams, ui control.UI) (any, error)
 	if !isPinName(p.Name) {
 		return nil, &problem{"usage", "a pin's name has 1 to 255 bytes that can be seen", "", control.Usage}
 	}
-	if err := w.refresh(ctx, ui); err != nil {
-		return nil, err
-	}
-	s, err := w.at(p.Path)
+	s, err := w.wholeRegion(ctx, p.Path, ui, "signet pin add %s NAME", "a pin holds a whole region")
 	if err != nil {
 		return nil, err
-	}
-	if s.path != "" {
-		return nil, failed("not_a_region", "signet pin add "+s.name+" NAME", "%s: a pin holds a whole region", s)
 	}
 	pins, err := w.pins(s.region)
 	if err != nil {

@@ -36,15 +36,9 @@ type PolicyLine struct {
 
 // policy shows how long a region keeps its history, or changes it.
 func (w *Work) policy(ctx context.Context, p PolicyParams, ui control.UI) (any, error) {
-	if err := w.refresh(ctx, ui); err != nil {
-		return nil, err
-	}
-	s, err := w.at(p.Path)
+	s, err := w.wholeRegion(ctx, p.Path, ui, "signet region policy %s", "history is kept of a whole region")
 	if err != nil {
 		return nil, err
-	}
-	if s.path != "" {
-		return nil, failed("not_a_region", "signet region policy "+s.name, "%s: history is kept of a whole region", s)
 	}
 	pins, now, err := w.kept(s.region)
 	if err != nil {

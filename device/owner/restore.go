@@ -89,10 +89,7 @@ func (r *Restored) deeds(d past.Deeds, names map[signet.DeviceID]string) {
 // Restores are ordinary operations that name objects the service has: nothing
 // is sent again.
 func (w *Work) restore(ctx context.Context, p RestoreParams, ui control.UI) (any, error) {
-	if err := w.refresh(ctx, ui); err != nil {
-		return nil, err
-	}
-	s, err := w.at(p.Path)
+	s, err := w.found(ctx, p.Path, ui)
 	if err != nil {
 		return nil, err
 	}

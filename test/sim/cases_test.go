@@ -11,6 +11,17 @@ import (
 // What seeds found, said in a few steps each: seeds mean something else when
 // the world around them changes.
 
+// agree has two devices take what there is, and says so where they differ then, or
+// lack something.
+func agree(t *testing.T, a, b *device, with string) {
+	t.Helper()
+	a.pass()
+	b.pass()
+	if l := a.disk.listing(); l != b.disk.listing() || !strings.Contains(l, with) {
+		t.Errorf("a has\n%s\nb has\n%s", l, b.disk.listing())
+	}
+}
+
 // scene runs f with two devices and no trouble but what f makes.
 func scene(t *testing.T, f func(r *run, a, b *device)) {
 	o := once(t)

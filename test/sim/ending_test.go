@@ -168,6 +168,17 @@ func TestObjectsEndAndWhatIsUsedStays(t *testing.T) {
 	})
 }
 
+// twoVersions has a user save a file, and an hour later over it.
+func twoVersions(a *device) *user {
+	u := &user{device: a, rnd: a.rnd}
+	u.create("f", "first")
+	a.pass()
+	time.Sleep(time.Hour)
+	u.overwrite("f", "second")
+	a.pass()
+	return u
+}
+
 // What is used again after it was condemned is spared, whoever had condemned it,
 // and a version that is brought back before its end stays.
 func TestWhatIsBroughtBackIsSpared(t *testing.T) {
@@ -175,12 +186,7 @@ func TestWhatIsBroughtBackIsSpared(t *testing.T) {
 		t.Skip("takes some seconds")
 	}
 	scene(t, func(r *run, a, b *device) {
-		u := &user{device: a, rnd: a.rnd}
-		u.create("f", "first")
-		a.pass()
-		time.Sleep(time.Hour)
-		u.overwrite("f", "second")
-		a.pass()
+		twoVersions(a)
 		time.Sleep(40 * day)
 		if e := a.end(); e.Condemned != 1 {
 			t.Errorf("after 40 days: %+v", e)
@@ -197,11 +203,7 @@ func TestWhatIsBroughtBackIsSpared(t *testing.T) {
 		if err != nil {
 			t.Error(err)
 		}
-		a.pass()
-		b.pass()
-		if l := a.disk.listing(); l != b.disk.listing() || !strings.Contains(l, `"first"`) {
-			t.Errorf("a has\n%s\nb has\n%s", l, b.disk.listing())
-		}
+		agree(t, a, b, `"first"`)
 		time.Sleep(31 * day)
 		if e := a.end(); e.Collected != 0 || e.Spared != 0 {
 			t.Errorf("after the grace: %+v", e)
@@ -219,12 +221,7 @@ func TestObjectsEndThoughNobodyWroteSinceADeviceWasRevoked(t *testing.T) {
 		t.Skip("takes some seconds")
 	}
 	scene(t, func(r *run, a, b *device) {
-		u := &user{device: a, rnd: a.rnd}
-		u.create("f", "first")
-		a.pass()
-		time.Sleep(time.Hour)
-		u.overwrite("f", "second")
-		a.pass()
+		u := twoVersions(a)
 		b.pass()
 		e, store := a.begin(&life{onCrash: func() {}}, 0)
 		if err := a.retire(r.t.Context(), e, most-1); err != nil {
@@ -241,10 +238,6 @@ func TestObjectsEndThoughNobodyWroteSinceADeviceWasRevoked(t *testing.T) {
 			t.Errorf("after the grace: %+v", e)
 		}
 		u.create("g", "third")
-		a.pass()
-		b.pass()
-		if l := a.disk.listing(); l != b.disk.listing() {
-			t.Errorf("a has\n%s\nb has\n%s", l, b.disk.listing())
-		}
+		agree(t, a, b, "")
 	})
 }

@@ -66,11 +66,7 @@ func TestAPolicyHoldsOnAllDevices(t *testing.T) {
 		if s := b.end(); s.Collected != again.Condemned+again.Waiting || again.Condemned == 0 {
 			t.Errorf("after the grace: %+v, condemned before: %+v", s, again)
 		}
-		a.pass()
-		b.pass()
-		if l := a.disk.listing(); l != b.disk.listing() || !strings.Contains(l, "9 jjj") {
-			t.Errorf("a has\n%s\nb has\n%s", l, b.disk.listing())
-		}
+		agree(t, a, b, "9 jjj")
 	})
 }
 
@@ -141,10 +137,6 @@ func TestTheOldestWeeksMakeRoom(t *testing.T) {
 		if s := b.end(); s.Collected != e.Condemned+e.Waiting {
 			t.Errorf("after the grace: %+v", s)
 		}
-		a.pass()
-		b.pass()
-		if l := a.disk.listing(); l != b.disk.listing() {
-			t.Errorf("a has\n%s\nb has\n%s", l, b.disk.listing())
-		}
+		agree(t, a, b, "")
 	})
 }
