@@ -44,10 +44,35 @@ const (
 	quietMost = 5 * time.Second
 )
 
+// quietBack is quiet for what is gone here and wanted by others.
+const quietBack = time.Second
+
 // dying is how many deletions wait, and since when.
 type dying struct {
 	n           int
 	first, last time.Time // the first came, the last came
+}
+
+// until says when n that wait now are due, after quiet: never where they are.
+func (d *dying) until(n int, now time.Time, quiet time.Duration) (due time.Time) {
+	switch {
+	case n == 0:
+		*d = dying{}
+		return time.Time{}
+	case d.n == 0:
+		*d = dying{n, now, now}
+	case d.n != n:
+		d.n, d.last = n, now
+	}
+	due = d.last.Add(quiet)
+	if most := d.first.Add(quietMost); most.Before(due) {
+		due = most
+	}
+	if !due.After(now) {
+		*d = dying{}
+		return time.Time{}
+	}
+	return due
 }
 
 // hesitate takes deletions that may not be all out of a plan, and says when
@@ -80,24 +105,33 @@ func (v *volume) hesitate(p *plan.Plan) (due time.Time) {
 		return false
 	}
 	up := slices.DeleteFunc(slices.Clone(p.Up), waits)
-	switch {
-	case n == 0 || v.hints == nil:
-		v.dying = dying{}
-		return time.Time{}
-	case v.dying.n == 0:
-		v.dying = dying{n, now, now}
-	case v.dying.n != n:
-		v.dying.n, v.dying.last = n, now
+	if v.hints == nil {
+		n = 0
 	}
-	due = v.dying.last.Add(quiet)
-	if most := v.dying.first.Add(quietMost); most.Before(due) {
-		due = most
+	if due = v.dying.until(n, now, quiet); !due.IsZero() {
+		p.Up, p.Guard.Up = up, rest
 	}
-	if !due.After(now) {
-		v.dying = dying{}
-		return time.Time{}
+	return due
+}
+
+// hesitateDown takes out of a plan what would bring back what is gone here, and
+// others want, and what goes into it, and says when that is due. It may turn up
+// under another name: a folder that is renamed over and over is nowhere as long as
+// each look comes too late, and brought back it would be two.
+func (v *volume) hesitateDown(p *plan.Plan) (due time.Time) {
+	waits := map[signet.NodeID]bool{}
+	if v.hints != nil {
+		for _, a := range p.Down { // parents first
+			_, based := v.index.base[a.Node]
+			gone := based && v.index.items[a.Node] == nil && (a.Verb == plan.MkDir || a.Verb == plan.Fetch)
+			if gone || (a.Verb == plan.MkDir || a.Verb == plan.Fetch || a.Verb == plan.Move) && waits[a.Parent] {
+				waits[a.Node] = true
+			}
+		}
 	}
-	p.Up, p.Guard.Up = up, rest
+	if due = v.returning.until(len(waits), v.d.Now(), quietBack); !due.IsZero() {
+		p.Down = slices.DeleteFunc(slices.Clone(p.Down), func(a plan.Action) bool { return waits[a.Node] })
+	}
 	return due
 }
 

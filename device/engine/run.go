@@ -448,7 +448,7 @@ func (v *volume) judge(err error, more bool, again time.Time) time.Time {
 			v.setState(Held, fmt.Sprintf("%d deletions wait for an answer", st.HeldDeletes), "signet approve-deletes lets them go; signet restore "+v.dir+" brings the files back")
 		case v.beside.pending():
 			v.setState(Syncing, "", "")
-		case v.dying.n > 0: // deletions that may not be all wait for the rest
+		case v.dying.n > 0, v.returning.n > 0: // they wait for what may come yet
 			v.setState(Syncing, "", "")
 		case v.stuck > 0: // the plan is not empty, and nothing of it can be done
 			v.setState(Syncing, "", "")

@@ -74,6 +74,7 @@ type volume struct {
 	choiceNoted uint64                     // what disk has of number
 	heldUp      bool                       // the plan of this turn holds deletions back
 	dying       dying                      // deletions that may not be all
+	returning   dying                      // what is gone here, and may turn up before it is brought back
 	fresh       bool                       // not described yet
 	scan        bool                       // everything is to be looked at
 	look        map[string]map[string]bool // folders to look at: names, or all of it where nil
@@ -545,7 +546,7 @@ func (v *volume) turn(ctx context.Context) (more bool, again time.Time, err erro
 		return n > 0, again, err
 	}
 	if p.Empty() {
-		v.stuck, v.dying = 0, dying{}
+		v.stuck, v.dying, v.returning = 0, dying{}, dying{}
 		return len(v.look) > 0, again, nil
 	}
 	if did, err := v.rulesFirst(ctx, p); did || err != nil {
@@ -566,9 +567,12 @@ func (v *volume) turn(ctx context.Context) (more bool, again time.Time, err erro
 		if over != nil {
 			mine = over
 		}
-		if !waiting.IsZero() {
-			again = earliest(again, waiting)
-		}
+	}
+	if due := v.hesitateDown(p); !due.IsZero() {
+		waiting = earliest(waiting, due)
+	}
+	if !waiting.IsZero() {
+		again = earliest(again, waiting)
 	}
 	did, err := v.down(ctx, p.Down)
 	v.ruled.again = v.ruled.again || did > 0 // they may be among it

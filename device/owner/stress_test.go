@@ -198,21 +198,35 @@ func underRandomEdits(t *testing.T, length time.Duration, also func(*scribbler))
 // sameAsJournal checks that the folder has what the journal says.
 func (d *device) sameAsJournal() {
 	d.t.Helper()
-	want := 0
+	journal := map[string]bool{}
 	must(d.t, d.Engine.WithRegion(d.Engine.Volumes()[0].Region, func(r *region.Region) error {
-		for range r.Tree.Walk() {
-			want++
+		for path := range r.Tree.Walk() {
+			journal[path] = true
 		}
 		return nil
 	}))
-	n := 0
-	for l := range strings.SplitSeq(d.listing(), "\n") {
-		if l != "" {
-			n++
+	folder := map[string]bool{}
+	must(d.t, filepath.WalkDir(d.dir, func(p string, e fs.DirEntry, err error) error {
+		rel, _ := filepath.Rel(d.dir, p)
+		switch {
+		case err != nil:
+			return err
+		case rel == ".signet":
+			return filepath.SkipDir
+		case rel != ".":
+			folder[rel] = true
+		}
+		return nil
+	}))
+	for path := range folder {
+		if !journal[path] {
+			d.t.Errorf("in the folder, and not in the journal: %q", path)
 		}
 	}
-	if n != want {
-		d.t.Errorf("the folder has %d names, the journal %d", n, want)
+	for path := range journal {
+		if !folder[path] {
+			d.t.Errorf("in the journal, and not in the folder: %q", path)
+		}
 	}
 }
 
