@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"signet"
 	"signet/core/region"
 	"signet/core/tree"
 	"signet/device/engine"
@@ -200,9 +201,15 @@ func (d *device) sameAsJournal() {
 	d.t.Helper()
 	journal := map[string]bool{}
 	must(d.t, d.Engine.WithRegion(d.Engine.Volumes()[0].Region, func(r *region.Region) error {
-		for path := range r.Tree.Walk() {
-			journal[path] = true
+		var below func(folder signet.NodeID, prefix string)
+		below = func(folder signet.NodeID, prefix string) {
+			names := r.Tree.Names(folder, tree.Caps{})
+			for _, n := range r.Tree.Children(folder) {
+				journal[prefix+names[n.ID]] = true
+				below(n.ID, prefix+names[n.ID]+"/")
+			}
 		}
+		below(signet.RootNode, "")
 		return nil
 	}))
 	folder := map[string]bool{}
