@@ -230,10 +230,11 @@ func (d *Device) Hold(why string) {
 	if old == nil && why == "" || old != nil && *old == why {
 		return
 	}
-	d.held.Store(&why)
+	now := &why
 	if why == "" {
-		d.held.Store(nil)
+		now = nil
 	}
+	d.held.Store(now)
 	for _, v := range d.volumes {
 		v.mu.Lock()
 		if why != "" && v.interrupt != nil {

@@ -758,6 +758,7 @@ func (v *volume) Status() VolumeStatus {
 		s.Problems = []Problem{}
 	}
 	paused, until := v.paused.on(v.d.Now())
+	held := v.d.held.Load()
 	switch {
 	case paused:
 		s.State = Paused
@@ -765,8 +766,8 @@ func (v *volume) Status() VolumeStatus {
 			until = until.UTC()
 			s.PausedUntil = &until
 		}
-	case v.d.held.Load() != nil:
-		s.State, s.Reason, s.Hint = Paused, *v.d.held.Load(), "signet limit shows why"
+	case held != nil:
+		s.State, s.Reason, s.Hint = Paused, *held, "signet limit shows why"
 	case starved != "" && s.State != AlarmedAt && s.State != ReadOnly:
 		s.State, s.Reason, s.Hint = Starved, starved, "the service holds back this device's changes: ask whoever runs it"
 	}
