@@ -69,7 +69,7 @@ func (d *device) shows() {
 			case said || t.Names(n.Parent, tree.Caps{})[n.ID] != n.Name:
 			case is && !there[p] && r.Type() != tree.Dir: // a folder with nothing for this disk is not made
 				d.t.Errorf("%s lacks %s, which is selected", d.name, p)
-			case !is && there[p] && t.Children(n.Parent) != nil && !twice(t, n):
+			case !is && there[p] && !twice(t, n):
 				d.t.Errorf("%s has %s, which is not selected", d.name, p)
 			}
 		}
@@ -83,12 +83,20 @@ func (d *device) shows() {
 	}
 }
 
-// twice reports whether another node has the path of one.
+// twice reports whether another node has the path of one, or one on the way
+// to it has the name of another: its path on a disk is then another one.
 func twice(t *tree.Tree, n tree.Node) bool {
-	for _, k := range t.Children(n.Parent) {
-		if k.ID != n.ID && k.Name == n.Name {
-			return true
+	for n.ID != n.Parent {
+		for _, k := range t.Children(n.Parent) {
+			if k.ID != n.ID && k.Name == n.Name {
+				return true
+			}
 		}
+		above, ok := t.Node(n.Parent)
+		if !ok {
+			break
+		}
+		n = above
 	}
 	return false
 }
