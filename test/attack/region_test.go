@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -262,8 +261,6 @@ func otherCheckpoint(t *testing.T, log signet.LogID, like []byte) []byte {
 
 func TestStarvedDeviceSaysSo(t *testing.T) {
 	w, a, b, id := pair(t)
-	var late atomic.Int64
-	b.now = func() time.Time { return time.Now().Add(time.Duration(late.Load())) }
 	b.reopen()
 	w.liar.lie(lies{append: func(_ context.Context, by signet.DeviceID, _ signet.LogID, _ signet.Record, honest func() (signet.Receipt, error)) (signet.Receipt, error) {
 		if by == b.Self.Device {
@@ -286,18 +283,18 @@ func TestStarvedDeviceSaysSo(t *testing.T) {
 		f.point(w, a)
 	}
 	w.liar.forge(f)
-	late.Store(int64(61 * time.Second))
+	b.late.Store(int64(61 * time.Second))
 	b.try()
 	if state().State == engine.Starved {
 		t.Error("starved after 99 entries of others")
 	}
 	f.point(w, a)
-	late.Store(int64(30 * time.Second))
+	b.late.Store(int64(30 * time.Second))
 	b.try()
 	if state().State == engine.Starved {
 		t.Error("starved within a minute")
 	}
-	late.Store(int64(61 * time.Second))
+	b.late.Store(int64(61 * time.Second))
 	b.try()
 	if st := state(); st.State != engine.Starved || !strings.Contains(st.Reason, "100 of others") {
 		t.Errorf("not starved: %s, %s", st.State, st.Reason)
@@ -338,8 +335,6 @@ func (f *forged) point(w *world, d *device) {
 
 func TestServiceThatDoesNotAnswerForTenMinutesStarves(t *testing.T) {
 	w, _, b, _ := pair(t)
-	var late atomic.Int64
-	b.now = func() time.Time { return time.Now().Add(time.Duration(late.Load())) }
 	b.reopen()
 	w.liar.lie(lies{append: func(context.Context, signet.DeviceID, signet.LogID, signet.Record, func() (signet.Receipt, error)) (signet.Receipt, error) {
 		return signet.Receipt{}, fmt.Errorf("later: %w", signet.ErrUnavailable)
@@ -351,7 +346,7 @@ func TestServiceThatDoesNotAnswerForTenMinutesStarves(t *testing.T) {
 	if s := b.Engine.Status()[0]; s.State == engine.Starved {
 		t.Errorf("starved at once: %s", s.Reason)
 	}
-	late.Store(int64(601 * time.Second))
+	b.late.Store(int64(601 * time.Second))
 	if s := b.Engine.Status()[0]; s.State != engine.Starved {
 		t.Errorf("after ten minutes: %s, %s", s.State, s.Reason)
 	}
@@ -431,7 +426,7 @@ func within(t *testing.T) context.Context {
 func TestClocksThatDifferAreNamed(t *testing.T) {
 	t.Run("of the device", func(t *testing.T) {
 		_, _, b, _ := pair(t)
-		b.now = func() time.Time { return time.Now().Add(11 * time.Minute) }
+		b.late.Store(int64(11 * time.Minute))
 		b.reopen()
 		b.write("late.txt", "late")
 		var kind interface{ ErrorKind() string }

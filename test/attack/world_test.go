@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -213,14 +214,17 @@ type device struct {
 	name string
 	home home.Dir
 	dir  string
-	now  func() time.Time
+	late atomic.Int64 // ns that its clock is before ours
 }
+
+// now is by the device's clock, which a running engine reads as well.
+func (d *device) now() time.Time { return time.Now().Add(time.Duration(d.late.Load())) }
 
 // device makes a device: the world's first makes the organisation, the others
 // are linked by it.
 func (w *world) device(name string) *device {
 	w.t.Helper()
-	d := &device{w: w, t: w.t, name: name, home: home.Dir(filepath.Join(w.t.TempDir(), "home")), dir: filepath.Join(w.t.TempDir(), name), now: time.Now}
+	d := &device{w: w, t: w.t, name: name, home: home.Dir(filepath.Join(w.t.TempDir(), "home")), dir: filepath.Join(w.t.TempDir(), name)}
 	o := account.Options{Home: d.home, Use: keystore.Never, Now: time.Now, Name: name, Version: "test"}
 	if w.first == nil {
 		i, err := w.inviter.Invite("alice")
@@ -284,7 +288,7 @@ func (w *world) link(o account.Options) error {
 // connector.
 func (w *world) member(name string) *device {
 	w.t.Helper()
-	d := &device{w: w, t: w.t, name: name, home: home.Dir(filepath.Join(w.t.TempDir(), "home")), dir: filepath.Join(w.t.TempDir(), name), now: time.Now}
+	d := &device{w: w, t: w.t, name: name, home: home.Dir(filepath.Join(w.t.TempDir(), "home")), dir: filepath.Join(w.t.TempDir(), name)}
 	w.allowConnector()
 	i, err := w.inviter.Invite(name)
 	if err != nil {
@@ -310,7 +314,7 @@ func (w *world) member(name string) *device {
 func (d *device) open() {
 	d.t.Helper()
 	var err error
-	if d.Owner, err = owner.OpenAt(d.home, "test", func() time.Time { return d.now() }); err != nil {
+	if d.Owner, err = owner.OpenAt(d.home, "test", d.now); err != nil {
 		d.t.Fatal(err)
 	}
 	if err := d.Engine.LoadVolumes(); err != nil {
