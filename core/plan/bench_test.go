@@ -56,7 +56,7 @@ func commitAll(d *device, up []tree.Op) {
 }
 
 func (d *device) input() Input {
-	return Input{Base: d.base, Local: d.disk, Remote: d.tree, Device: d.id, Position: uint64(d.pos),
+	return Input{Base: table[Base](d.base), Local: table[Local](d.disk), Remote: d.tree, Device: d.id, Position: uint64(d.pos),
 		Complete: func(id) bool { return true }}
 }
 

@@ -112,13 +112,13 @@ func (d *device) ignored(local map[id]Local) func(tree.Ref) bool {
 // shifted reports whether a folder has another path on disk than at the last
 // plan, or one that the journal does not say: then Last is no help.
 func (d *device) shifted(in Input) bool {
-	for n, l := range d.before.Local {
-		if now, ok := in.Local[n]; l.Type == tree.Dir && (!ok || at(&now) != at(&l)) {
+	for n, l := range d.before.Local.All() {
+		if now, ok := in.Local.Get(n); l.Type == tree.Dir && (!ok || at(&now) != at(&l)) {
 			return true
 		}
 	}
-	for n, l := range in.Local {
-		_, ok := d.before.Local[n]
+	for n, l := range in.Local.All() {
+		_, ok := d.before.Local.Get(n)
 		if r := d.tree.Ref(n); !ok && l.Type == tree.Dir && r.OK() && (r.Name() != l.Name || r.Parent() != l.Parent) {
 			return true
 		}

@@ -91,13 +91,13 @@ func (p *planner) lookAtAll() {
 	var files, based, live int
 	var renamed []tree.Ref // agree, if the name on disk is an alias
 	mixed := map[id]bool{} // folders with live children that may have aliases, or cause them
-	if n := max(len(p.in.Local), p.in.Remote.Len()) - min(len(p.in.Base), p.in.Remote.Len()); n > 0 {
+	if n := max(p.in.Local.Len(), p.in.Remote.Len()) - min(p.in.Base.Len(), p.in.Remote.Len()); n > 0 {
 		p.set = make(map[id]*item, n)
 	}
 	exact := p.in.Caps.Key == nil && p.in.Caps.Unfit == nil
-	for n, l := range p.in.Local {
+	for n, l := range p.in.Local.All() {
 		r := p.in.Remote.Ref(n)
-		b, known := p.in.Base[n]
+		b, known := p.in.Base.Get(n)
 		if known {
 			based++
 			if b.Type != tree.Dir {
@@ -128,8 +128,8 @@ func (p *planner) lookAtAll() {
 	}
 	if live < p.in.Remote.Len() {
 		for r := range p.in.Remote.Refs() {
-			if _, here := p.in.Local[r.ID()]; !here {
-				_, up := p.in.Local[r.Parent()]
+			if _, here := p.in.Local.Get(r.ID()); !here {
+				_, up := p.in.Local.Get(r.Parent())
 				switch {
 				case !p.passedOver(r):
 					p.open(r.ID())
@@ -140,9 +140,9 @@ func (p *planner) lookAtAll() {
 			}
 		}
 	}
-	if based < len(p.in.Base) {
-		for n, b := range p.in.Base {
-			if _, here := p.in.Local[n]; !here {
+	if based < p.in.Base.Len() {
+		for n, b := range p.in.Base.All() {
+			if _, here := p.in.Local.Get(n); !here {
 				p.open(n)
 				if b.Type != tree.Dir {
 					files++
@@ -248,8 +248,8 @@ func (p *planner) look(n id) {
 	}
 	p.seen[n] = true
 	r := p.in.Remote.Ref(n)
-	l, here := p.in.Local[n]
-	b, known := p.in.Base[n]
+	l, here := p.in.Local.Get(n)
+	b, known := p.in.Base.Get(n)
 	delete(p.aliased, n)
 	if !r.Live() || !here || !known || !p.agrees(&l, &b, r) || p.odd(r) || l.Name != p.nameOf(r) {
 		if here || known || r.Live() && !p.passedOver(r) {
@@ -298,7 +298,8 @@ func (p *planner) listAliases() {
 	}
 	for n := range p.aliased {
 		if it := p.set[n]; it == nil || !it.open {
-			note(p.in.Remote.Ref(n), p.in.Local[n].Name)
+			l, _ := p.in.Local.Get(n)
+			note(p.in.Remote.Ref(n), l.Name)
 		}
 	}
 	for _, it := range p.order {

@@ -16,6 +16,8 @@
 package plan
 
 import (
+	"iter"
+
 	"signet"
 	"signet/core/tree"
 )
@@ -52,10 +54,17 @@ type Local struct {
 	Unsettled bool
 }
 
+// A Table has a value for some nodes. It is not changed while a plan is made.
+type Table[V any] interface {
+	Len() int
+	Get(signet.NodeID) (v V, ok bool)
+	All() iter.Seq2[signet.NodeID, V] // in any order
+}
+
 // Input is what Make compares. It is not changed.
 type Input struct {
-	Base   map[signet.NodeID]Base
-	Local  map[signet.NodeID]Local // without the root
+	Base   Table[Base]
+	Local  Table[Local] // without the root
 	Remote *tree.Tree
 
 	// Complete reports whether a folder on disk was listed completely in this

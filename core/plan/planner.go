@@ -84,13 +84,13 @@ func (p *planner) get(n id) *item {
 		return it
 	}
 	it := &item{id: n, ref: p.in.Remote.Ref(n)}
-	if l, ok := p.in.Local[n]; ok {
+	if l, ok := p.in.Local.Get(n); ok {
 		if l.Type == tree.File && l.Hash == [32]byte{} {
 			l.Unsettled = true
 		}
 		it.local = &l
 	}
-	if b, ok := p.in.Base[n]; ok {
+	if b, ok := p.in.Base.Get(n); ok {
 		// A folder whose creation was adopted is another one since.
 		b.Parent = p.in.Remote.Adopter(b.Parent)
 		it.base = &b
@@ -227,7 +227,7 @@ func (p *planner) forget(it *item) {
 	}
 	it.base = nil
 	delete(p.out.Agree, it.id)
-	if _, had := p.in.Base[it.id]; had {
+	if _, had := p.in.Base.Get(it.id); had {
 		p.out.Forget = append(p.out.Forget, it.id)
 	}
 }

@@ -126,7 +126,7 @@ func (w *world) live(rt *rapid.T, seen map[[32]byte]bool) {
 				d.pull()
 			}
 			p := d.plan()
-			for _, l := range d.before.Local {
+			for _, l := range d.before.Local.All() {
 				if !l.Unsettled && l.Type == tree.File {
 					seen[l.Hash] = true
 				}

@@ -75,8 +75,8 @@ func (p *planner) here(n id) bool {
 	if it := p.set[n]; it != nil && it.local != nil {
 		return true
 	}
-	_, local := p.in.Local[n]
-	_, base := p.in.Base[n]
+	_, local := p.in.Local.Get(n)
+	_, base := p.in.Base.Get(n)
 	return local || base
 }
 

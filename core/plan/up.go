@@ -426,7 +426,7 @@ func (p *planner) weigh() {
 	case p.in.Files > 0:
 		p.files = p.in.Files
 	case p.in.Last != nil && p.files == 0 && g.Up+g.Down > 0:
-		for _, b := range p.in.Base {
+		for _, b := range p.in.Base.All() {
 			if b.Type != tree.Dir {
 				p.files++
 			}

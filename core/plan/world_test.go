@@ -3,6 +3,7 @@ package plan
 import (
 	"crypto/sha256"
 	"fmt"
+	"iter"
 	"maps"
 	"slices"
 	"strings"
@@ -257,6 +258,13 @@ func (d *device) pull() {
 	}
 }
 
+// table is a map as a Table.
+type table[V any] map[id]V
+
+func (t table[V]) Len() int                { return len(t) }
+func (t table[V]) Get(n id) (v V, ok bool) { v, ok = t[n]; return v, ok }
+func (t table[V]) All() iter.Seq2[id, V]   { return maps.All(t) }
+
 // plan plans with what the last plan remembered, and fails the test unless the
 // same comes out without that, and if every node is held to be open.
 func (d *device) plan() *Plan {
@@ -268,15 +276,15 @@ func (d *device) plan() *Plan {
 			local[n] = l
 		}
 	}
-	in := Input{Base: maps.Clone(d.base), Local: local, Remote: d.tree, Device: d.id, Position: uint64(d.pos),
+	in := Input{Base: table[Base](maps.Clone(d.base)), Local: table[Local](local), Remote: d.tree, Device: d.id, Position: uint64(d.pos),
 		HoldUp: d.holdUp, HoldDown: d.holdDown, Caps: d.caps,
 		Complete: func(f id) bool { return !d.incomplete[f] }, Ignored: d.ignored(local), Kept: kept, Away: maps.Clone(d.away), Marks: d.marks}
 	full := Make(in)
 	p := newPlanner(in)
-	for n := range in.Local {
+	for n := range in.Local.All() {
 		p.open(n)
 	}
-	for n := range in.Base {
+	for n := range in.Base.All() {
 		p.open(n)
 	}
 	for r := range in.Remote.Refs() {
@@ -289,8 +297,8 @@ func (d *device) plan() *Plan {
 	d.deletesOnlyWhatWasRemoved(full)
 	if d.before.Last != nil && (in.Ignored == nil || !d.shifted(in)) {
 		in.Last, in.Touched = d.before.Last, map[id]bool{}
-		differing(in.Touched, d.before.Base, in.Base)
-		differing(in.Touched, d.before.Local, in.Local)
+		differing(in.Touched, d.before.Base.(table[Base]), in.Base.(table[Base]))
+		differing(in.Touched, d.before.Local.(table[Local]), in.Local.(table[Local]))
 		differing(in.Touched, d.before.Away, in.Away)
 		if again := Make(in); full.outcome() != again.outcome() {
 			d.w.t.Fatalf("%s: with the last plan's memory: %s\nwithout: %s", d.name, again.text(), full.text())

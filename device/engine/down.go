@@ -136,7 +136,8 @@ func smallestFirst(actions []plan.Action, first map[signet.NodeID]bool) {
 // before the next plan, which would take it for a change of this device's.
 func (v *volume) agreeOn(carried []plan.Action) {
 	for _, a := range carried {
-		if b, ok := plan.Carried(v.index.base[a.Node], v.index.local[a.Node], a); ok {
+		local, _ := locals(v.index.items).Get(a.Node)
+		if b, ok := plan.Carried(v.index.base.of(a.Node), local, a); ok {
 			v.index.agree(a.Node, b)
 		}
 	}
@@ -268,8 +269,7 @@ func (v *volume) actFault(a plan.Action, err error) error {
 		if it := v.index.items[a.Node]; it != nil {
 			v.lookAt(it)
 			if f == Trouble || f == Denied {
-				it.fault = &Problem{Kind: "unwritable", Message: err.Error()}
-				it.busy = v.d.Now().Add(settleMost)
+				it.blame(&Problem{Kind: "unwritable", Message: err.Error()}, v.d.Now().Add(settleMost))
 			}
 		}
 		p, ok := v.index.path(a.Parent)
@@ -450,7 +450,8 @@ func (v *volume) land(f *fetched) (bool, error) {
 	} else if k := (fileKey{it.stat.Dev, it.stat.Inode}); v.index.byKey[k] == it {
 		delete(v.index.byKey, k)
 	}
-	it.stat, it.sha, it.fault = st, a.Remote.Hash, nil
+	it.stat, it.sha = st, a.Remote.Hash
+	it.blame(nil, it.busy())
 	it.gave(a.Remote.MTime)
 	it.hashedAt = 0 // we wrote it ourselves: no window in which a change could hide
 	if !link && (st.Size != a.Remote.Size || st.MTime != a.Remote.MTime) {

@@ -27,7 +27,7 @@ func (v *volume) early(it *item) bool {
 	if r := v.region; r.failed != nil || !r.MayWrite() || !v.d.online && v.d.lastErr != nil {
 		return false
 	}
-	if _, based := v.index.base[it.id]; based {
+	if v.index.base.has(it.id) {
 		n, ok := v.region.Tree.Node(it.id)
 		if !ok || n.Type != tree.File || n.Size == it.stat.Size {
 			return false // the same length: perhaps it was but touched

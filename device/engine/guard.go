@@ -94,7 +94,7 @@ func (v *volume) hesitate(p *plan.Plan) (due time.Time) {
 		if op.Kind != tree.Delete {
 			return false
 		}
-		b := v.index.base[op.Node]
+		b := v.index.base.of(op.Node)
 		if !taken[name{b.Parent, b.Name}] {
 			n++
 			return true
@@ -122,7 +122,7 @@ func (v *volume) hesitateDown(p *plan.Plan) (due time.Time) {
 	waits := map[signet.NodeID]bool{}
 	if v.hints != nil {
 		for _, a := range p.Down { // parents first
-			_, based := v.index.base[a.Node]
+			based := v.index.base.has(a.Node)
 			gone := based && v.index.items[a.Node] == nil && (a.Verb == plan.MkDir || a.Verb == plan.Fetch)
 			if gone || (a.Verb == plan.MkDir || a.Verb == plan.Fetch || a.Verb == plan.Move) && waits[a.Parent] {
 				waits[a.Node] = true

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"io"
@@ -42,8 +43,8 @@ func (v *volume) hash(ctx context.Context, until time.Time) (again time.Time, er
 	var todo, large []*item
 	for _, it := range v.index.unread {
 		switch {
-		case it.busy.After(now):
-			again = earliest(again, it.busy)
+		case it.busy().After(now):
+			again = earliest(again, it.busy())
 		case v.still && v.heavyUp(it.id, it.stat.Size):
 		case v.heavyUp(it.id, it.stat.Size):
 			large = append(large, it)
@@ -52,8 +53,8 @@ func (v *volume) hash(ctx context.Context, until time.Time) (again time.Time, er
 		}
 	}
 	slices.SortFunc(todo, func(a, b *item) int {
-		if !a.saved.Equal(b.saved) {
-			return b.saved.Compare(a.saved)
+		if a.saved != b.saved {
+			return cmp.Compare(b.saved, a.saved)
 		}
 		if a.stat.Size != b.stat.Size {
 			return int(min(max(a.stat.Size-b.stat.Size, -1), 1))
@@ -74,8 +75,8 @@ func (v *volume) hash(ctx context.Context, until time.Time) (again time.Time, er
 			v.sealed[r.sha] = *r.sealed
 		}
 		v.hashed(r, now)
-		if !r.it.busy.IsZero() {
-			again = earliest(again, r.it.busy)
+		if !r.it.busy().IsZero() {
+			again = earliest(again, r.it.busy())
 		}
 		v.index.refresh(r.it)
 	}
@@ -124,22 +125,19 @@ func (v *volume) hashed(r hashed, now time.Time) {
 	case r.err == nil && !r.busy && identical(it.stat, r.stat):
 		// What was read is what the disk shows under that name now, whatever
 		// the last look saw of it.
-		it.sha, it.stat, it.hashedAt, it.busy, it.wait, it.fault = r.sha, r.stat, r.began.UnixNano(), time.Time{}, 0, nil
+		it.sha, it.stat, it.hashedAt = r.sha, r.stat, r.began.UnixNano()
+		it.calm()
 	case r.err == nil && !r.busy, v.d.Classify(r.err) == NotThere:
 		// Something else has the name now: look, and also at what else is there,
 		// where it may have another.
-		it.busy, it.fault = now.Add(time.Second), nil
+		it.blame(nil, now.Add(time.Second))
 		if p, ok := v.index.path(it.parent); ok {
 			v.want(p, "")
 		}
 	case r.busy || v.d.Classify(r.err) == Changed:
-		it.wait = min(max(2*it.wait, settleWait), settleMost)
-		it.busy = now.Add(it.wait)
-		it.fault = &Problem{Kind: unsettled, Message: "is being written"}
+		it.blame(&Problem{Kind: unsettled, Message: "is being written"}, now.Add(it.longer(settleWait, settleMost)))
 	default:
-		it.wait = min(max(2*it.wait, settleMost), time.Hour)
-		it.busy = now.Add(it.wait)
-		it.fault = &Problem{Kind: "unreadable", Message: r.err.Error()}
+		it.blame(&Problem{Kind: "unreadable", Message: r.err.Error()}, now.Add(it.longer(settleMost, time.Hour)))
 	}
 }
 
@@ -273,11 +271,11 @@ func (v *volume) retry() (again time.Time) {
 	now := v.d.Now()
 	for id, it := range v.index.faulty {
 		switch {
-		case v.index.unread[id] != nil || it.busy.IsZero(): // hash, or the next look, does that
-		case it.busy.After(now):
-			again = earliest(again, it.busy)
+		case v.index.unread[id] != nil || it.busy().IsZero(): // hash, or the next look, does that
+		case it.busy().After(now):
+			again = earliest(again, it.busy())
 		default:
-			it.fault, it.busy = nil, time.Time{}
+			it.blame(nil, time.Time{})
 			v.index.refresh(it)
 		}
 	}

@@ -5,7 +5,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	"signet"
 	"signet/core/plan"
@@ -19,16 +18,11 @@ type item struct {
 	parent   signet.NodeID
 	name     string
 	stat     tree.Stat
-	sha      [32]byte      // of the content that stat is of; zero: not known
-	hashedAt int64         // ns; a hash made soon after a change is made once more
-	busy     time.Time     // not to be read before
-	saved    time.Time     // when the watch spoke of it last; zero: only a scan did
-	wait     time.Duration // the last settle wait
-	fault    *Problem
-	given    bool // an mtime was set: the disk made shown of asked
-	asked    int64
-	shown    int64
-	counted  tally // what of it is in the index's sum
+	sha      [32]byte  // of the content that stat is of; zero: not known
+	hashedAt int64     // ns; a hash made soon after a change is made once more
+	saved    int64     // ns, when the watch spoke of it last; 0: only a scan did
+	counted  int64     // what of it is in the index's sum: see tally
+	odd      *oddities // nil: it has none
 }
 
 // A tally counts files and their bytes, and those of them whose content is
@@ -36,39 +30,38 @@ type item struct {
 type tally struct{ files, bytes, known, knownBytes int64 }
 
 // tally brings the sum up to date with an item that is on the disk or is not.
+// Of a file, counted is one more than its bytes; less than zero where its
+// content is not known.
 func (x *index) tally(it *item, there bool) {
-	old := it.counted
-	it.counted = tally{}
+	old := it.tally()
+	it.counted = 0
 	if there && it.stat.Type == tree.File {
-		it.counted.files, it.counted.bytes = 1, it.stat.Size
-		if it.sha != [32]byte{} {
-			it.counted.known, it.counted.knownBytes = 1, it.stat.Size
+		if it.counted = it.stat.Size + 1; it.sha == [32]byte{} {
+			it.counted = -it.counted
 		}
 	}
-	x.sum.files += it.counted.files - old.files
-	x.sum.bytes += it.counted.bytes - old.bytes
-	x.sum.known += it.counted.known - old.known
-	x.sum.knownBytes += it.counted.knownBytes - old.knownBytes
+	now := it.tally()
+	x.sum.files += now.files - old.files
+	x.sum.bytes += now.bytes - old.bytes
+	x.sum.known += now.known - old.known
+	x.sum.knownBytes += now.knownBytes - old.knownBytes
+}
+
+// tally is what of an item is in the index's sum.
+func (it *item) tally() tally {
+	switch n := it.counted; {
+	case n > 0:
+		return tally{1, n - 1, 1, n - 1}
+	case n < 0:
+		return tally{1, -n - 1, 0, 0}
+	default:
+		return tally{}
+	}
 }
 
 // waiting reports whether the item is left alone until a program that writes
 // to it is through. That it goes on writing is no reason to look sooner.
-func (it *item) waiting() bool { return it.fault != nil && it.fault.Kind == unsettled }
-
-// gave notes that we gave a file an mtime. Disks round it, some to seconds, and
-// have their own first and last year: what they show is that time all the same.
-func (it *item) gave(mtime int64) {
-	it.given, it.asked, it.shown = true, mtime, it.stat.MTime
-}
-
-// mtime is when the file was changed: as the disk shows it, or as we told the
-// disk.
-func (it *item) mtime() int64 {
-	if it.given && it.stat.MTime == it.shown {
-		return it.asked
-	}
-	return it.stat.MTime
-}
+func (it *item) waiting() bool { return it.fault() != nil && it.fault().Kind == unsettled }
 
 // racy reports whether it was hashed so soon after a change that another one
 // may have left no trace.
@@ -96,8 +89,7 @@ type fileKey struct{ dev, inode uint64 }
 // journal last agreed on. It is used by the volume's loop alone.
 type index struct {
 	items   map[signet.NodeID]*item
-	local   map[signet.NodeID]plan.Local // the same, as the planner wants it
-	base    map[signet.NodeID]plan.Base
+	base    bases
 	kids    map[signet.NodeID]map[string]*item
 	byKey   map[fileKey]*item
 	blind   map[signet.NodeID]error // folders that were not listed completely
@@ -123,7 +115,7 @@ type index struct {
 
 // newIndex has room for so many nodes.
 func newIndex(nodes int) *index {
-	return &index{items: make(map[signet.NodeID]*item, nodes), local: make(map[signet.NodeID]plan.Local, nodes), base: make(map[signet.NodeID]plan.Base, nodes),
+	return &index{items: make(map[signet.NodeID]*item, nodes), base: make(bases, nodes),
 		kids: map[signet.NodeID]map[string]*item{}, byKey: make(map[fileKey]*item, nodes), blind: map[signet.NodeID]error{},
 		dirty: map[signet.NodeID]bool{},
 		fresh: map[signet.NodeID]bool{}, unread: map[signet.NodeID]*item{}, racy: map[signet.NodeID]*item{},
@@ -147,16 +139,16 @@ func (x *index) agree(id signet.NodeID, b plan.Base) {
 	if away {
 		x.away[id] = true
 	}
-	x.base[id] = b
+	x.base.set(id, b)
 	if b.Type != tree.Dir {
 		x.files++
 	}
 }
 
 func (x *index) forget(id signet.NodeID) {
-	if b, ok := x.base[id]; ok {
+	if b := x.base[id]; b != nil {
 		delete(x.base, id)
-		if b.Type != tree.Dir {
+		if b.typ != tree.Dir {
 			x.files--
 		}
 	}
@@ -203,10 +195,7 @@ func (x *index) put(it *item) {
 // refresh brings what is derived from an item up to date.
 func (x *index) refresh(it *item) {
 	x.byKey[fileKey{it.stat.Dev, it.stat.Inode}] = it
-	l := plan.Local{Parent: it.parent, Name: it.name, Type: it.stat.Type, Size: it.stat.Size, Hash: it.sha,
-		Target: it.stat.Target, Mode: it.stat.Mode, MTime: it.mtime()}
 	if it.stat.Type == tree.File && it.sha == [32]byte{} {
-		l.Unsettled = true
 		x.unread[it.id] = it
 	} else {
 		delete(x.unread, it.id)
@@ -217,15 +206,11 @@ func (x *index) refresh(it *item) {
 		delete(x.racy, it.id)
 	}
 	x.tally(it, true)
-	if it.fault != nil || it.stat.Type == tree.Other {
+	if it.fault() != nil || it.stat.Type == tree.Other {
 		x.faulty[it.id] = it
 	} else {
 		delete(x.faulty, it.id)
 	}
-	if it.fault != nil && it.stat.Type != tree.Other {
-		l.Unsettled = true
-	}
-	x.local[it.id] = l
 	x.mark(it.id)
 }
 
@@ -240,7 +225,6 @@ func (x *index) detach(it *item) {
 func (x *index) drop(it *item) {
 	x.detach(it)
 	delete(x.items, it.id)
-	delete(x.local, it.id)
 	delete(x.unread, it.id)
 	delete(x.racy, it.id)
 	delete(x.faulty, it.id)
@@ -249,7 +233,7 @@ func (x *index) drop(it *item) {
 	x.tally(it, false)
 	if k := (fileKey{it.stat.Dev, it.stat.Inode}); x.byKey[k] == it {
 		delete(x.byKey, k)
-		if _, based := x.base[it.id]; based {
+		if x.base.has(it.id) {
 			x.ghosts[k] = it
 		}
 	}
@@ -286,7 +270,6 @@ func (x *index) rebind(from, to signet.NodeID) {
 	kids := x.kids[from]
 	delete(x.kids, from)
 	delete(x.items, from)
-	delete(x.local, from)
 	delete(x.unread, from)
 	delete(x.racy, from)
 	delete(x.faulty, from)
@@ -437,7 +420,7 @@ func (x *index) restore(lost map[*item]bool) {
 // lose forgets what is nowhere after all was taken in: it is gone from the
 // disk; whether that is a deletion the planner decides.
 func (x *index) lose(lost map[*item]bool) {
-	maps.DeleteFunc(x.ghosts, func(_ fileKey, it *item) bool { _, based := x.base[it.id]; return !based })
+	maps.DeleteFunc(x.ghosts, func(_ fileKey, it *item) bool { return !x.base.has(it.id) })
 	for it := range lost {
 		switch {
 		case x.kids[it.parent][it.name] == it: // seen again
@@ -456,7 +439,7 @@ func (x *index) see(folder signet.NodeID, e Entry, lost map[*item]bool, newID fu
 		if cur == nil {
 			cur = &item{id: newID(), parent: folder, name: e.Name, stat: tree.Stat{Type: tree.Other}}
 		}
-		cur.fault = &Problem{Kind: "unreadable", Message: e.Err.Error()}
+		cur.blame(&Problem{Kind: "unreadable", Message: e.Err.Error()}, cur.busy())
 		x.put(cur)
 		return
 	}
@@ -498,7 +481,7 @@ func (x *index) ghost(s tree.Stat) *item {
 		return nil
 	}
 	delete(x.ghosts, k) // it is back, or its number is another's
-	if _, based := x.base[it.id]; !based || x.items[it.id] != nil || s.Type == tree.Dir && s.Birth == 0 || !identical(it.stat, s) {
+	if !x.base.has(it.id) || x.items[it.id] != nil || s.Type == tree.Dir && s.Birth == 0 || !identical(it.stat, s) {
 		return nil
 	}
 	if s.Type == tree.Dir {
@@ -532,7 +515,7 @@ func (x *index) update(it *item, s tree.Stat) {
 		delete(x.released, it.id)
 		x.mark(it.id)
 	}
-	if it.stat == s && it.fault == nil {
+	if it.stat == s && it.fault() == nil {
 		return
 	}
 	same := sameBytes(it.stat, s)
@@ -541,9 +524,9 @@ func (x *index) update(it *item, s tree.Stat) {
 	}
 	switch {
 	case it.waiting(): // until its time comes
-	case same && !it.busy.IsZero(): // what was in the way has not changed
+	case same && !it.busy().IsZero(): // what was in the way has not changed
 	default:
-		it.busy, it.wait, it.fault = time.Time{}, 0, nil
+		it.calm()
 	}
 	it.stat = s
 	x.refresh(it)
@@ -553,7 +536,7 @@ func (x *index) update(it *item, s tree.Stat) {
 // be missing.
 func (x *index) row(id signet.NodeID) []byte {
 	it := x.items[id]
-	b, based := x.base[id]
+	b, based := x.base.Get(id)
 	if it == nil && !based {
 		return nil
 	}
@@ -589,7 +572,7 @@ func (x *index) row(id signet.NodeID) []byte {
 		w.Vec16([]byte(s.Target))
 		w.Raw(it.sha[:])
 		if flags&4 != 0 {
-			w.I64(it.asked)
+			w.I64(it.odd.asked)
 		}
 	}
 	if based {

@@ -268,7 +268,7 @@ func (v *volume) event(e Event) {
 		if e.Kind == Written {
 			return // it is looked at when its writer had time
 		}
-		it.busy = v.d.Now() // closed, renamed, gone: at once
+		it.blame(it.fault(), v.d.Now()) // closed, renamed, gone: at once
 	}
 	if e.Kind == Arrived {
 		if v.arrived == nil {

@@ -100,7 +100,7 @@ func (v *volume) noteSaved() {
 	for _, path := range v.touched {
 		if id, ok := v.index.find(path); ok && id != signet.RootNode {
 			if it := v.index.items[id]; it != nil && it.stat.Type == tree.File {
-				it.saved = now
+				it.saved = now.UnixNano()
 			}
 		}
 	}
@@ -110,10 +110,11 @@ func (v *volume) noteSaved() {
 // savedNow reports whether a file was saved a moment ago.
 func (v *volume) savedNow(id signet.NodeID) (at time.Time, ok bool) {
 	it := v.index.items[id]
-	if it == nil || it.saved.IsZero() || v.d.Now().Sub(it.saved) > justNow {
+	if it == nil || it.saved == 0 {
 		return at, false
 	}
-	return it.saved, true
+	at = time.Unix(0, it.saved)
+	return at, v.d.Now().Sub(at) <= justNow
 }
 
 // fetchedNow reports whether an action fetches what somebody saved a moment ago,

@@ -129,7 +129,7 @@ func (v *volume) fits(size int64) bool {
 // leaves as it was is there already; a copy is taken for new.
 func (v *volume) brings(op tree.Op) int64 {
 	size := op.Size
-	if b, had := v.index.base[op.Node]; had && op.Kind == tree.Edit {
+	if b, had := v.index.base.Get(op.Node); had && op.Kind == tree.Edit {
 		size = max(size-b.Size, 0)
 	}
 	return size + size/8 + perFile // sealing makes them so much longer at most

@@ -68,7 +68,7 @@ func (v *volume) reseal(ctx context.Context) (did int, err error) {
 func (v *volume) lost(ctx context.Context) (files []upFile, missing []signet.ObjectID, err error) {
 	v.d.mu.Lock()
 	var nodes []tree.Node
-	for id, l := range v.index.local {
+	for id, l := range locals(v.index.items).All() {
 		if n, ok := v.region.Tree.Node(id); ok && !n.Deleted && n.Type == tree.File && n.Size > 0 && asRegion(l, n) {
 			nodes = append(nodes, n)
 		}

@@ -372,7 +372,7 @@ func (x *index) dropAway(it *item) {
 		x.dropAway(k)
 	}
 	x.drop(it)
-	if _, based := x.base[it.id]; based {
+	if x.base.has(it.id) {
 		x.away[it.id] = true
 		x.mark(it.id)
 	}

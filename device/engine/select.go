@@ -171,7 +171,7 @@ func (v *volume) joined() bool {
 		}
 	}
 	for _, it := range v.index.unread {
-		if !it.busy.IsZero() || it.fault != nil {
+		if !it.busy().IsZero() || it.fault() != nil {
 			continue
 		}
 		for at := it; at != nil; at = v.index.items[at.parent] {

@@ -145,7 +145,7 @@ func (v *volume) survey() Survey {
 			s.Odd++
 			continue
 		}
-		b, had := v.index.base[id]
+		b, had := v.index.base.Get(id)
 		if had && b.Type == it.stat.Type && (it.stat.Type == tree.Link && b.Target == it.stat.Target ||
 			it.stat.Type == tree.File && it.sha != [32]byte{} && b.Hash == it.sha && b.Size == it.stat.Size) {
 			continue
@@ -156,7 +156,7 @@ func (v *volume) survey() Survey {
 		}
 		u := Unsafe{Path: path, Size: it.stat.Size, State: v.waitsFor(it), Before: had}
 		if u.State == Unsynched {
-			u.Reason = it.fault.Message
+			u.Reason = it.fault().Message
 		}
 		s.Files = append(s.Files, u)
 	}
@@ -195,7 +195,7 @@ func (v *volume) lacks() (gone, older int) {
 		case it == nil && !v.index.away[r.ID()]:
 			gone++
 		case it == nil || it.sha == r.Hash() && it.stat.Target == r.Target():
-		case v.index.base[r.ID()].Content != r.Content().Revision:
+		case v.index.base.of(r.ID()).Content != r.Content().Revision:
 			older++
 		}
 	}
@@ -207,7 +207,7 @@ func (v *volume) waitsFor(it *item) UnsafeState {
 	switch {
 	case it.waiting():
 		return InUse
-	case it.fault != nil:
+	case it.fault() != nil:
 		return Unsynched
 	case v.beside.sends(it.id):
 		return Uploading

@@ -378,7 +378,7 @@ func (v *volume) sealFault(ctx context.Context, r sealedFile) error {
 	case errors.Is(r.err, signet.ErrUnavailable), errors.Is(r.err, signet.ErrNotAllowed), errors.As(r.err, &remote):
 		return r.err
 	case it != nil:
-		it.fault, it.busy = &Problem{Kind: "unreadable", Message: r.err.Error()}, v.d.Now().Add(settleMost)
+		it.blame(&Problem{Kind: "unreadable", Message: r.err.Error()}, v.d.Now().Add(settleMost))
 		it.sha = [32]byte{}
 		v.index.refresh(it)
 		return nil

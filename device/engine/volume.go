@@ -292,7 +292,7 @@ func (v *volume) plan() (*plan.Plan, error) {
 	defer v.d.mu.Unlock()
 	v.acknowledgeLocked()
 	v.floor = v.region.State.Floor()
-	in := plan.Input{Base: v.index.base, Local: v.index.local, Remote: v.region.Tree,
+	in := plan.Input{Base: v.index.base, Local: locals(v.index.items), Remote: v.region.Tree,
 		Complete: func(n signet.NodeID) bool { _, blind := v.index.blind[n]; return !blind },
 		Position: v.region.Replayed(), Device: v.d.Self.Device, Caps: v.caps, Last: v.last, Touched: v.index.fresh, Files: v.index.files}
 	if in.Kept, in.Away = v.index.kept, v.index.away; !v.rules.Empty() {
@@ -324,7 +324,7 @@ func (v *volume) plan() (*plan.Plan, error) {
 	// What both sides deleted since the last plan is still in base, and counts
 	// as deleted lately already.
 	for _, n := range p.Forget {
-		if v.index.base[n].Type != tree.Dir {
+		if v.index.base.of(n).Type != tree.Dir {
 			p.Guard.Total--
 		}
 	}
@@ -350,14 +350,15 @@ func (v *volume) acknowledgeLocked() {
 	r := v.region
 	for _, own := range r.own {
 		for i, it := range own.ops {
-			old := v.index.base[it.Op.Node]
-			if b, ok := plan.Acknowledge(old, v.index.local[it.Op.Node], it.Op, own.outcomes[i]); ok {
+			old := v.index.base.of(it.Op.Node)
+			local, _ := locals(v.index.items).Get(it.Op.Node)
+			if b, ok := plan.Acknowledge(old, local, it.Op, own.outcomes[i]); ok {
 				v.index.agree(it.Op.Node, b)
 			}
 		}
 	}
 	for _, n := range r.revived {
-		if b, ok := v.index.base[n]; ok && v.index.items[n] == nil {
+		if b, ok := v.index.base.Get(n); ok && v.index.items[n] == nil {
 			v.index.agree(n, plan.Revived(b))
 		}
 	}
@@ -420,8 +421,8 @@ func (v *volume) forgive() {
 	v.forgiven = now
 	clear(v.blocked)
 	for _, it := range v.index.faulty {
-		if it.busy.After(now) {
-			it.busy = now
+		if it.busy().After(now) {
+			it.blame(it.fault(), now)
 		}
 	}
 }
@@ -639,15 +640,15 @@ func (v *volume) describe(p *plan.Plan) {
 	sum := v.index.sum
 	for _, op := range p.Up {
 		if it := v.index.items[op.Node]; it != nil && (op.Kind == tree.Create || op.Kind == tree.Edit) {
-			sum.known -= it.counted.known
-			sum.knownBytes -= it.counted.knownBytes
+			sum.known -= it.tally().known
+			sum.knownBytes -= it.tally().knownBytes
 		}
 	}
 	var problems []Problem
 	for id, it := range v.index.faulty {
 		pr := Problem{Kind: "not_synched", Message: "is neither file, folder nor link, or lies on another mount"}
-		if it.fault != nil {
-			pr = *it.fault
+		if f := it.fault(); f != nil {
+			pr = *f
 		}
 		if path, ok := v.index.path(id); ok && pr.Kind != unsettled {
 			problems = append(problems, at(pr, path))
