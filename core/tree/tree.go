@@ -2,6 +2,7 @@ package tree
 
 import (
 	"cmp"
+	"encoding/binary"
 	"iter"
 	"slices"
 	"strings"
@@ -56,13 +57,13 @@ type Tree struct {
 	changes   changeLog
 }
 
-// node is the compact form: about 190 bytes, and 48 for a stamp that a
-// creation shares among its three fields.
+// node is the compact form: about 190 bytes, 48 for a stamp that a creation
+// shares among its three fields, and text.
 type node struct {
 	id         signet.NodeID
 	parent     *node
 	next, prev *node  // siblings on the same list of the parent
-	text       string // the name, and after it a file's opaque content or a link's target
+	text       string // the name, and after it a file's opaque content or a link's target: see data
 	place      *stamp
 	content    *stamp
 	attr       *stamp
@@ -75,6 +76,7 @@ type node struct {
 	mode       uint32
 	typ        Type
 	nameLen    uint8
+	repeats    bool // its content begins with what repeated gives, which text leaves out
 }
 
 type stamp struct {
@@ -346,13 +348,38 @@ func (m *more) count() (c int) {
 }
 
 func (n *node) name() string { return n.text[:n.nameLen] }
-func (n *node) data() string { return n.text[n.nameLen:] }
+
+// data is a file's content or a link's target.
+func (n *node) data() string {
+	if n.repeats {
+		head := n.repeated()
+		return string(head[:]) + n.text[n.nameLen:]
+	}
+	return n.text[n.nameLen:]
+}
 
 // call gives n a name, of MaxName bytes at most; write, also what it holds. The
 // two are one string because a node costs less then.
-func (n *node) call(name string) { n.write(name, n.data()) }
+func (n *node) call(name string) { n.text, n.nameLen = name+n.text[n.nameLen:], uint8(len(name)) }
 
-func (n *node) write(name, data string) { n.text, n.nameLen = name+data, uint8(len(name)) }
+// write comes after size, sha and pid were set.
+func (n *node) write(name, data string) {
+	head := n.repeated()
+	if n.repeats = n.typ == File && len(data) >= len(head) && data[:len(head)] == string(head[:]); n.repeats {
+		data = data[len(head):]
+	}
+	n.text, n.nameLen = name+data, uint8(len(name))
+}
+
+// repeated is what the content of a file mostly begins with (spec/content.md)
+// though the operation says it as well: half of what a short file's node would
+// have beside its name.
+func (n *node) repeated() (head [8 + 32 + 32]byte) {
+	binary.BigEndian.PutUint64(head[:], uint64(n.size))
+	copy(head[8:], n.sha[:])
+	copy(head[40:], n.pid[:])
+	return head
+}
 
 func (n *node) extra() *more {
 	if n.more == nil {

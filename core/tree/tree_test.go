@@ -77,6 +77,11 @@ func content(op *Op, s string) {
 	op.Type, op.Size, op.Hash = File, int64(len(s)), sha256.Sum256([]byte(s))
 	op.PlaintextID = sha256.Sum256([]byte("id " + s))
 	op.Content = []byte(s)
+	if len(s)%2 == 0 { // as real ones are: node.repeats
+		n := node{size: op.Size, sha: op.Hash, pid: op.PlaintextID}
+		head := n.repeated()
+		op.Content = append(head[:], s...)
+	}
 }
 
 // genOps draws operations over few ids and the revisions that exist, so that
