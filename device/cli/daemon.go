@@ -136,6 +136,7 @@ func slim(ctx context.Context, e *engine.Device) {
 		metrics.Read(allocated)
 		if now := allocated[0].Value.Uint64(); now-last > much {
 			last = now
+			e.Rest()
 			debug.FreeOSMemory()
 		}
 		select {

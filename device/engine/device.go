@@ -158,6 +158,10 @@ func (d *Device) signal() {
 	d.changed = make(chan struct{})
 }
 
+// Rest gives back memory that is of use only while much goes on: for one who
+// knows that nothing does.
+func (d *Device) Rest() { d.Store.rest() }
+
 // Changed is closed at the next change of anything that status shows.
 func (d *Device) Changed() <-chan struct{} {
 	d.mu.Lock()

@@ -67,7 +67,8 @@ func OpenStore(path string) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	db.SetMaxOpenConns(4)
+	db.SetMaxOpenConns(openings)
+	db.SetMaxIdleConns(openings)
 	s := &Store{db: db}
 	var version int
 	if err := db.QueryRow("PRAGMA user_version").Scan(&version); err != nil {
@@ -89,6 +90,16 @@ func OpenStore(path string) (*Store, error) {
 		}
 	}
 	return s, nil
+}
+
+// openings of the database at once; each keeps some 8 MiB of it in memory.
+const openings = 4
+
+// rest gives back what idle openings keep in memory. They are made again when
+// they are needed.
+func (s *Store) rest() {
+	s.db.SetMaxIdleConns(0) // closes them
+	s.db.SetMaxIdleConns(openings)
 }
 
 // ErrNewer says that a newer program wrote what is stored here.
