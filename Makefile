@@ -31,9 +31,10 @@ deps:
 
 bench: build
 	$(GO) run ./test/bench
+	$(GO) run ./test/bench -only W9
 
 bench-scale: build
-	$(GO) run ./test/bench -scale
+	$(GO) run ./test/bench -only W9 -scale
 
 # Hours: seeds of the simulation that nobody ran before, for SECONDS, then the
 # tests behind the build tag soak.

@@ -67,9 +67,9 @@ func (d *Device) first(ctx context.Context, r *openRegion) error {
 		break
 	}
 	// A snapshot that cannot be had or opened only costs time.
-	if t, err := d.openSnapshot(ctx, r); err == nil {
+	if t, at, err := d.openSnapshot(ctx, r); err == nil {
 		d.mu.Lock()
-		r.listing = t
+		r.listing, r.listed = t, at
 		d.signal()
 		d.mu.Unlock()
 	} else if errors.Is(err, signet.ErrNotVerified) && waitsFor(err) == nil {
@@ -121,27 +121,27 @@ func (d *Device) forgetFirst(r *openRegion, cause error) error {
 	return d.raise(cause, r.ID())
 }
 
-// openSnapshot opens the newest snapshot of a region whose headers are known;
-// nil where there is none.
-func (d *Device) openSnapshot(ctx context.Context, r *openRegion) (*tree.Tree, error) {
+// openSnapshot opens the newest snapshot of a region whose headers are known: the
+// tree that so many entries made; nil where there is none.
+func (d *Device) openSnapshot(ctx context.Context, r *openRegion) (t *tree.Tree, entries uint64, err error) {
 	d.mu.Lock()
 	at, ok := r.Newest()
 	d.mu.Unlock()
 	if !ok {
-		return nil, nil
+		return nil, 0, nil
 	}
 	p, err := d.Service.Read(ctx, r.log, at, signet.Whole)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	if len(p.Records) == 0 {
-		return nil, signet.ErrNotFound
+		return nil, 0, signet.ErrNotFound
 	}
 	d.mu.Lock()
 	refs, err := r.SnapshotPages(p.Records[0])
 	d.mu.Unlock()
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	ids := make([]signet.ObjectID, len(refs))
 	for i, ref := range refs {
@@ -153,12 +153,11 @@ func (d *Device) openSnapshot(ctx context.Context, r *openRegion) (*tree.Tree, e
 		return nil
 	})
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	t, _, err := r.LoadSnapshot(p.Records[0], func(ref seal.Ref) ([]byte, error) { return seal.OpenPiece(nil, ref, objects[ref.Object]) })
-	return t, err
+	return r.LoadSnapshot(p.Records[0], func(ref seal.Ref) ([]byte, error) { return seal.OpenPiece(nil, ref, objects[ref.Object]) })
 }
 
 // catchUp replays the operations of a journal whose headers were verified
@@ -259,6 +258,17 @@ func (d *Device) WithListing(id signet.RegionID, f func(t *tree.Tree) error) err
 	}
 	d.mu.Unlock()
 	return d.WithRegion(id, func(r *region.Region) error { return f(r.Tree) })
+}
+
+// Unlisted is how many entries of a region are newer than what WithListing shows.
+func (d *Device) Unlisted(id signet.RegionID) uint64 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	r := d.regions[id]
+	if r == nil || !r.lag || r.listing == nil {
+		return 0
+	}
+	return r.State.Size() - min(r.listed+1, r.State.Size()) // one is the snapshot's own
 }
 
 // name is a region's name, of the snapshot where that is what there is.

@@ -34,6 +34,7 @@ type openRegion struct {
 	mended  time.Time            // when mending its keys failed last
 	unkept  int                  // operations since its tree was kept
 	listing *tree.Tree           // meanwhile: the tree of a snapshot, for listings
+	listed  uint64               // how many entries made that tree
 	hunger  *hunger              // not nil: an entry of ours waits
 	seen    uint64               // entries before this position were acknowledged to the volume
 	own     []ownEntry           // this device's entries from there on, replayed

@@ -167,6 +167,9 @@ func (w *Work) tree(ctx context.Context, p pathParams, ui control.UI) (any, erro
 			}
 		}
 	}
+	if n := w.Engine.Unlisted(s.region); n > 0 {
+		ui.Note(fmt.Sprintf("%d newer entries are not in this list: this device has still to verify them (signet sync, signet up)", n))
+	}
 	if !found {
 		return nil, failed("not_found", "signet history shows what was there", "%s: nothing of that name", s)
 	}

@@ -367,8 +367,14 @@ func TestNewcomerListsFromASnapshotBeforeItReplays(t *testing.T) {
 	}
 	a.add("Many")
 	a.sync()
-	a.write("after", "the snapshot") // listed once the journal is replayed
 	b := w.device("b")
+	must(t, b.Engine.Peek(t.Context()))
+	if n := b.Engine.Unlisted(b.Engine.Regions()[0].ID); n != 0 {
+		t.Errorf("%d entries are newer than a snapshot of all", n)
+	}
+	b = w.device("c")
+	a.write("after", "the snapshot") // listed once the journal is replayed
+	a.sync()
 	if err := b.Engine.Peek(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -385,7 +391,9 @@ func TestNewcomerListsFromASnapshotBeforeItReplays(t *testing.T) {
 	if n != files+folders {
 		t.Errorf("the listing has %d nodes, want %d", n, files+folders)
 	}
-	a.sync()
+	if n := b.Engine.Unlisted(id); n != 1 {
+		t.Errorf("%d entries are newer than what is listed, want 1", n)
+	}
 	b.add("Many")
 	b.sync()
 	same(t, a, b)

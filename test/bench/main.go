@@ -48,7 +48,7 @@ func main() {
 }
 
 func command() error {
-	big := flag.Bool("scale", false, "1,000,000 files in W4, 100,000 in W2")
+	big := flag.Bool("scale", false, "1,000,000 files in W4 and W9, 100,000 in W2")
 	fast := flag.Bool("quick", false, "small input: shows that the bench works, measures nothing")
 	only := flag.String("only", "", "workloads, as in W1,W5 (default all)")
 	peers := flag.String("peers", "signet,rsync,syncthing,restic", "programs; syncthing-1s is Syncthing with a watcher delay of 1 s, syncthing-e2ee through a node without the password")
@@ -68,6 +68,9 @@ func command() error {
 	}
 	if *only != "" {
 		o.only = strings.Split(strings.ToUpper(*only), ",")
+	}
+	if slices.Contains(o.only, "W9") { // of Signet alone
+		*peers = "signet"
 	}
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer cancel()
@@ -93,6 +96,12 @@ func command() error {
 			return errors.New("W7 has the line to itself: say -only W7 alone")
 		}
 		return runSlow(ctx, o, *bin)
+	}
+	if slices.Contains(o.only, "W9") {
+		if len(o.only) > 1 {
+			return errors.New("W9 is of Signet alone: say -only W9 alone")
+		}
+		return runGrowth(ctx, o, *bin)
 	}
 	r := report{Machine: thisMachine(o.work), Commit: commit(ctx), Date: time.Now().UTC().Format("2006-01-02"),
 		Versions: found.versions, Sizes: o.size, Repetitions: o.reps}
