@@ -24,7 +24,6 @@ import (
 // the next turn looks again. did counts what was done.
 func (v *volume) down(ctx context.Context, actions []plan.Action) (did int, err error) {
 	now := v.d.Now()
-	until := now.Add(v.slice())
 	actions = slices.DeleteFunc(actions, func(a plan.Action) bool {
 		b, ok := v.blocked[a.Node]
 		if ok && !b.until.After(now) {
@@ -44,12 +43,13 @@ func (v *volume) down(ctx context.Context, actions []plan.Action) (did int, err 
 		}
 	}
 	away := v.fetchBeside(large)
-	// On a fast line it is the disk that takes its time, and our own changes that
-	// the watch speaks of.
+	// On a fast line it is the disk that takes its time.
 	slow := v.d.within(line.Down, 1, 1<<20, 64<<20) < 16<<20
 	first := v.firstOf(actions)
 	smallestFirst(actions, first)
-	for len(actions) > 0 && failed == nil && (len(carried) == 0 || v.d.Now().Before(until) && !(slow && v.hurried(now))) {
+	began, own := v.d.Now(), map[signet.NodeID]bool{}
+	until := began.Add(v.slice())
+	for len(actions) > 0 && failed == nil && (len(carried) == 0 || v.d.Now().Before(until) && !(slow && v.disturbed(began, own))) {
 		var n int
 		if a := actions[0]; v.heavyFetch(&a) {
 			n = 1
@@ -82,6 +82,9 @@ func (v *volume) down(ctx context.Context, actions []plan.Action) (did int, err 
 				carried = append(carried, a)
 			}
 			failed = aerr
+		}
+		for _, a := range actions[:n] {
+			own[a.Node] = true
 		}
 		actions = actions[n:]
 	}
@@ -122,7 +125,7 @@ func smallestFirst(actions []plan.Action, first map[signet.NodeID]bool) {
 		for n < len(actions) && fetches(&actions[n]) {
 			n++
 		}
-		slices.SortStableFunc(actions[:n], func(a, b plan.Action) int {
+		stably(actions[:n], func(a, b *plan.Action) int {
 			if x, y := first[a.Node], first[b.Node]; x != y {
 				return map[bool]int{true: -1, false: 1}[x]
 			}

@@ -86,12 +86,54 @@ func fetches(a *plan.Action) bool { return a.Verb == plan.Fetch || a.Verb == pla
 // hurried reports whether a turn that began at some time makes room for the
 // next: something was saved, and it had a moment of its own.
 func (v *volume) hurried(began time.Time) bool {
-	return v.d.Line != nil && len(v.hints) > 0 && v.d.Now().Sub(began) > hurry
+	return len(v.hints) > 0 && v.mayHurry(began)
+}
+
+func (v *volume) mayHurry(began time.Time) bool {
+	return v.d.Line != nil && v.d.Now().Sub(began) > max(hurry, v.looking)
 }
 
 // hurry is how long a turn goes on all the same, so that a program that writes
-// all the time does not make turns of nothing but looking.
+// all the time does not make turns of nothing but looking: no less than half of a
+// turn is work, however much there is to look at.
 const hurry = 300 * time.Millisecond
+
+// disturbed is hurried, where the watch also speaks of what the turn itself did to
+// the disk: that is no reason to end it. Else a turn that places many files would
+// place a few, and the next would be planned from the start. It takes the hints.
+func (v *volume) disturbed(began time.Time, own map[signet.NodeID]bool) bool {
+	for v.mayHurry(began) {
+		select {
+		case e, ok := <-v.hints:
+			if !v.hint(e, ok) {
+				return true
+			}
+			folder, name := split(e.Path)
+			switch it := v.child(folder, name); {
+			case e.Kind == Removed: // can wait: it is hesitated over
+			case it == nil || !own[it.id]:
+				return true
+			}
+		default:
+			return false
+		}
+	}
+	return false
+}
+
+// stably sorts a list of what is large to move: it moves each once.
+func stably[T any](list []T, compare func(a, b *T) int) {
+	at := make([]int, len(list))
+	for i := range at {
+		at[i] = i
+	}
+	slices.SortFunc(at, func(i, j int) int { return cmp.Or(compare(&list[i], &list[j]), cmp.Compare(i, j)) })
+	sorted := make([]T, len(list))
+	for i, from := range at {
+		sorted[i] = list[from]
+	}
+	copy(list, sorted)
+}
 
 // noteSaved notes the files that the watch spoke of one by one: somebody saved
 // them. What a scan finds was there before, or came in a folder.

@@ -201,7 +201,7 @@ const oneIn = 20
 // how many operations were committed.
 func (v *volume) upFiles(ctx context.Context, class line.Class, lead []tree.Item, files []upFile) (did int, err error) {
 	ctx = line.With(ctx, class)
-	slices.SortStableFunc(files, func(a, b upFile) int { return cmp.Compare(a.op.Size, b.op.Size) })
+	stably(files, func(a, b *upFile) int { return cmp.Compare(a.op.Size, b.op.Size) })
 	began, sent := v.d.Now(), v.sent()
 	until := began.Add(v.slice())
 	u := v.newUploader(ctx, make(lane, connections), true)

@@ -126,6 +126,34 @@ func TestWhatIsSentComesInTheOrderOfSize(t *testing.T) {
 	inOrder(t, s.sent())
 }
 
+// The watch speaks of what a turn places. Where that ended the turn, the next was
+// planned from the start, for a few files more: with many of them nothing went on.
+func TestWhatATurnPlacesIsNoReasonToEndIt(t *testing.T) {
+	w := newWorld(t)
+	a, b := w.device("a"), w.device("b")
+	a.add("R")
+	a.sync()
+	b.slowly()
+	b.Line.SetLimit(line.Down, 1<<20)
+	b.add("R")
+	did := b.book()
+	b.run() // its watch is there before anything comes
+	b.settled()
+	for i := range 300 {
+		a.write(fmt.Sprintf("d%d/f%03d", i%7, i), film(6<<10+i)) // 2 MB: more than two seconds
+	}
+	did.since()
+	a.sync()
+	b.eventually("all of them", func() bool { return b.counters().FilesDown == 300 })
+	b.settled()
+	n := did.since()["syncs"]
+	t.Logf("%d turns", n)
+	if n > 2 {
+		t.Errorf("%d turns for 300 files that came at once", n)
+	}
+	same(t, a, b)
+}
+
 // inOrder says that of a small and a large file the small one mostly comes first:
 // several requests are under way at once, and the large ones have a share.
 func inOrder(t *testing.T, sizes []int) {

@@ -51,7 +51,7 @@ func command() error {
 	big := flag.Bool("scale", false, "1,000,000 files in W4 and W9, 100,000 in W2")
 	fast := flag.Bool("quick", false, "small input: shows that the bench works, measures nothing")
 	only := flag.String("only", "", "workloads, as in W1,W5 (default all)")
-	peers := flag.String("peers", "signet,rsync,syncthing,restic", "programs; syncthing-1s is Syncthing with a watcher delay of 1 s, syncthing-e2ee through a node without the password")
+	peers := flag.String("peers", "signet,rsync,syncthing,restic,kopia,rclone", "programs; syncthing-1s is Syncthing with a watcher delay of 1 s, syncthing-e2ee through a node without the password")
 	reps := flag.Int("n", 3, "repetitions; the median counts")
 	asJSON := flag.String("json", "", "also write what was measured to this file")
 	work := flag.String("work", "", "folder to work in (default a temporary one, removed at the end)")

@@ -24,8 +24,18 @@ var (
 	syncthingSource = source{name: "syncthing", module: "github.com/syncthing/syncthing", version: "v1.30.0", command: "/cmd/syncthing",
 		// Without its web pages, which are not in the module.
 		flags: []string{"-tags=noupgrade,noassets", "-ldflags=-X github.com/syncthing/syncthing/lib/build.Version=v1.30.0"}}
-	resticSource = source{name: "restic", module: "github.com/restic/restic", version: "v0.18.1", command: "/cmd/restic"}
 )
+
+// backups are the programs that are told when to look.
+var backups = map[string]struct {
+	source
+	as   func(bin string) backup
+	asks string // for its version
+}{
+	"restic": {source{name: "restic", module: "github.com/restic/restic", version: "v0.18.1", command: "/cmd/restic"}, resticBackup, "version"},
+	"kopia":  {source{name: "kopia", module: "github.com/kopia/kopia", version: "v0.22.3"}, kopiaBackup, "--version"},
+	"rclone": {source{name: "rclone", module: "github.com/rclone/rclone", version: "v1.76.0"}, rcloneBackup, "version"},
+}
 
 // found are the peers of a run and what they say they are.
 type found struct {
@@ -65,13 +75,13 @@ func find(ctx context.Context, names []string, bin string) (f found, err error) 
 			}
 			f.peers = append(f.peers, p)
 			f.versions[p.name()] = firstLine(ctx, path, "--version") + ", watcher delay " + p.delay + " s"
-		case name == "restic":
-			path, err := resticSource.built(ctx)
+		case backups[name].as != nil:
+			path, err := backups[name].built(ctx)
 			if err != nil {
 				return f, err
 			}
-			f.peers = append(f.peers, restic{path})
-			f.versions[name] = firstLine(ctx, path, "version")
+			f.peers = append(f.peers, backups[name].as(path))
+			f.versions[name] = firstLine(ctx, path, backups[name].asks)
 		default:
 			return f, fmt.Errorf("no peer %q", name)
 		}
