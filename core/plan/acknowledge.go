@@ -71,7 +71,7 @@ func Carried(old Base, l Local, a Action) (b Base, ok bool) {
 	case Move:
 		b = old
 		b.Parent, b.Name, b.Place = l.Parent, l.Name, r.Place.Revision
-		return b, old.Type != 0 && l.Name == a.Name && l.Parent == a.Parent && a.Name != TempName(a.Node)
+		return b, old.Type != 0 && l.Name == a.Name && l.Parent == a.Parent && !isTemp(a.Node, a.Parent, a.Name)
 	}
 	return old, false
 }

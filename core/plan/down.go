@@ -2,6 +2,7 @@ package plan
 
 import (
 	"slices"
+	"strings"
 
 	"signet"
 	"signet/core/tree"
@@ -39,6 +40,7 @@ func (p *planner) planDown() {
 type downer struct {
 	*planner
 	slots map[place]*item // open nodes on disk, by slot
+	temps map[string]bool // what settledTemp found
 }
 
 func (d *downer) put(it *item, w place) {
@@ -213,8 +215,7 @@ func (d *downer) act(a Action) { d.out.Down = append(d.out.Down, a) }
 
 // structure makes folders and moves nodes, parents first, as names get free.
 // Where all that is left waits for each other, the way of the first one for which
-// that can be is cleared by a move to a temporary name at the top: a file that
-// somebody made may have the name that another would need for that.
+// that can be is cleared by a move to a temporary name at the top.
 func (d *downer) structure() {
 	var pending []*item
 	for _, it := range d.order {
@@ -257,8 +258,8 @@ func (d *downer) step(it *item) bool {
 	}
 	// Where both spellings are one name already, a system may do nothing (Linux)
 	// and say that it did: by another name it is done everywhere.
-	if temp := (place{signet.RootNode, TempName(it.id)}); d.slot(it.move.where) == d.slot(w) && d.isFree(temp) {
-		d.move(it, temp)
+	if d.slot(it.move.where) == d.slot(w) {
+		d.move(it, d.temp(it))
 	}
 	d.move(it, w)
 	return true
@@ -316,33 +317,45 @@ func (d *downer) clear(it *item) bool {
 
 // evict takes a node, which is to move or to go, from its name.
 func (d *downer) evict(o *item) bool {
-	temp := place{signet.RootNode, TempName(o.id)}
 	switch {
 	case o.move.trash && o.move.within == 0:
 		d.remove(o)
-		return true
-	case o.move.wants != Move && !o.move.trash || !d.isFree(temp):
+	case o.move.wants != Move && !o.move.trash:
 		return false
+	default:
+		d.move(o, d.temp(o))
 	}
-	d.move(o, temp)
 	return true
 }
 
-// settledAtTop reports whether a node that is not open has a name at the top.
-func (d *downer) settledAtTop(name string) bool {
-	for k := range d.in.Remote.Ref(signet.RootNode).Kids() {
-		if k.Name() == name {
-			if it := d.get(k.ID()); !it.open {
-				return true
+// temp is the first of a node's temporary names that nothing has, and that nothing
+// wants: what goes aside is then in nobody's way, so all this ends.
+func (d *downer) temp(it *item) place {
+	for n := 1; ; n++ {
+		w := place{signet.RootNode, TempName(it.id, n)}
+		if s := d.slot(w); d.slots[s] == nil && d.names[s] == nil && !d.settledTemp()[s.name] && !d.kept(w.parent, w.name) {
+			return w
+		}
+	}
+}
+
+// settledTemp has, as the disk takes them, the names of nodes at the top that are
+// not open and that could be temporary names: users saved something there.
+func (d *downer) settledTemp() map[string]bool {
+	if d.temps == nil {
+		d.temps = map[string]bool{}
+		prefix := d.key(temporary)
+		for k := range d.in.Remote.Ref(signet.RootNode).Kids() {
+			it := d.set[k.ID()]
+			if it != nil && it.open {
+				continue
+			}
+			if l, here := d.in.Local.Get(k.ID()); here && strings.HasPrefix(d.key(l.Name), prefix) {
+				d.temps[d.key(l.Name)] = true
 			}
 		}
 	}
-	return false
-}
-
-// isFree reports whether a temporary name at the top can be had.
-func (d *downer) isFree(temp place) bool {
-	return d.slots[d.slot(temp)] == nil && !d.settledAtTop(temp.name)
+	return d.temps
 }
 
 // undone reports whether a restore took the node away: a person asked for that,

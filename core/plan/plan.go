@@ -17,6 +17,8 @@ package plan
 
 import (
 	"iter"
+	"strconv"
+	"strings"
 
 	"signet"
 	"signet/core/tree"
@@ -233,9 +235,32 @@ func Exceeds(n, total int) bool {
 	return n > max(100, total/4) || total >= 10 && n >= total
 }
 
-// TempName is the name, at the top of the volume, that a node has between two
-// moves of one plan. A node that a crash left there is no user's move.
-func TempName(id signet.NodeID) string { return ".signet-moving-" + id.String()[len("node_"):] }
+// temporary begins the names that nodes have between two moves; device/ignore
+// leaves it to no rule.
+const temporary = ".signet-moving-"
+
+// TempName is the nth of the names, from 1, one of which a node has at the top of
+// the volume between two moves of one plan. A node that a crash left there is no
+// user's move. What a user saves over it is a node of its own, which keeps the
+// name: so there are others.
+func TempName(id signet.NodeID, n int) string {
+	s := temporary + id.String()[len("node_"):]
+	if n > 1 {
+		s += "-" + strconv.Itoa(n)
+	}
+	return s
+}
+
+// isTemp reports whether a place is one that a node has for a moment.
+func isTemp(n, parent id, name string) bool {
+	if parent != signet.RootNode || !strings.HasPrefix(name, temporary) {
+		return false
+	}
+	first := TempName(n, 1)
+	digits, more := strings.CutPrefix(name, first+"-")
+	i, err := strconv.Atoi(digits)
+	return name == first || more && err == nil && i > 1 && name == TempName(n, i)
+}
 
 // Make compares the trees. It takes time and memory for the nodes that the
 // trees do not agree on; besides, without Last, some 0.3 µs for each other

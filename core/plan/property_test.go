@@ -56,8 +56,8 @@ func (d *device) draw(rt *rapid.T) {
 		d.mv(at, there)
 	case verb == 5 && len(nodes) > 1: // swap
 		other := d.path(rapid.SampledFrom(nodes).Draw(rt, "other"))
-		// Names that Signet gives for a moment are not given by users.
-		if !within(at, other) && !within(other, at) && at != TempName(n) && !strings.HasPrefix(other, TempName(id{})[:10]) {
+		// Names that Signet gives for a moment users do not give to others.
+		if !within(at, other) && !within(other, at) && !inTemp(n, &l) && !strings.HasPrefix(other, temporary) {
 			d.mv(at, "tmp")
 			d.mv(other, at)
 			d.mv("tmp", other)

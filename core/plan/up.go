@@ -115,9 +115,7 @@ func (p *planner) ours(s tree.Stamp, base signet.RevisionID) bool {
 	return s.Revision == base || s.Device == p.in.Device
 }
 
-func inTemp(n id, l *Local) bool {
-	return l.Parent == signet.RootNode && l.Name == TempName(n)
-}
+func inTemp(n id, l *Local) bool { return isTemp(n, l.Parent, l.Name) }
 
 // moved, edited and retouched say what the user did to a node since base.
 func moved(n id, l *Local, b *Base) bool {

@@ -11,7 +11,7 @@ import (
 
 func TestRulesNeverLeaveThemselvesOut(t *testing.T) {
 	r := Parse([]byte("*\n/.signet*\n"))
-	for _, p := range []string{File, ".signet-moving-abc"} {
+	for _, p := range []string{File, ".signet-moving-abc", ".signet-moving-abc-2"} {
 		if u, ok := r.Check(p, true); ok {
 			t.Errorf("%s is left out by line %d", p, u.Line)
 		}
