@@ -213,8 +213,8 @@ func (r *replay) create() {
 			}
 			r.out.Reason = ReasonLost
 		}
-		r.revive(n)
 		r.setPlace(n, parent, name)
+		r.revive(n)
 		r.setContent(n)
 		n.mode, n.attr = r.op.Mode, r.now
 		r.done(Applied, r.out.Reason, n)
@@ -359,9 +359,9 @@ func (r *replay) move() {
 	case within(parent, n):
 		r.done(NoOp, ReasonCycle, n)
 	default:
-		r.reviveWhole(n)
 		r.revive(parent)
-		r.setPlace(n, parent, name)
+		r.setPlace(n, parent, name) // first: where it was, nothing lives again
+		r.reviveWhole(n)
 		r.done(Applied, "", n)
 	}
 }
@@ -421,8 +421,9 @@ func (r *replay) unchanged(n *node) bool {
 func (r *replay) seen(s *stamp) bool { return s.pos <= r.op.Complete || s.device == r.device }
 
 // deleteWhole removes what the writer had seen below top, children first, and
-// top itself if nothing is left. What is below a folder that was moved there
-// (or renamed) since is not looked at: the writer's base held it elsewhere.
+// top itself if nothing is left. A folder that was moved there, renamed or changed
+// since is not looked at, with what it holds: whoever did that keeps it, as if the
+// delete had come first.
 func (r *replay) deleteWhole(top *node) {
 	type visit struct {
 		n    *node
@@ -434,7 +435,7 @@ func (r *replay) deleteWhole(top *node) {
 		stack = stack[:len(stack)-1]
 		n := v.n
 		if !v.back {
-			if n != top && !r.seen(n.place) {
+			if n != top && (!r.seen(n.place) || n.typ == Dir && !r.seen(n.attr)) {
 				continue
 			}
 			stack = append(stack, visit{n, true})
