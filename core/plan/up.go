@@ -372,6 +372,7 @@ func (p *planner) upDeletes() {
 			continue
 		}
 		it.del = true
+		it.sheds = slices.ContainsFunc(it.kids, func(k *item) bool { return k.moveUp || k.del && k.sheds })
 		if b.Type != tree.Dir {
 			p.out.Guard.Up++
 		}
@@ -394,6 +395,11 @@ func (p *planner) upDeletes() {
 			if k.del {
 				op.Whole, op.Complete = true, p.in.Position
 			}
+		}
+		// A move out of it may do nothing, where others moved a folder the other way:
+		// what was moved would go with the rest. The next plan knows.
+		if op.Whole && it.sheds {
+			continue
 		}
 		p.out.Up = append(p.out.Up, op)
 	}

@@ -25,6 +25,7 @@ type world struct {
 	fresh   int
 	bytes   map[[32]byte]string
 	cased   bool // users give names that differ in case alone
+	quick   bool // plans are made once, and not compared
 }
 
 type entry struct {
@@ -280,6 +281,9 @@ func (d *device) plan() *Plan {
 		HoldUp: d.holdUp, HoldDown: d.holdDown, Caps: d.caps,
 		Complete: func(f id) bool { return !d.incomplete[f] }, Ignored: d.ignored(local), Kept: kept, Away: maps.Clone(d.away), Marks: d.marks}
 	full := Make(in)
+	if d.w.quick {
+		return full
+	}
 	p := newPlanner(in)
 	for n := range in.Local.All() {
 		p.open(n)
