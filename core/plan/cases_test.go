@@ -343,3 +343,25 @@ func TestATouchDoesNotKeepWhatWasReplacedAndDeleted(t *testing.T) {
 		t.Errorf("ben has\n%s", ben.list())
 	}
 }
+
+// Two moved two folders into each other, and the one that was first was deleted
+// with the other in it. The second's move would make a loop; on its disk both
+// folders waited for ever to be moved where nothing lives.
+func TestFolderMovedIntoWhatWasDeletedInItGoes(t *testing.T) {
+	for _, c := range []struct {
+		more deed
+		want string
+	}{{none, ""}, {write("c/e/new", "1"), "e/\ne/new: 1"}, {write("c/e/x", "1"), "e/\ne/x: 1"}} {
+		w := newWorld(t, "ann", "ben")
+		ann, ben := w.devices[0], w.devices[1]
+		do(mkdir("c"), mkdir("e"), write("e/x", "0"))(ann)
+		w.settle()
+		do(mv("c", "e/c"), step, rm("e"))(ben)
+		ben.sync()
+		do(mv("e", "c/e"), c.more)(ann)
+		w.settle()
+		if got := ann.list(); got != c.want {
+			t.Errorf("ann has\n%s\nwant\n%s", got, c.want)
+		}
+	}
+}

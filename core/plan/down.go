@@ -80,7 +80,7 @@ func (d *downer) chooseTrash() {
 			rm, rt := attrOf(it.ref.Type(), it.ref.Mode(), it.ref.MTime())
 			mode, mtime = mode && lm != rm, mtime && lt != rt
 		}
-		if edited(l, b) || mode || mtime || moved(it.id, l, b) && (!out || it.moveUp || it.held) {
+		if edited(l, b) || mode || mtime || moved(it.id, l, b) && !it.looped && (!out || it.moveUp || it.held) {
 			continue
 		}
 		stays := d.keeps(it.id)

@@ -210,8 +210,8 @@ func (w *world) showsUnlessIgnored(d *device) {
 			mark(local[n].Parent)
 		}
 	}
-	for n, l := range local {
-		if !d.tree.Live(n) && !(l.Type == tree.Dir && around[n]) {
+	for _, n := range sortedKeys(local) {
+		if l := local[n]; !d.tree.Live(n) && !(l.Type == tree.Dir && around[n]) {
 			w.t.Fatalf("%s has %q, which is not in the journal; plans %s", d.name, l.Name, d.plan().text())
 		}
 	}

@@ -55,6 +55,7 @@ type item struct {
 	named  bool // name is known
 	absent absence
 	moveUp bool // a local move to be committed
+	looped bool // a local move that is not: it would make a loop
 	clash  bool // an edit that another device was faster with
 	edit   bool // Up has its content
 	del    bool // Up deletes it

@@ -203,7 +203,8 @@ func put(k tree.Kind, n id, l *Local) tree.Op {
 
 // upMoves chooses the local moves to commit: those of places that nobody else
 // changed since base. A move that would make a loop with what others moved is
-// not sent: what the journal has holds, and Down brings the disk to it.
+// not sent: what the journal has holds, and Down brings the disk to it, or takes it
+// off the disk if the journal deleted it.
 func (p *planner) upMoves() {
 	var moves []*item
 	for _, it := range p.locals {
@@ -225,7 +226,8 @@ func (p *planner) upMoves() {
 		moves = append(moves, it)
 	}
 	for _, it := range moves {
-		it.moveUp = !p.loops(it)
+		it.looped = p.loops(it)
+		it.moveUp = !it.looped
 	}
 }
 
