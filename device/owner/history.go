@@ -1,7 +1,6 @@
 package owner
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"slices"
@@ -267,21 +266,6 @@ func (w *Work) points(ctx context.Context, s spot, ui control.UI) (any, error) {
 
 // pins are the pins of a region, by what they hold, oldest first.
 func (w *Work) pins(id signet.RegionID) ([]tree.Pin, error) {
-	pins, _, err := w.kept(id)
+	pins, _, err := keptIn(w.Engine, id)
 	return pins, err
-}
-
-// kept is what a region keeps: its pins, as those of pins, and its policy.
-func (w *Work) kept(id signet.RegionID) ([]tree.Pin, tree.Policy, error) {
-	var pins tree.Pins
-	policy := tree.Policy{Keep: tree.DefaultKeep}
-	_, err := w.Engine.Retell(id, nil, func(e engine.Told) error {
-		if e.Batch != nil {
-			pins.Take(e.Of, e.Batch)
-			policy.Take(e.Of, e.Batch)
-		}
-		return nil
-	})
-	slices.SortStableFunc(pins, func(a, b tree.Pin) int { return cmp.Compare(a.At, b.At) })
-	return pins, policy, err
 }

@@ -116,7 +116,7 @@ func (w *Work) pin(ctx context.Context, p PinParams, ui control.UI) (any, error)
 		if at.IsZero() {
 			at = time.UnixMilli(times[len(times)-1])
 		}
-		if out.Position, err = w.point(s, times, at.UnixMilli()); err != nil {
+		if out.Position, err = keptPoint(w.Engine, s.region, times, at.UnixMilli()); err != nil {
 			return nil, err
 		}
 		op := tree.Op{Kind: tree.Mark, Name: p.Name, Seen: out.Position}

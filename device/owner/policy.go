@@ -40,7 +40,7 @@ func (w *Work) policy(ctx context.Context, p PolicyParams, ui control.UI) (any, 
 	if err != nil {
 		return nil, err
 	}
-	pins, now, err := w.kept(s.region)
+	pins, now, err := keptIn(w.Engine, s.region)
 	if err != nil {
 		return nil, err
 	}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"signet"
@@ -193,100 +192,17 @@ func (w *Work) versions(s spot, p RestoreParams) ([]past.Version, error) {
 	return h.Last(s.path), nil
 }
 
-// restoreAt brings a folder back as it was at the newest kept point before a
-// time; a file, as it was at that very time.
+// restoreAt brings a path back as FormerAt has it.
 func (w *Work) restoreAt(ctx context.Context, s spot, p RestoreParams) (any, error) {
-	at := p.At.UnixMilli()
-	times, err := w.Engine.LeafTimes(s.region)
+	was, err := FormerAt(w.Engine, s.region, s.path, p.At.UnixMilli())
 	if err != nil {
 		return nil, err
 	}
-	point, err := w.point(s, times, at)
-	if err != nil {
-		return nil, err
+	out := Restored{Point: control.Milliseconds(was.Time), To: p.To, DryRun: p.DryRun, Daemon: w.Running, RegionN: s.name}
+	if was.IsFolder && p.To == "" {
+		return w.become(ctx, s, out, was.Deeds, nil)
 	}
-	then, err := w.treeAt(s.region, point)
-	if err != nil {
-		return nil, err
-	}
-	out := Restored{Point: control.Milliseconds(times[point]), To: p.To, DryRun: p.DryRun, Daemon: w.Running, RegionN: s.name}
-	folder, file, found, isFolder := past.Then{}, past.Version{}, false, false
-	look := func() error {
-		return w.Engine.WithRegion(s.region, func(r *region.Region) error {
-			if folder, isFolder = past.FolderThen(then, r.Tree, s.path); !isFolder {
-				file, found = past.FileThen(then, r.Tree, s.path)
-			}
-			return nil
-		})
-	}
-	if err := look(); err != nil {
-		return nil, err
-	}
-	if very, _ := slices.BinarySearch(times, at+1); !isFolder && uint64(very-1) != point {
-		if then, err = w.treeAt(s.region, uint64(very-1)); err != nil {
-			return nil, err
-		}
-		if err := look(); err != nil {
-			return nil, err
-		}
-		isFolder = false // it is not at the kept point
-		out.Point = control.Milliseconds(times[very-1])
-	}
-	switch {
-	case isFolder && p.To != "":
-		return w.restoreVersions(ctx, s, p, folder.Versions(), out)
-	case isFolder:
-		return w.become(ctx, s, out, func(now *tree.Tree) past.Deeds {
-			wants, left := folder.Wants(now)
-			d := past.Become(now, wants)
-			d.Left = append(left, d.Left...)
-			return d
-		}, nil)
-	case !found:
-		return nil, failed("not_found", "signet history shows what there is", "%s: nothing had that name at %s", s, local(times[point]))
-	}
-	return w.restoreVersions(ctx, s, p, []past.Version{file}, out)
-}
-
-func local(ms int64) string { return time.UnixMilli(ms).Format("2006-01-02 15:04:05") }
-
-// leastKeep is what every policy keeps.
-var leastKeep = tree.Keep{Hours: tree.DefaultKeep.Hours, Since: tree.Forever}
-
-// point finds the newest kept point that is not after a time, ms since 1970.
-// Pins and the policy are in the journal, and seldom what decides it: it is read for
-// them only if they may.
-func (w *Work) point(s spot, times []int64, at int64) (uint64, error) {
-	if len(times) == 0 || at < times[0] {
-		if len(times) > 0 {
-			return 0, failed("not_found", "signet history "+s.name+": shows its kept points", "%s began at %s", s.name, local(times[0]))
-		}
-		return 0, failed("not_found", "", "%s: nothing is known of it yet", s.name)
-	}
-	now := w.Engine.Now().UnixMilli()
-	very, _ := slices.BinarySearch(times, at+1)
-	if p, ok := past.At(times, leastKeep, nil, at, now); ok && p == uint64(very-1) {
-		return p, nil
-	}
-	pins, policy, err := w.kept(s.region)
-	if err != nil {
-		return 0, err
-	}
-	p, ok := past.At(times, policy.Keep, pins, at, now)
-	if !ok {
-		return 0, failed("not_found", "signet history "+s.name+": shows its kept points", "%s: no kept point so early", s.name)
-	}
-	return p, nil
-}
-
-// treeAt is a region's tree after an entry.
-func (w *Work) treeAt(id signet.RegionID, position uint64) (*tree.Tree, error) {
-	return w.Engine.Retell(id, nil, func(e engine.Told) error {
-		if e.Position == position {
-			return engine.ErrEnough
-		}
-		return nil
-	})
+	return w.restoreVersions(ctx, s, p, was.Versions(), out)
 }
 
 // become commits what makes a region's nodes what they are to be. ask, if not
@@ -332,29 +248,13 @@ func (w *Work) undo(ctx context.Context, s spot, p RestoreParams, ui control.UI)
 		}
 	}
 	since := p.Since.UnixMilli()
-	u := past.Undo{Of: func(e tree.Entry) bool { return e.Time >= since && (by == (signet.DeviceID{}) || e.Device == by) }}
-	_, err := w.Engine.Retell(s.region, u.Before, func(e engine.Told) error {
-		if e.Entry != nil {
-			u.Take(e.Tree, e.Of, e.Batch, e.Outcomes)
-		}
-		return nil
-	})
+	u, err := UndoSince(w.Engine, s.region, s.path, by, since)
 	if err != nil {
 		return nil, err
 	}
 	pins := u.Pins()
-	out := Restored{DryRun: p.DryRun, Daemon: w.Running, RegionN: s.name, Entries: u.Entries, Pins: len(pins)}
-	deeds := func(now *tree.Tree) past.Deeds {
-		wants, left := u.Wants(now)
-		wants = slices.DeleteFunc(wants, func(v past.Want) bool {
-			return !past.Within(v.Path, s.path) && !past.Within(now.Path(v.Node.ID), s.path)
-		})
-		left = slices.DeleteFunc(left, func(l past.Left) bool { return !past.Within(l.Path, s.path) })
-		d := past.Become(now, wants)
-		d.Left = append(left, d.Left...)
-		return d
-	}
-	done, err := w.become(ctx, s, out, deeds, func(r Restored) error {
+	out := Restored{DryRun: p.DryRun, Daemon: w.Running, RegionN: s.name, Entries: u.Entries(), Pins: len(pins)}
+	done, err := w.become(ctx, s, out, u.Deeds, func(r Restored) error {
 		whose := "all devices"
 		if p.Undo != "" {
 			whose = p.Undo

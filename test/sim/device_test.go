@@ -23,6 +23,7 @@ import (
 	"signet/core/ring"
 	"signet/core/seal"
 	"signet/device/engine"
+	"signet/device/ignore"
 	"signet/service"
 	"signet/transport"
 )
@@ -173,10 +174,14 @@ type device struct {
 	gens  int // homes so far: a crash goes on with a copy of the index as it was
 	rnd   *rand.Rand
 	taste *rand.Rand // of its user, who chooses while the engine works
+	whim  *rand.Rand // of its user, who takes back and says what is ignored
 	line  *line
 
 	blind    bool  // its disk cannot be watched
 	chooses  bool  // its user selects and unselects
+	ignores  bool  // its user changes what is ignored
+	brings   bool  // its user takes things back
+	ruled    int   // how often the rules were changed here
 	sick     error // of its disk
 	gone     bool  // revoked
 	stagings map[string]*staged
@@ -269,6 +274,14 @@ func (d *device) live(passes int, daemon bool, l *life) {
 	for range passes {
 		if d.chooses && d.taste.IntN(4) == 0 {
 			d.choose(e)
+		}
+		if d.ignores && d.whim.IntN(6) == 0 {
+			d.rule()
+		}
+		if d.brings && d.whim.IntN(6) == 0 {
+			if err := d.bring(ctx, e, l); err != nil {
+				d.t.Errorf("%s: taking back: %v", d.name, err)
+			}
 		}
 		before := d.seen()
 		var err error
@@ -363,12 +376,12 @@ func (d *device) passed(before map[string]bool, e *engine.Device) {
 
 // seen is what the device's files have.
 func (d *device) seen() (m map[string]bool) {
-	d.do(d.name+".look", "before", nil, func() { m = d.disk.contents() })
+	d.do(d.name+".look", "before", nil, func() { m = d.observed() })
 	return m
 }
 
 func (d *device) keepSafe(before map[string]bool) {
-	for _, c := range sortedKeys(d.disk.contents()) {
+	for _, c := range sortedKeys(d.observed()) {
 		if before[c] {
 			if !d.safe[c] {
 				d.note(fmt.Sprintf("%s: safe is %.12q", d.name, c))
@@ -565,6 +578,7 @@ type run struct {
 	hidden   bool              // some folder could not be looked at, at some time
 	removed  map[string]bool   // contents that somebody did away with somewhere, or a power cut did
 	torn     map[string]bool   // contents that are what a power cut left
+	rules    []*ignore.Rules   // that any device had, as far as that is known
 	verbs    atomic.Int32
 }
 

@@ -60,15 +60,17 @@ func (d *device) shows() {
 	e, store := d.begin(&life{onCrash: func() {}}, 0)
 	defer store.Close()
 	said := len(e.VolumeStatus("v").Problems) > 0 // of what stays and waits
-	there := map[string]bool{}
+	rules, there := d.disk.rulesHere(), map[string]bool{}
 	d.disk.walk("", func(p string, _ uint64, _ *node) { there[p] = true })
 	err := e.WithSelection("v", func(t *tree.Tree, m plan.Marks) error {
 		for p, n := range t.Walk() {
 			r := t.Ref(n.ID)
 			switch is := m.Selected(r); {
 			case said || t.Names(n.Parent, tree.Caps{})[n.ID] != n.Name:
+			case leaves(rules, p, r.Type() == tree.Dir): // each disk has its own
 			case is && !there[p] && r.Type() != tree.Dir: // a folder with nothing for this disk is not made
 				d.t.Errorf("%s lacks %s, which is selected", d.name, p)
+			case !is && there[p] && !rules.Empty() && r.Type() == tree.Dir: // for what is ignored in it
 			case !is && there[p] && !twice(t, n):
 				d.t.Errorf("%s has %s, which is not selected", d.name, p)
 			}

@@ -39,7 +39,7 @@ var (
 )
 
 // troubles are what a failing seed is tried without, to find what it takes.
-var troubles = []string{"years", "select", "crash", "sick", "lost", "older", "restart", "revoke", "coarse", "reuse", "blind"}
+var troubles = []string{"years", "select", "ignore", "restore", "crash", "sick", "lost", "older", "restart", "revoke", "coarse", "reuse", "blind"}
 
 // off reports whether a trouble is left out. What a seed draws stays the same.
 func off(trouble string) bool { return slices.Contains(strings.Split(*without, ","), trouble) }
@@ -194,10 +194,13 @@ func simulate(t *testing.T, o *organisation, seed uint64, tracing bool) (r *run)
 				r.service.Close()
 			}()
 			r.play(seed)
+			ignored := r.ignoredNow()
 			r.settle()
+			r.stayed(ignored)
 			if r.showSelected() {
 				r.settle()
 			}
+			r.unrule()
 			r.laws()
 			if seed%3 == 0 && !off("years") {
 				r.years()
@@ -226,7 +229,9 @@ func newRun(t *testing.T, o *organisation, seed uint64) *run {
 		r.flaky = 0
 	}
 	for n := range min(2+rnd.IntN(most-1), *mostUsers) {
-		d := &device{run: r, n: n, name: deviceName(n), rnd: rand.New(rand.NewPCG(seed, uint64(10+n))), taste: rand.New(rand.NewPCG(seed, uint64(200+n))), stagings: map[string]*staged{}, safe: map[string]bool{}}
+		d := &device{run: r, n: n, name: deviceName(n), rnd: rand.New(rand.NewPCG(seed, uint64(10+n))), taste: rand.New(rand.NewPCG(seed, uint64(200+n))), whim: rand.New(rand.NewPCG(seed, uint64(300+n))), stagings: map[string]*staged{}, safe: map[string]bool{}}
+		d.ignores = d.whim.IntN(5) == 0 && !off("ignore")
+		d.brings = d.whim.IntN(5) == 0 && !off("restore")
 		d.disk = newDisk(r.world, d.name)
 		d.blind = rnd.IntN(4) == 0 && !off("blind")
 		d.chooses = rnd.IntN(3) == 0 && !off("select")

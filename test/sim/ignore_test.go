@@ -1,0 +1,137 @@
+package sim
+
+import (
+	"fmt"
+
+	"signet/core/tree"
+	"signet/device/ignore"
+)
+
+// rule has the user of a device say what is ignored from now on, now and then that
+// nothing is.
+func (d *device) rule() {
+	u := &user{device: d, rnd: d.whim}
+	d.ruled++
+	text := fmt.Sprintf("# %s%d\n", d.name, d.ruled)
+	name := func() string { return names[u.rnd.IntN(len(names))] }
+	for range u.rnd.IntN(4) {
+		switch u.rnd.IntN(8) {
+		case 0, 1, 2:
+			text += name() + "\n"
+		case 3:
+			text += name() + "/\n"
+		case 4:
+			text += "/" + name() + "\n"
+		case 5:
+			text += name() + "/" + name() + "\n"
+		case 6:
+			text += "*.txt\n!x.txt\n"
+		case 7:
+			text += name() + "/*\n!" + name() + "\n"
+		}
+	}
+	d.rules = append(d.rules, ignore.Parse([]byte(text)))
+	u.create(ignore.File, text)
+}
+
+// rulesHere are those that the disk has now; nil: none.
+func (d *disk) rulesHere() *ignore.Rules {
+	if _, n := d.find(ignore.File); n != nil && n.stat.Type == tree.File {
+		return ignore.Parse(n.data)
+	}
+	return nil
+}
+
+// leaves reports whether rules leave out a path or a folder above it.
+func leaves(r *ignore.Rules, p string, folder bool) bool {
+	u, ok := r.Check(p, folder)
+	return ok && !u.Keep
+}
+
+// observed is what of the disk's contents no rules may have left out that any device
+// had so far: which of them hold while a pass runs is not known.
+func (d *device) observed() map[string]bool {
+	if len(d.rules) == 0 {
+		return d.disk.contents()
+	}
+	if r := d.disk.rulesHere(); r != nil {
+		d.rules = append(d.rules, r)
+	}
+	m := map[string]bool{}
+	d.disk.walk("", func(p string, _ uint64, n *node) {
+		if n.stat.Type != tree.File || len(n.data) == 0 {
+			return
+		}
+		for _, r := range d.rules {
+			if leaves(r, p, false) {
+				return
+			}
+		}
+		m[string(n.data)] = true
+	})
+	return m
+}
+
+// An ignored file is one that rules leave out.
+type ignored struct {
+	d       *device
+	path    string
+	content string
+	rules   string
+}
+
+// ignoredNow lists what is left out on all devices.
+func (r *run) ignoredNow() (list []ignored) {
+	for _, d := range r.left() {
+		rules := d.disk.rulesHere()
+		if rules == nil {
+			continue
+		}
+		_, n := d.disk.find(ignore.File)
+		d.disk.walk("", func(p string, _ uint64, x *node) {
+			if x.stat.Type == tree.File && len(x.data) > 0 && leaves(rules, p, false) {
+				list = append(list, ignored{d: d, path: p, content: string(x.data), rules: string(n.data)})
+			}
+		})
+	}
+	return list
+}
+
+// stayed fails where something that was ignored is not on its disk any more. What
+// other rules do not leave out any more is a file like all others: it goes where
+// somebody removed it, or nobody here selected it.
+func (r *run) stayed(list []ignored) {
+	for _, i := range list {
+		_, n := i.d.disk.find(ignore.File)
+		same := n != nil && string(n.data) == i.rules
+		if !same && (i.d.chooses || r.removed[i.content]) || i.d.disk.anywhere(i.content) {
+			continue
+		}
+		r.t.Errorf("%s: %s was ignored, and is gone: %.40q (the same rules: %v)", i.d.name, i.path, i.content, same)
+	}
+}
+
+// unrule takes all rules away: what was left out meets what is in the region.
+func (r *run) unrule() {
+	for round := 0; len(r.rules) > 0 && !r.t.Failed(); round++ {
+		var at *device
+		for _, d := range r.left() {
+			if _, n := d.disk.find(ignore.File); n != nil {
+				at = d
+			}
+		}
+		if at == nil {
+			return
+		}
+		if round == 6 {
+			r.t.Errorf("%s: %s comes back however often it is removed", at.name, ignore.File)
+			return
+		}
+		u := &user{device: at, rnd: at.whim}
+		r.act(func() { u.remove(ignore.File) })
+		if err := r.run(20_000); err != nil {
+			r.t.Error(err)
+		}
+		r.settle()
+	}
+}
