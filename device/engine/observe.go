@@ -123,8 +123,9 @@ func (v *volume) lookAround(ctx context.Context) (seen []sight, err error) {
 		if err != nil {
 			return nil, err
 		}
-		// That a name is not there means something only if its folder is.
-		if s.Stat.Type == 0 && folder != "" {
+		// That a name is not there means something only if its folder is; and what
+		// is no folder any more, whatever a disk says of names in it, has none.
+		if s.Stat.Type != tree.Dir && folder != "" {
 			v.wantGone(folder)
 			continue
 		}

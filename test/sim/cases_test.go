@@ -1,11 +1,15 @@
 package sim
 
 import (
+	"context"
 	"strings"
 	"testing"
 	"testing/cryptotest"
 	"testing/synctest"
 	"time"
+
+	"signet/core/tree"
+	"signet/device/engine"
 )
 
 // What seeds found, said in a few steps each: seeds mean something else when
@@ -40,6 +44,20 @@ func scene(t *testing.T, f func(r *run, a, b *device)) {
 			}
 		})
 	})
+}
+
+// daemon lets a device's program run while f does something.
+func (r *run) daemon(d *device, f func(e *engine.Device)) {
+	ctx, cancel := context.WithCancel(r.t.Context())
+	e, store := d.begin(&life{onCrash: func() {}}, 0)
+	defer store.Close()
+	ended := make(chan error)
+	go func() { ended <- e.Run(ctx) }()
+	f(e)
+	cancel()
+	if err := <-ended; err != nil {
+		r.t.Error(err)
+	}
 }
 
 // A file that could not be written was handed on half made to be synced with
@@ -192,4 +210,32 @@ func TestWhatIsSavedToAFileThatWasDeletedComesBack(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A folder became a file while what was in it was looked at by name: a disk says
+// "not a folder" of such names, which were taken for things that cannot be read,
+// below a file. Nothing looked there again, so they stayed, and held the file there
+// when another device deleted it.
+func TestNamesInWhatIsNoFolderAnyMoreAreNotThere(t *testing.T) {
+	scene(t, func(r *run, a, b *device) {
+		u := &user{device: a, rnd: a.rnd}
+		u.create("c/one", "1")
+		u.create("c/two", "2")
+		u.create("more", "so that this is not all")
+		a.blind = false
+		r.daemon(a, func(e *engine.Device) {
+			a.ask(r.t.Context(), e)
+			u.step("a file for the folder", func() {
+				for _, p := range []string{"c/one", "c/two", "c"} {
+					a.disk.remove(p)
+				}
+				a.disk.link("c", a.disk.create(tree.Stat{Type: tree.File, Mode: 0o644}, []byte("a file")))
+			})
+			time.Sleep(time.Minute)
+			if st := e.VolumeStatus("v"); st.State != engine.InStep || len(st.Problems) > 0 {
+				t.Errorf("%s, %+v", st.State, st.Problems)
+			}
+		})
+		agree(t, a, b, `"a file"`)
+	})
 }

@@ -65,13 +65,15 @@ var (
 	errChanged  = errors.New("changed meanwhile")
 	errTaken    = errors.New("the name is taken")
 	errNotEmpty = errors.New("the folder is not empty")
-	errNoSpace  = errors.New("no space left")
-	errIO       = errors.New("input/output error")
+
+	errNotFolder = errors.New("not a folder") // something on the way to a name
+	errNoSpace   = errors.New("no space left")
+	errIO        = errors.New("input/output error")
 )
 
 func classify(err error) engine.Fault {
 	switch {
-	case errors.Is(err, errChanged), errors.Is(err, errNotEmpty):
+	case errors.Is(err, errChanged), errors.Is(err, errNotEmpty), errors.Is(err, errNotFolder):
 		return engine.Changed
 	case errors.Is(err, errTaken):
 		return engine.Taken
@@ -179,10 +181,16 @@ func (d *disk) find(p string) (uint64, *node) {
 
 func (d *disk) lookup(p string) (uint64, *node, error) {
 	id, n := d.find(p)
-	if n == nil {
-		return 0, nil, fmt.Errorf("%s: %w", p, fs.ErrNotExist)
+	if n != nil {
+		return id, n, nil
 	}
-	return id, n, nil
+	for folder := p; folder != ""; {
+		folder, _ = split(folder)
+		if _, n := d.find(folder); n != nil && n.stat.Type != tree.Dir {
+			return 0, nil, fmt.Errorf("%s: %w", p, errNotFolder)
+		}
+	}
+	return 0, nil, fmt.Errorf("%s: %w", p, fs.ErrNotExist)
 }
 
 // set replaces a node.

@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"context"
 	"strings"
 	"testing"
 	"time"
@@ -14,20 +13,8 @@ import (
 func TestAPauseEndsAtItsTime(t *testing.T) {
 	scene(t, func(r *run, a, b *device) {
 		u := &user{device: a, rnd: a.rnd}
-		daemon := func(f func(e *engine.Device)) {
-			ctx, cancel := context.WithCancel(r.t.Context())
-			e, store := a.begin(&life{onCrash: func() {}}, 0)
-			defer store.Close()
-			ended := make(chan error)
-			go func() { ended <- e.Run(ctx) }()
-			f(e)
-			cancel()
-			if err := <-ended; err != nil {
-				t.Error(err)
-			}
-		}
 		state := func(e *engine.Device) engine.State { return e.VolumeStatus("v").State }
-		daemon(func(e *engine.Device) {
+		r.daemon(a, func(e *engine.Device) {
 			a.ask(r.t.Context(), e)
 			if err := e.PauseUntil("v", time.Now().Add(time.Hour)); err != nil {
 				t.Error(err)
@@ -35,7 +22,7 @@ func TestAPauseEndsAtItsTime(t *testing.T) {
 			u.create("f", "while it is paused")
 			time.Sleep(30 * time.Minute)
 		})
-		daemon(func(e *engine.Device) {
+		r.daemon(a, func(e *engine.Device) {
 			time.Sleep(29 * time.Minute)
 			if s := state(e); s != engine.Paused {
 				t.Errorf("before the hour is over it is %s", s)
