@@ -271,31 +271,34 @@ func (v *volume) seek(ctx context.Context, lost map[*item]bool, whole bool) erro
 	if missed == 0 || v.rules.Empty() {
 		return nil
 	}
-	enough := errors.New("all were found")
+	var folders []string // in an order that is the same at every run
 	for folder, names := range v.index.kept {
 		for name, isFolder := range names {
-			p, ok := v.index.place(folder, name)
-			if !isFolder || !ok {
-				continue
+			if p, ok := v.index.place(folder, name); isFolder && ok {
+				folders = append(folders, p)
 			}
-			err := v.disk.Scan(ctx, p, nil, func(l Listing) error {
-				for _, e := range l.Entries {
-					if it := v.index.movedTo(e); it != nil && lost[it] && !v.index.strayed[it] {
-						v.index.strayed[it] = true
-						missed--
-					}
+		}
+	}
+	slices.Sort(folders)
+	enough := errors.New("all were found")
+	for _, p := range folders {
+		err := v.disk.Scan(ctx, p, nil, func(l Listing) error {
+			for _, e := range l.Entries {
+				if it := v.index.movedTo(e); it != nil && lost[it] && !v.index.strayed[it] {
+					v.index.strayed[it] = true
+					missed--
 				}
-				if missed <= 0 {
-					return enough
-				}
-				return nil
-			})
-			if errors.Is(err, enough) {
-				return nil
 			}
-			if err != nil {
-				return err
+			if missed <= 0 {
+				return enough
 			}
+			return nil
+		})
+		if errors.Is(err, enough) {
+			return nil
+		}
+		if err != nil {
+			return err
 		}
 	}
 	return nil
