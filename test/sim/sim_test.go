@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -315,7 +316,8 @@ func (r *run) play(seed uint64) {
 }
 
 // settle lets all devices sync, one after the other and without trouble, until
-// nothing happens any more.
+// nothing happens any more: not in programs that ran all the time either, nor in
+// such as begin then.
 func (r *run) settle() {
 	if r.t.Failed() {
 		return
@@ -329,23 +331,35 @@ func (r *run) settle() {
 		}
 	}
 	r.act(func() {
+		programs := map[*device]*program{}
+		defer func() {
+			for _, d := range r.left() {
+				programs[d].end()
+			}
+		}()
+		anew := true
 		for round := 0; ; round++ {
 			busy := ""
 			for _, d := range r.left() {
-				if c := d.pass(); c != (engine.Counters{}) {
+				if anew {
+					programs[d].end()
+					programs[d] = d.start()
+				}
+				if c := programs[d].pass(); c != (engine.Counters{}) {
 					busy = fmt.Sprintf("%s: %+v", d.name, c)
 				}
 				if r.t.Failed() || r.failed != nil {
 					return
 				}
 			}
-			if busy == "" && round > 1 {
+			if busy == "" && anew && round > 1 {
 				return
 			}
 			if round == 20 {
 				r.t.Errorf("still at work after %d rounds: %s", round, busy)
 				return
 			}
+			anew = busy == ""
 			time.Sleep(3 * time.Minute) // racy files, what waits
 		}
 	})
@@ -359,10 +373,34 @@ func (r *run) left() []*device {
 	return slices.DeleteFunc(slices.Clone(r.devices), func(d *device) bool { return d.gone })
 }
 
-// pass is one sync without trouble, in a program of its own.
-func (d *device) pass() (c engine.Counters) {
+// A program of a device that nothing kills.
+type program struct {
+	*device
+	engine *engine.Device
+	store  *engine.Store
+}
+
+func (d *device) start() *program {
 	e, store := d.begin(&life{onCrash: func() {}}, 0)
-	defer store.Close()
+	return &program{d, e, store}
+}
+
+func (p *program) end() {
+	if p != nil {
+		p.store.Close()
+	}
+}
+
+// pass is one sync without trouble, in a program of its own.
+func (d *device) pass() engine.Counters {
+	p := d.start()
+	defer p.end()
+	return p.pass()
+}
+
+// pass is one sync without trouble.
+func (p *program) pass() (c engine.Counters) {
+	d, e := p.device, p.engine
 	before := d.seen()
 	c, err := e.SyncVolume(d.t.Context(), "v")
 	if err != nil {
@@ -370,10 +408,11 @@ func (d *device) pass() (c engine.Counters) {
 		return c
 	}
 	d.passed(before, e)
-	for _, p := range e.VolumeStatus("v").Problems {
+	status := e.VolumeStatus("v")
+	for _, p := range status.Problems {
 		d.note(fmt.Sprintf("%s: %s: %s: %s %s", d.name, p.Path, p.Kind, p.Message, p.Hint))
 	}
-	if e.VolumeStatus("v").HeldDeletes > 0 {
+	if status.HeldDeletes > 0 {
 		if _, err := e.ApproveDeletes("v"); err != nil {
 			d.t.Error(err)
 		}
@@ -485,9 +524,9 @@ func (d *disk) listing() string {
 // several processes.
 func TestMain(m *testing.M) {
 	const steady = "asyncpreemptoff=1"
-	if debug := os.Getenv("GODEBUG"); !strings.Contains(debug, steady) { // is read once, at the start
+	if set := os.Getenv("GODEBUG"); !strings.Contains(set, steady) { // is read once, at the start
 		cmd := exec.Command(os.Args[0], os.Args[1:]...)
-		cmd.Env = append(os.Environ(), "GODEBUG="+strings.TrimPrefix(debug+","+steady, ","))
+		cmd.Env = append(os.Environ(), "GODEBUG="+strings.TrimPrefix(set+","+steady, ","))
 		cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 		err := cmd.Run()
 		var exit *exec.ExitError
@@ -501,5 +540,6 @@ func TestMain(m *testing.M) {
 		os.Exit(0)
 	}
 	runtime.GOMAXPROCS(1)
+	debug.SetGCPercent(400) // what is live is small
 	os.Exit(m.Run())
 }
