@@ -17,6 +17,7 @@
 package engine
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -98,6 +99,9 @@ type Device struct {
 	onlineSince time.Time
 	lastErr     error // why not
 
+	openedMu sync.Mutex
+	opened   map[signet.LogID]*chain.Checkpoint // the last of each log, see checkpoint
+
 	changed chan struct{} // closed and replaced whenever something a waiter may care about changed
 }
 
@@ -126,7 +130,7 @@ func Open(c Config) (*Device, error) {
 		c.KeepAfter = 2000
 	}
 	d := &Device{Config: c, lanes: newLanes(), nudge: make(chan struct{}, 1), regions: map[signet.RegionID]*openRegion{}, volumes: map[string]*volume{},
-		changed: make(chan struct{})}
+		changed: make(chan struct{}), opened: map[signet.LogID]*chain.Checkpoint{}}
 	d.dir = journal.Directory{State: ring.NewState(c.Self.Org), Tree: &chain.Tree{}}
 	d.dirHead.Log = signet.Directory(c.Self.Org)
 	if err := d.early.begin(d.Store); err != nil {
@@ -360,7 +364,26 @@ func (d *Device) openPending(raw []byte) (*chain.Checkpoint, error) {
 			return nil, errOtherKeys
 		}
 	}
-	return chain.Open(raw, d.dirHead.Log, by)
+	return d.checkpoint(raw, d.dirHead.Log, by)
+}
+
+// checkpoint opens one by the service's keys, which never change. The last of each
+// log is remembered: an answer's is looked at twice, and where nothing is new it is
+// the one of the answer before.
+func (d *Device) checkpoint(raw []byte, log signet.LogID, by *key.Public) (*chain.Checkpoint, error) {
+	d.openedMu.Lock()
+	c := d.opened[log]
+	d.openedMu.Unlock()
+	if c != nil && bytes.Equal(c.Bytes(), raw) {
+		return c, nil
+	}
+	c, err := chain.Open(raw, log, by)
+	if err == nil {
+		d.openedMu.Lock()
+		d.opened[log] = c
+		d.openedMu.Unlock()
+	}
+	return c, err
 }
 
 // acceptHead moves a follower. An older answer that a newer one overtook is no
@@ -394,12 +417,7 @@ func (d *Device) undoDirectory(cause error) error {
 }
 
 func (d *Device) storeHeads(log signet.LogID, f *chain.Follower, from uint64, fresh []signet.Record) error {
-	return d.Store.write(func(b *batch) {
-		for i, r := range fresh {
-			b.record(log, from+uint64(i), r)
-		}
-		b.head(log, headBytes(f))
-	})
+	return d.Store.storeHead(log, headBytes(f), from, fresh)
 }
 
 // AppendStatement signs a statement over the directory as it is, and appends

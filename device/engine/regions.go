@@ -283,7 +283,7 @@ func (d *Device) takeRegion(r *openRegion, p signet.Page) (more bool, err error)
 	if p.From > size {
 		return true, nil
 	}
-	c, err := chain.Open(p.Checkpoint, r.log, d.dir.LogKey())
+	c, err := d.checkpoint(p.Checkpoint, r.log, d.dir.LogKey())
 	if err != nil {
 		return false, d.undoRegion(r, err)
 	}
@@ -319,7 +319,7 @@ func (d *Device) notBehind(last *chain.Checkpoint, from uint64, p signet.Page) e
 	if d.dir.LogKey() == nil {
 		return nil // the first leaf of the directory will tell
 	}
-	c, err := chain.Open(p.Checkpoint, p.Log, d.dir.LogKey())
+	c, err := d.checkpoint(p.Checkpoint, p.Log, d.dir.LogKey())
 	switch {
 	case err != nil:
 		return err

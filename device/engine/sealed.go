@@ -88,7 +88,11 @@ func (s *Store) sealedAs(region signet.RegionID, pid [32]byte) (ref seal.Ref, ok
 	if s.surelyNew(region, pid) {
 		return ref, false, nil
 	}
-	rows, err := s.db.Query("SELECT ref FROM sealed WHERE region = ? AND pid = ?", region[:], pid[:])
+	st, err := s.reading("SELECT ref FROM sealed WHERE region = ? AND pid = ?")
+	if err != nil {
+		return ref, false, err
+	}
+	rows, err := st.Query(region[:], pid[:])
 	if err != nil {
 		return ref, false, fmt.Errorf("index: %w", err)
 	}

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"errors"
@@ -44,7 +45,14 @@ const pagesTable = `CREATE TABLE pages(region BLOB NOT NULL, page INTEGER NOT NU
 // a power cut costs work, never data.
 type Store struct {
 	db *sql.DB
-	mu sync.Mutex // one writer at a time
+
+	mu     sync.Mutex           // one writer at a time
+	writer *sql.Conn            // its connection, once there was one
+	stmts  map[string]*sql.Stmt // prepared there
+	told   map[string][]byte    // heads that were stored last, by log
+
+	readMu sync.Mutex
+	reads  map[string]*sql.Stmt // what is asked often
 
 	knownMu sync.Mutex
 	known   map[signet.RegionID]known
@@ -69,7 +77,7 @@ func OpenStore(path string) (*Store, error) {
 	}
 	db.SetMaxOpenConns(openings)
 	db.SetMaxIdleConns(openings)
-	s := &Store{db: db}
+	s := &Store{db: db, stmts: map[string]*sql.Stmt{}, told: map[string][]byte{}, reads: map[string]*sql.Stmt{}}
 	var version int
 	if err := db.QueryRow("PRAGMA user_version").Scan(&version); err != nil {
 		db.Close()
@@ -93,13 +101,20 @@ func OpenStore(path string) (*Store, error) {
 }
 
 // openings of the database at once; each keeps some 8 MiB of it in memory.
-const openings = 4
+// One of them writes.
+const openings = 5
 
 // rest gives back what idle openings keep in memory. They are made again when
 // they are needed.
 func (s *Store) rest() {
 	s.db.SetMaxIdleConns(0) // closes them
 	s.db.SetMaxIdleConns(openings)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.writer != nil {
+		// What fails here costs memory alone.
+		s.writer.ExecContext(context.Background(), "PRAGMA shrink_memory")
+	}
 }
 
 // ErrNewer says that a newer program wrote what is stored here.
@@ -162,35 +177,76 @@ func writeFault(err error) error {
 	return fmt.Errorf("index: %w", err)
 }
 
+// reading is a query that is asked often, prepared once.
+func (s *Store) reading(q string) (*sql.Stmt, error) {
+	s.readMu.Lock()
+	defer s.readMu.Unlock()
+	st := s.reads[q]
+	if st == nil {
+		var err error
+		if st, err = s.db.Prepare(q); err != nil {
+			return nil, fmt.Errorf("index: %w", err)
+		}
+		s.reads[q] = st
+	}
+	return st, nil
+}
+
 // Close closes the store.
-func (s *Store) Close() error { return s.db.Close() }
+func (s *Store) Close() error {
+	s.readMu.Lock()
+	for _, st := range s.reads {
+		st.Close()
+	}
+	clear(s.reads)
+	s.readMu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.forgetStmts()
+	if s.writer != nil {
+		s.writer.Close()
+	}
+	return s.db.Close()
+}
 
 // A batch writes several rows in one transaction.
 type batch struct {
-	tx  *sql.Tx
+	s   *Store
 	err error
-	st  map[string]*sql.Stmt
 }
+
+// mostStmts is how many prepared statements are kept.
+const mostStmts = 64
 
 func (b *batch) exec(q string, args ...any) {
 	if b.err != nil {
 		return
 	}
-	st := b.st[q]
+	st := b.s.stmts[q]
 	if st == nil {
-		if st, b.err = b.tx.Prepare(q); b.err != nil {
+		if len(b.s.stmts) >= mostStmts {
+			b.s.forgetStmts()
+		}
+		if st, b.err = b.s.writer.PrepareContext(context.Background(), q); b.err != nil {
 			return
 		}
-		b.st[q] = st
+		b.s.stmts[q] = st
 	}
 	_, b.err = st.Exec(args...)
+}
+
+func (s *Store) forgetStmts() {
+	for _, st := range s.stmts {
+		st.Close()
+	}
+	clear(s.stmts)
 }
 
 // write runs f in a transaction.
 func (s *Store) write(f func(*batch)) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.transact(s.db, f)
+	return s.transact(f)
 }
 
 // writeDurably is write of what has to outlive a power cut, together with all
@@ -199,48 +255,67 @@ func (s *Store) write(f func(*batch)) error {
 func (s *Store) writeDurably(f func(*batch)) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	ctx := context.Background()
-	c, err := s.db.Conn(ctx)
-	if err != nil {
-		return fmt.Errorf("index: %w", err)
+	if err := s.connect(); err != nil {
+		return err
 	}
-	defer c.Close()
-	if _, err := c.ExecContext(ctx, "PRAGMA synchronous = FULL"); err != nil {
+	ctx := context.Background()
+	if _, err := s.writer.ExecContext(ctx, "PRAGMA synchronous = FULL"); err != nil {
 		return writeFault(err)
 	}
-	defer c.ExecContext(ctx, "PRAGMA synchronous = NORMAL") // that it stays costs time alone
-	return s.transact(c, f)
+	defer s.writer.ExecContext(ctx, "PRAGMA synchronous = NORMAL") // that it stays costs time alone
+	return s.transact(f)
 }
 
-// transact is write on a connection, or on any. With mu held.
-func (s *Store) transact(c interface {
-	BeginTx(ctx context.Context, opts *sql.TxOptions) (*sql.Tx, error)
-}, f func(*batch)) error {
-	tx, err := c.BeginTx(context.Background(), nil)
-	if err != nil {
-		return fmt.Errorf("index: %w", err)
-	}
-	b := &batch{tx: tx, st: map[string]*sql.Stmt{}}
-	f(b)
-	for _, st := range b.st {
-		st.Close()
-	}
-	if b.err != nil {
-		tx.Rollback()
-		return writeFault(b.err)
-	}
-	if err := tx.Commit(); err != nil {
-		return writeFault(err)
+// connect gives the writer its connection. With mu held.
+func (s *Store) connect() (err error) {
+	if s.writer == nil {
+		if s.writer, err = s.db.Conn(context.Background()); err != nil {
+			return fmt.Errorf("index: %w", err)
+		}
 	}
 	return nil
+}
+
+// transact is write on the writer's connection, whose statements stay prepared.
+// With mu held.
+func (s *Store) transact(f func(*batch)) error {
+	if err := s.connect(); err != nil {
+		return err
+	}
+	b := &batch{s: s}
+	b.exec("BEGIN")
+	f(b)
+	b.exec("COMMIT")
+	if b.err == nil {
+		return nil
+	}
+	s.writer.ExecContext(context.Background(), "ROLLBACK") // does nothing where nothing began, or SQLite did it
+	return writeFault(b.err)
 }
 
 func (b *batch) record(log signet.LogID, pos uint64, r signet.Record) {
 	b.exec("INSERT OR REPLACE INTO records VALUES(?,?,?,?,?)", log.String(), int64(pos), r.Leaf, nn(r.Head), nn(r.Blob))
 }
 
-func (b *batch) head(log signet.LogID, follower []byte) {
-	b.exec("INSERT OR REPLACE INTO heads VALUES(?,?)", log.String(), follower)
+// storeHead stores a log's head, and records that it covers. What is stored already is
+// not written again: the answer to most questions is that nothing is new.
+func (s *Store) storeHead(log signet.LogID, head []byte, from uint64, fresh []signet.Record) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	name := log.String()
+	if len(fresh) == 0 && bytes.Equal(s.told[name], head) {
+		return nil
+	}
+	err := s.transact(func(b *batch) {
+		for i, r := range fresh {
+			b.record(log, from+uint64(i), r)
+		}
+		b.exec("INSERT OR REPLACE INTO heads VALUES(?,?)", name, head)
+	})
+	if err == nil {
+		s.told[name] = head
+	}
+	return err
 }
 
 // nn keeps empty bytes from being NULL.
@@ -330,8 +405,12 @@ func (s *Store) follower(log signet.LogID) ([]byte, error) {
 // Note reads a small value that was stored under a key, nil if there is none;
 // SetNote stores one.
 func (s *Store) Note(key string) ([]byte, error) {
+	st, err := s.reading("SELECT value FROM notes WHERE key = ?")
+	if err != nil {
+		return nil, err
+	}
 	var b []byte
-	err := s.db.QueryRow("SELECT value FROM notes WHERE key = ?", key).Scan(&b)
+	err = st.QueryRow(key).Scan(&b)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, nil
 	}

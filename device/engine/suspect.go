@@ -33,7 +33,7 @@ var errOtherReceipt = fmt.Errorf("acknowledges another item than the one offered
 // checkReceipt verifies that a receipt acknowledges what was offered: its leaf
 // is of that record and stands in the log that the checkpoint is of.
 func (d *Device) checkReceipt(log signet.LogID, offered signet.Record, r signet.Receipt) error {
-	c, err := chain.Open(r.Checkpoint, log, d.logKey())
+	c, err := d.checkpoint(r.Checkpoint, log, d.logKey())
 	if err == nil {
 		err = chain.CheckInclusion(r.Proof, c.Size, c.Root, r.Position, chain.LeafHash(r.Leaf))
 	}

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/base64"
@@ -109,6 +110,7 @@ type volume struct {
 	// interrupt ends the turn that is going on.
 	interrupt context.CancelFunc
 	total     Counters // since the volume was added, with what counters had when stored
+	saved     []byte   // what the store has of total and status
 	pace      pace
 	described int64 // total.BytesUp when status.SafeBytes was counted
 }
@@ -781,14 +783,20 @@ func (v *volume) saveCounters() {
 	v.mu.Lock()
 	total, err := json.Marshal(v.total)
 	status, err2 := json.Marshal(v.status)
+	same := bytes.Equal(slices.Concat(total, status), v.saved)
 	v.mu.Unlock()
-	if err != nil || err2 != nil || v.gone() {
+	if err != nil || err2 != nil || same || v.gone() {
 		return
 	}
-	v.d.Store.write(func(w *batch) {
+	err = v.d.Store.write(func(w *batch) {
 		w.exec("UPDATE volumes SET counters = ? WHERE id = ?", total, v.id)
 		w.exec("INSERT OR REPLACE INTO notes VALUES(?,?)", statusNote(v.id), status)
 	})
+	if err == nil {
+		v.mu.Lock()
+		v.saved = append(total, status...)
+		v.mu.Unlock()
+	}
 }
 
 func statusNote(volume string) string { return "status/" + volume }
