@@ -578,7 +578,8 @@ type run struct {
 	hidden   bool              // some folder could not be looked at, at some time
 	removed  map[string]bool   // contents that somebody did away with somewhere, or a power cut did
 	torn     map[string]bool   // contents that are what a power cut left
-	rules    []*ignore.Rules   // that any device had, as far as that is known
+	programs map[*device]*program
+	rules    []*ignore.Rules // that any device had, as far as that is known
 	verbs    atomic.Int32
 }
 

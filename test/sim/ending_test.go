@@ -14,11 +14,15 @@ const day = 24 * time.Hour
 
 // end ends objects as a daemon does once a day.
 func (d *device) end() engine.Ended {
-	e, store := d.begin(&life{onCrash: func() {}}, 0)
-	defer store.Close()
-	out, err := e.EndObjects(d.t.Context(), d.org.region, tree.DefaultKeep, false)
+	p := d.start()
+	defer p.end()
+	return p.endObjects()
+}
+
+func (p *program) endObjects() engine.Ended {
+	out, err := p.engine.EndObjects(p.t.Context(), p.org.region, tree.DefaultKeep, false)
 	if err != nil {
-		d.t.Errorf("%s: end objects: %v", d.name, err)
+		p.t.Errorf("%s: end objects: %v", p.name, err)
 	}
 	return out
 }
@@ -72,8 +76,10 @@ func (r *run) years() {
 			r.rest(40 * day)
 			time.Sleep(3 * time.Hour) // some rounds of the service's gc
 			for _, d := range r.left() {
-				d.pass()
-				d.end()
+				p := d.start()
+				p.pass()
+				p.endObjects()
+				p.end()
 				if r.t.Failed() {
 					return
 				}

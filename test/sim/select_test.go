@@ -57,8 +57,7 @@ func (r *run) showSelected() (chosen bool) {
 }
 
 func (d *device) shows() {
-	e, store := d.begin(&life{onCrash: func() {}}, 0)
-	defer store.Close()
+	e := d.programs[d].engine
 	said := len(e.VolumeStatus("v").Problems) > 0 // of what stays and waits
 	rules, there := d.disk.rulesHere(), map[string]bool{}
 	d.disk.walk("", func(p string, _ uint64, _ *node) { there[p] = true })

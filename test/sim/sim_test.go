@@ -192,6 +192,7 @@ func simulate(t *testing.T, o *organisation, seed uint64, tracing bool) (r *run)
 						t.Logf("%4d %s", i, l)
 					}
 				}
+				r.close()
 				r.service.Close()
 			}()
 			r.play(seed)
@@ -202,7 +203,9 @@ func simulate(t *testing.T, o *organisation, seed uint64, tracing bool) (r *run)
 				r.settle()
 			}
 			r.unrule()
+			r.anew()
 			r.laws()
+			r.close()
 			if seed%3 == 0 && !off("years") {
 				r.years()
 			}
@@ -216,7 +219,7 @@ func simulate(t *testing.T, o *organisation, seed uint64, tracing bool) (r *run)
 
 func newRun(t *testing.T, o *organisation, seed uint64) *run {
 	dir := scratch(t)
-	r := &run{world: newWorld(seed), t: t, org: o, dir: dir, sessions: map[int]transport.Session{}, streams: map[int]context.CancelFunc{}, owed: map[string]string{}, removed: map[string]bool{}, torn: map[string]bool{}}
+	r := &run{world: newWorld(seed), t: t, org: o, dir: dir, sessions: map[int]transport.Session{}, streams: map[int]context.CancelFunc{}, programs: map[*device]*program{}, owed: map[string]string{}, removed: map[string]bool{}, torn: map[string]bool{}}
 	if err := copyFiles(o.serviceDir(), filepath.Join(dir, "service-0")); err != nil {
 		t.Fatal(err)
 	}
@@ -316,8 +319,7 @@ func (r *run) play(seed uint64) {
 }
 
 // settle lets all devices sync, one after the other and without trouble, until
-// nothing happens any more: not in programs that ran all the time either, nor in
-// such as begin then.
+// nothing happens any more. Their programs go on until close.
 func (r *run) settle() {
 	if r.t.Failed() {
 		return
@@ -331,36 +333,60 @@ func (r *run) settle() {
 		}
 	}
 	r.act(func() {
-		programs := map[*device]*program{}
-		defer func() {
-			for _, d := range r.left() {
-				programs[d].end()
-			}
-		}()
-		anew := true
-		for round := 0; ; round++ {
-			busy := ""
-			for _, d := range r.left() {
-				if anew {
-					programs[d].end()
-					programs[d] = d.start()
-				}
-				if c := programs[d].pass(); c != (engine.Counters{}) {
-					busy = fmt.Sprintf("%s: %+v", d.name, c)
-				}
-				if r.t.Failed() || r.failed != nil {
-					return
-				}
-			}
-			if busy == "" && anew && round > 1 {
+		quiet := 0
+		for round := 0; quiet < 2; round++ {
+			busy := r.round()
+			if r.t.Failed() || r.failed != nil {
 				return
+			}
+			if quiet++; busy != "" {
+				quiet = 0
 			}
 			if round == 20 {
 				r.t.Errorf("still at work after %d rounds: %s", round, busy)
 				return
 			}
-			anew = busy == ""
 			time.Sleep(3 * time.Minute) // racy files, what waits
+		}
+	})
+	if err := r.run(400_000); err != nil {
+		r.t.Error(err)
+	}
+}
+
+// round is a pass of each device, and says who did something.
+func (r *run) round() (busy string) {
+	for _, d := range r.left() {
+		if r.programs[d] == nil {
+			r.programs[d] = d.start()
+		}
+		if c := r.programs[d].pass(); c != (engine.Counters{}) {
+			busy = fmt.Sprintf("%s: %+v", d.name, c)
+		}
+		if r.t.Failed() || r.failed != nil {
+			break
+		}
+	}
+	return busy
+}
+
+// close ends the programs that settle began.
+func (r *run) close() {
+	for _, p := range r.programs {
+		p.end()
+	}
+	clear(r.programs)
+}
+
+// anew begins all programs again: where nothing happened any more, nothing does.
+func (r *run) anew() {
+	r.close()
+	if r.t.Failed() {
+		return
+	}
+	r.act(func() {
+		if busy := r.round(); busy != "" && !r.t.Failed() {
+			r.t.Errorf("U3: all was at rest, and a pass of another program did something: %s", busy)
 		}
 	})
 	if err := r.run(400_000); err != nil {
@@ -385,11 +411,7 @@ func (d *device) start() *program {
 	return &program{d, e, store}
 }
 
-func (p *program) end() {
-	if p != nil {
-		p.store.Close()
-	}
-}
+func (p *program) end() { p.store.Close() }
 
 // pass is one sync without trouble, in a program of its own.
 func (d *device) pass() engine.Counters {
