@@ -9,6 +9,7 @@ import (
 
 	"signet"
 	"signet/core/plan"
+	"signet/core/seal"
 	"signet/core/tree"
 	"signet/device/line"
 )
@@ -350,6 +351,9 @@ func (v *volume) prune(p *plan.Plan) {
 		return ok && hash == h.hash
 	})
 	maps.DeleteFunc(v.sealed, func(hash [32]byte, _ sealedFile) bool { return !hashes[hash] })
+	if maps.DeleteFunc(v.small, func(hash [32]byte, _ *seal.Ref) bool { return !hashes[hash] }); len(v.small) == 0 {
+		v.small = nil
+	}
 	down := map[signet.NodeID]*plan.Action{}
 	for i := range p.Down {
 		if v.heavyFetch(&p.Down[i]) {

@@ -97,3 +97,10 @@ func (v *volume) sealedEarly(op tree.Op) (sealedFile, bool) {
 	}
 	return s, ok
 }
+
+// forgetEarly forgets what was sealed while it was hashed: some of its objects are not
+// to be relied on.
+func (v *volume) forgetEarly() {
+	clear(v.sealed)
+	v.small = nil
+}

@@ -398,7 +398,7 @@ func (v *volume) forgetDoomed() error {
 	if len(ids) == 0 {
 		return nil
 	}
-	clear(v.sealed)
+	v.forgetEarly()
 	return v.d.Store.forgetSealed(v.region.ID(), ids)
 }
 

@@ -36,8 +36,9 @@ type hashed struct {
 }
 
 // hash reads the files whose content is not known, what was saved lately and
-// then the smallest first, with two readers, and those that are heavy beside the loop. It returns when
-// something still unsettled is to be tried again (zero: nothing is).
+// then the smallest first, with two readers, and those that are heavy beside the
+// loop. What is new is sealed on the way. It returns when something still unsettled
+// is to be tried again (zero: nothing is).
 func (v *volume) hash(ctx context.Context, until time.Time) (again time.Time, err error) {
 	now := v.d.Now()
 	var todo, large []*item
@@ -61,13 +62,19 @@ func (v *volume) hash(ctx context.Context, until time.Time) (again time.Time, er
 		}
 		return a.id.Compare(b.id)
 	})
-	// The index is not changed before the readers are through: they read it.
-	done := v.readAll(ctx, todo, until)
-	few := len(done) < len(todo)
 	if len(large) > 0 {
 		v.askRoom(ctx)
 	}
-	for _, r := range append(done, v.readBeside(large)...) {
+	// The index is not changed before the readers are through: they read it.
+	done := v.readBeside(large)
+	o, until := v.once(ctx, todo, until)
+	light := v.readAll(ctx, todo, until, o)
+	v.takeOnce(o)
+	few := len(light) < len(todo)
+	if o != nil && !few {
+		v.d.Store.forget(v.region.ID())
+	}
+	for _, r := range append(done, light...) {
 		if ctx.Err() != nil {
 			return again, ctx.Err()
 		}
@@ -86,7 +93,7 @@ func (v *volume) hash(ctx context.Context, until time.Time) (again time.Time, er
 	return again, nil
 }
 
-func (v *volume) readAll(ctx context.Context, todo []*item, until time.Time) (done []hashed) {
+func (v *volume) readAll(ctx context.Context, todo []*item, until time.Time, o *once) (done []hashed) {
 	results := make(chan hashed)
 	work := make(chan *item)
 	began := v.d.Now()
@@ -94,18 +101,18 @@ func (v *volume) readAll(ctx context.Context, todo []*item, until time.Time) (do
 	for range min(2, v.d.Hands, len(todo)) {
 		wg.Go(func() {
 			for it := range work {
-				r := hashed{it: it, began: v.d.Now(), err: errNotListed}
 				if p, ok := v.index.path(it.id); ok {
-					r.sha, r.stat, r.busy, r.err = v.hashFile(ctx, v.disk, p, r.began)
+					results <- v.readOnce(ctx, p, it, o)
+				} else {
+					results <- hashed{it: it, began: v.d.Now(), err: errNotListed}
 				}
-				results <- r
 			}
 		})
 	}
 	go func() {
 		defer close(work)
 		for _, it := range todo {
-			if ctx.Err() != nil || v.d.Now().After(until) || v.hurried(began) {
+			if ctx.Err() != nil || v.d.Now().After(until) || v.hurried(began) || o.full() {
 				return
 			}
 			work <- it
@@ -160,10 +167,16 @@ func (v *volume) hashFile(ctx context.Context, disk Volume, path string, now tim
 	if beingWritten(f, now) {
 		return sha, st, true, nil
 	}
-	if st.Size >= seal.LongFile {
-		sha, err = hashLarge(ctx, v.d.Hands, f, st.Size)
+	sha, err = v.hashReading(ctx, f)
+	return sha, st, false, err
+}
+
+// hashReading hashes an open file, which must stay as it was.
+func (v *volume) hashReading(ctx context.Context, f Reading) (sha [32]byte, err error) {
+	if size := f.Stat().Size; size >= seal.LongFile {
+		sha, err = hashLarge(ctx, v.d.Hands, f, size)
 	} else {
-		h := seal.NewFileHasher(st.Size)
+		h := seal.NewFileHasher(size)
 		buf := buffers.Get().(*[]byte)
 		defer buffers.Put(buf)
 		_, err = io.CopyBuffer(struct{ io.Writer }{h}, stopAt{ctx, f}, *buf)
@@ -172,7 +185,7 @@ func (v *volume) hashFile(ctx context.Context, disk Volume, path string, now tim
 	if changed := f.Unchanged(); changed != nil { // which is why it could not be read
 		err = changed
 	}
-	return sha, st, false, err
+	return sha, err
 }
 
 // hashLarge hashes the parts of a long file side by side.

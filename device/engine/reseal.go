@@ -56,7 +56,7 @@ func (v *volume) reseal(ctx context.Context) (did int, err error) {
 		v.d.mu.Unlock()
 		return 0, v.d.Store.SetNote(doubtNote(v.region.ID()), nil)
 	}
-	clear(v.sealed)
+	v.forgetEarly()
 	if err := v.d.Store.forgetSealed(v.region.ID(), missing); err != nil {
 		return 0, err
 	}

@@ -33,6 +33,10 @@ func (v *volume) up(ctx context.Context, ops []tree.Op) (did int, err error) {
 	for _, op := range ops {
 		switch {
 		case op.Type == tree.File && (op.Kind == tree.Create || op.Kind == tree.Edit):
+			if ref := v.refOf(op); ref != nil {
+				files = append(files, upFile{op: op, ref: ref})
+				continue
+			}
 			path, ok := v.index.path(op.Node)
 			if !ok {
 				return 0, errAgain
@@ -134,7 +138,7 @@ func (v *volume) commit(ctx context.Context, items []tree.Item, objects []signet
 func (v *volume) lacking(err error) error {
 	var missing interface{ MissingObjects() []signet.ObjectID }
 	if errors.As(err, &missing) && len(missing.MissingObjects()) > 0 {
-		clear(v.sealed)
+		v.forgetEarly()
 		if ferr := v.d.Store.forgetSealed(v.region.ID(), missing.MissingObjects()); ferr != nil {
 			return errors.Join(err, ferr)
 		}
@@ -152,6 +156,7 @@ type upFile struct {
 	op     tree.Op
 	path   string
 	sealed *sealedFile // while it was hashed; nil: not yet
+	ref    *seal.Ref   // likewise, of one piece
 	anew   bool        // the service lacks some of the version before: nothing of it is used again
 }
 
@@ -206,6 +211,9 @@ func (v *volume) upFiles(ctx context.Context, class line.Class, lead []tree.Item
 	until := began.Add(v.slice())
 	u := v.newUploader(ctx, make(lane, connections), true)
 	defer u.stop()
+	v.d.mu.Lock()
+	secret := v.region.Secret()
+	v.d.mu.Unlock()
 
 	var mu sync.Mutex
 	next, end := 0, len(files)
@@ -227,7 +235,13 @@ func (v *volume) upFiles(ctx context.Context, class line.Class, lead []tree.Item
 		all += f.op.Size
 		return f, true
 	}
-	if id := v.region.ID(); len(files) >= manyFiles {
+	sealing := 0
+	for i := range files {
+		if files[i].sealed == nil && files[i].ref == nil {
+			sealing++
+		}
+	}
+	if id := v.region.ID(); sealing >= manyFiles {
 		if err := v.d.Store.know(id); err != nil {
 			return 0, err
 		}
@@ -246,11 +260,14 @@ func (v *volume) upFiles(ctx context.Context, class line.Class, lead []tree.Item
 				if !ok {
 					return
 				}
-				if f.sealed != nil {
+				switch {
+				case f.sealed != nil:
 					results <- *f.sealed
-					continue
+				case f.ref != nil:
+					results <- asSealed(secret, f.op, f.ref)
+				default:
+					results <- v.sealFile(ctx, v.disk, u, f)
 				}
-				results <- v.sealFile(ctx, v.disk, u, f)
 			}
 		})
 	}

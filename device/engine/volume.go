@@ -19,6 +19,7 @@ import (
 
 	"signet"
 	"signet/core/plan"
+	"signet/core/seal"
 	"signet/core/tree"
 	"signet/device/ignore"
 )
@@ -88,6 +89,7 @@ type volume struct {
 	strayed     []Problem                  // what came back since the last full look: see seek
 	inUse       map[signet.NodeID]bool     // what is not selected and stays because a program has it open for writing
 	sealed      map[[32]byte]sealedFile    // by hash: what was sealed while it was hashed, and not committed yet
+	small       map[[32]byte]*seal.Ref     // likewise, of files of one piece
 	crowded     crowded                    // of a service without room
 	beside      *besides                   // large files on their way
 	sizes       map[int64]bool             // of large files that the region has; nil until asked for
