@@ -81,7 +81,7 @@ func (v *volume) once(ctx context.Context, todo []*item, until time.Time) (*once
 			ready = n <= 64*len(todo)
 			o.foreign = map[uint64]struct{}{}
 			for f := range r.Tree.Refs() {
-				if _, based := v.index.base[f.ID()]; ready && !based && f.Type() == tree.File {
+				if ready && !v.index.base.has(f.ID()) && f.Type() == tree.File {
 					o.foreign[begins(f.Hash())] = struct{}{}
 				}
 			}
@@ -112,7 +112,7 @@ func (o *once) seal(it *item, data []byte, sha [32]byte) {
 	if len(data) == 0 {
 		return
 	}
-	if b, ok := o.index.base[it.id]; ok && b.Type == tree.File && b.Hash == sha {
+	if b := o.index.base[it.id]; b != nil && b.typ == tree.File && b.hash == sha {
 		return // it was but touched
 	}
 	if _, ok := o.foreign[begins(sha)]; ok {
