@@ -67,11 +67,12 @@ type pair struct {
 	base, first, second []shelfDeed
 	known               bool // the second has the first one's when it sends its own
 	acknowledges        bool
-	mixed               []int // how batches are put in another order; nil: not
+	mixed               []int // how batches are put in another order; empty: not; over 3: cut up, too
 }
 
-// mix puts a batch in an order that says the same: of files, attributes and deletes
-// any may be first among their kind, and each is in an entry of its own or not.
+// mix puts a batch in an order that says the same: of files and deletes any may be
+// first among their kind. Folders, moves and attributes, which wake what a folder
+// held, go from the top down.
 func (c pair) mix(ops []tree.Op) []tree.Op {
 	if len(c.mixed) == 0 {
 		return ops
@@ -88,6 +89,8 @@ func (c pair) mix(ops []tree.Op) []tree.Op {
 			r.kind, r.rank = 0, i
 		case op.Kind == tree.Move:
 			r.kind, r.rank = 1, i
+		case op.Kind == tree.Attr:
+			r.rank = i
 		case op.Kind == tree.Create || op.Kind == tree.Edit:
 			r.kind = 2
 		}
