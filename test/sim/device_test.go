@@ -91,7 +91,7 @@ func found(t *testing.T, dir string) *organisation {
 	}
 	x, err := o.connect(t, s, 0)
 	must(err)
-	first, store := o.open(t, 0, filepath.Join(dir, deviceName(0)), x, nil, nil)
+	first, store := o.open(t, 0, filepath.Join(dir, deviceName(0)), x, nil, nil, nil)
 	for n := 1; n < most; n++ {
 		agrees, err := ring.SignNewcomer(o.selves[n].Signer, org, ringID, devices[n])
 		must(err)
@@ -105,7 +105,7 @@ func found(t *testing.T, dir string) *organisation {
 	for n := range most {
 		x, err := o.connect(t, s, n)
 		must(err)
-		d, store := o.open(t, n, filepath.Join(dir, deviceName(n)), x, nil, nil)
+		d, store := o.open(t, n, filepath.Join(dir, deviceName(n)), x, nil, nil, nil)
 		must(d.Discover(ctx))
 		must(d.AddVolume("v", "/", o.region))
 		must(store.Close())
@@ -141,7 +141,7 @@ func (o *organisation) connect(t *testing.T, s *service.Service, n int) (transpo
 }
 
 // open begins a device's program.
-func (o *organisation) open(t *testing.T, n int, home string, s engine.Service, folder engine.Volume, step func(string)) (*engine.Device, *engine.Store) {
+func (o *organisation) open(t *testing.T, n int, home string, s engine.Service, folder engine.Volume, step func(string), alarm func(n int, kind, message string, evidence []byte)) (*engine.Device, *engine.Store) {
 	t.Helper()
 	store, err := engine.OpenStore(filepath.Join(home, "index.db"))
 	if err != nil {
@@ -149,8 +149,12 @@ func (o *organisation) open(t *testing.T, n int, home string, s engine.Service, 
 	}
 	d, err := engine.Open(engine.Config{
 		Self: o.selves[n], Service: s, Store: store, Now: time.Now, LogKeys: chain.KeysHash(o.log.Public()), Owner: true,
-		Alarm: func(kind, message string, _ []byte) string {
-			t.Errorf("%s: alarm: %s: %s", deviceName(n), kind, message)
+		Alarm: func(kind, message string, evidence []byte) string {
+			if alarm == nil {
+				t.Errorf("%s: alarm: %s: %s", deviceName(n), kind, message)
+			} else {
+				alarm(n, kind, message, evidence)
+			}
 			return ""
 		},
 		OpenVolume: func(string) (engine.Volume, error) { return folder, nil },
@@ -230,7 +234,7 @@ func (d *device) begin(l *life, flaky int) (*engine.Device, *engine.Store) {
 	d.do(d.name+".look", "begins", nil, func() { d.disk.watch = nil })
 	folder := &folderOf{disk: d.disk, life: l, volume: "v", region: d.org.region.String(), stagings: d.stagings, blind: d.blind}
 	d.line = &line{w: d.world, run: d.run, n: d.n, name: d.name, life: l, rnd: d.rnd, flaky: flaky}
-	e, store := d.org.open(d.t, d.n, d.home, d.line, folder, func(what string) { d.do(d.name+".asks", what, l, func() {}) })
+	e, store := d.org.open(d.t, d.n, d.home, d.line, folder, func(what string) { d.do(d.name+".asks", what, l, func() {}) }, d.alarm)
 	if err := e.LoadVolumes(); err != nil {
 		d.t.Errorf("%s: %v", d.name, err)
 	}
@@ -243,6 +247,7 @@ func (d *device) live(passes int, daemon bool, l *life) {
 	ctx, cancel := context.WithCancel(d.t.Context())
 	defer cancel()
 	l.onCrash = func() {
+		d.told()
 		d.note(d.name + ": the program is killed")
 		d.line.life = nil
 		d.copyHome()
@@ -271,6 +276,11 @@ func (d *device) live(passes int, daemon bool, l *life) {
 			d.revoke = nil
 		}
 	}
+	defer func() {
+		if !l.dead.Load() {
+			d.noticed(e)
+		}
+	}()
 	for range passes {
 		if d.chooses && d.taste.IntN(4) == 0 {
 			d.choose(e)
@@ -279,7 +289,7 @@ func (d *device) live(passes int, daemon bool, l *life) {
 			d.rule()
 		}
 		if d.brings && d.whim.IntN(6) == 0 {
-			if err := d.bring(ctx, e, l); err != nil {
+			if err := d.bring(ctx, e, l); err != nil && !d.stands(e, l, err) {
 				d.t.Errorf("%s: taking back: %v", d.name, err)
 			}
 		}
@@ -296,6 +306,8 @@ func (d *device) live(passes int, daemon bool, l *life) {
 		switch {
 		case err == nil:
 			d.passed(before, e)
+		case d.stands(e, l, err):
+			return
 		case d.gone && errors.Is(err, signet.ErrNotAllowed):
 			return
 		case !errors.Is(err, signet.ErrUnavailable) && (d.sick == nil || !errors.Is(err, d.sick)):
@@ -360,7 +372,7 @@ func (d *device) cut() {
 	// What it tore nobody saved, and who copies that does not either.
 	for c := range after {
 		if !before[c] {
-			d.torn[c] = true
+			d.torn[c], d.written[c] = true, true
 			delete(d.owed, c)
 		}
 	}
@@ -428,6 +440,7 @@ func (l *line) callFor(ctx context.Context, what, more string, f func(ctx contex
 		}
 		if back {
 			err = errLost
+			l.run.devices[l.n].told() // it never heard of it
 		}
 	}); e != nil {
 		return e
@@ -437,7 +450,13 @@ func (l *line) callFor(ctx context.Context, what, more string, f func(ctx contex
 
 func (l *line) Append(ctx context.Context, log signet.LogID, r signet.Record, sent int64) (receipt signet.Receipt, err error) {
 	err = l.call(ctx, "append", func(ctx context.Context, s transport.Session) (err error) {
+		if l.run.liar.about(l.n, ignores) {
+			return fmt.Errorf("not now: %w", signet.ErrUnavailable)
+		}
 		receipt, err = s.Append(ctx, log, r, sent)
+		if err == nil {
+			receipt = l.run.liar.receipt(l.n, receipt)
+		}
 		return err
 	})
 	return receipt, err
@@ -445,7 +464,9 @@ func (l *line) Append(ctx context.Context, log signet.LogID, r signet.Record, se
 
 func (l *line) Read(ctx context.Context, log signet.LogID, from uint64, parts signet.Parts) (p signet.Page, err error) {
 	err = l.call(ctx, fmt.Sprintf("read %d from %d", log.Kind, from), func(ctx context.Context, s transport.Session) (err error) {
-		p, err = s.Read(ctx, log, from, parts)
+		if p, err = s.Read(ctx, log, from, parts); err == nil {
+			p = l.run.liar.page(l.n, p, true)
+		}
 		return err
 	})
 	return p, err
@@ -479,7 +500,7 @@ func (l *line) Wait(ctx context.Context, heads map[signet.LogID]uint64, each fun
 		}
 		// That it came is a step too: else it would race with the answer to
 		// whoever caused it.
-		if err := l.w.do(l.name+".net", "news", l.life, func() {}); err != nil {
+		if err := l.w.do(l.name+".net", "news", l.life, func() { p = l.run.liar.page(l.n, p, false) }); err != nil {
 			return err
 		}
 		return each(p)
@@ -510,7 +531,7 @@ func (l *line) Get(ctx context.Context, r signet.RegionID, ids []signet.ObjectID
 	var got []object // calling each wants steps of its own
 	err := l.callFor(ctx, fmt.Sprintf("get %d", len(ids)), fmt.Sprint(ids), func(ctx context.Context, s transport.Session) error {
 		return s.Get(ctx, r, ids, func(id signet.ObjectID, b []byte) error {
-			got = append(got, object{id, append([]byte(nil), b...)})
+			got = append(got, object{id, l.run.liar.object(l.n, append([]byte(nil), b...))})
 			return nil
 		})
 	})
@@ -579,6 +600,8 @@ type run struct {
 	removed  map[string]bool   // contents that somebody did away with somewhere, or a power cut did
 	torn     map[string]bool   // contents that are what a power cut left
 	programs map[*device]*program
+	liar     *liar           // the service, where it will lie
+	written  map[string]bool // contents that users wrote, or that a power cut left of them
 	rules    []*ignore.Rules // that any device had, as far as that is known
 	verbs    atomic.Int32
 }
@@ -609,7 +632,11 @@ func (r *run) session(n int) (transport.Session, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.sessions[n] == nil {
-		s, err := r.org.connect(r.t, r.service, n)
+		shown := r.service
+		if r.liar.about(n, forks) {
+			shown = r.liar.fork
+		}
+		s, err := r.org.connect(r.t, shown, n)
 		if err != nil {
 			return nil, err
 		}

@@ -36,11 +36,12 @@ var (
 	stride    = flag.Uint64("stride", 1, "from one seed to the next")
 	mostVerbs = flag.Int("verbs", 1000, "what each user does at most")
 	mostUsers = flag.Int("devices", most, "devices at most")
+	lieKind   = flag.String("lie", "", "the service lies so in every run: "+strings.Join(lies, ", "))
 	without   = flag.String("without", "", "troubles that are left out, with commas between them: "+strings.Join(troubles, ", "))
 )
 
 // troubles are what a failing seed is tried without, to find what it takes.
-var troubles = []string{"years", "select", "ignore", "restore", "crash", "sick", "lost", "older", "restart", "revoke", "coarse", "reuse", "blind"}
+var troubles = []string{"years", "select", "ignore", "restore", "lie", "crash", "sick", "lost", "older", "restart", "revoke", "coarse", "reuse", "blind"}
 
 // off reports whether a trouble is left out. What a seed draws stays the same.
 func off(trouble string) bool { return slices.Contains(strings.Split(*without, ","), trouble) }
@@ -193,9 +194,11 @@ func simulate(t *testing.T, o *organisation, seed uint64, tracing bool) (r *run)
 					}
 				}
 				r.close()
+				r.liar.close()
 				r.service.Close()
 			}()
 			r.play(seed)
+			r.honest()
 			ignored := r.ignoredNow()
 			r.settle()
 			r.stayed(ignored)
@@ -219,7 +222,7 @@ func simulate(t *testing.T, o *organisation, seed uint64, tracing bool) (r *run)
 
 func newRun(t *testing.T, o *organisation, seed uint64) *run {
 	dir := scratch(t)
-	r := &run{world: newWorld(seed), t: t, org: o, dir: dir, sessions: map[int]transport.Session{}, streams: map[int]context.CancelFunc{}, programs: map[*device]*program{}, owed: map[string]string{}, removed: map[string]bool{}, torn: map[string]bool{}}
+	r := &run{world: newWorld(seed), t: t, org: o, dir: dir, sessions: map[int]transport.Session{}, streams: map[int]context.CancelFunc{}, programs: map[*device]*program{}, owed: map[string]string{}, removed: map[string]bool{}, torn: map[string]bool{}, written: map[string]bool{}}
 	if err := copyFiles(o.serviceDir(), filepath.Join(dir, "service-0")); err != nil {
 		t.Fatal(err)
 	}
@@ -250,6 +253,12 @@ func newRun(t *testing.T, o *organisation, seed uint64) *run {
 		d.home = filepath.Join(o.dir, d.name)
 		d.copyHome()
 		r.devices = append(r.devices, d)
+	}
+	r.liar = newLiar(seed, len(r.devices))
+	for _, d := range r.devices {
+		// What is not selected is on the service alone, and that of the other history
+		// is gone with it.
+		d.chooses = d.chooses && (r.liar == nil || r.liar.kind != forks)
 	}
 	return r
 }
@@ -297,12 +306,20 @@ func (r *run) play(seed uint64) {
 			}
 		})
 	}
-	if rnd.IntN(5) == 0 && len(r.devices) > 2 && !off("revoke") {
+	if rnd.IntN(5) == 0 && len(r.devices) > 2 && !off("revoke") && r.liar == nil {
 		wait := time.Duration(rnd.IntN(60_000)) * time.Millisecond
 		r.act(func() {
 			time.Sleep(wait)
 			gone := len(r.devices) - 1
 			r.do("owner", "wants to revoke", nil, func() { r.revoke = &gone })
+		})
+	}
+	if l := r.liar; l != nil {
+		r.act(func() {
+			time.Sleep(time.Duration(l.rnd.IntN(60_000)) * time.Millisecond)
+			r.do("service", l.kind, nil, func() { r.lies(true) })
+			time.Sleep(time.Duration(5_000+l.rnd.IntN(60_000)) * time.Millisecond)
+			r.do("service", "is honest", nil, func() { r.lies(false) })
 		})
 	}
 	if rnd.IntN(4) == 0 && !off("restart") {
@@ -471,6 +488,13 @@ func (r *run) laws() {
 			}
 		}
 	}
+	for _, d := range r.devices {
+		for _, c := range sortedKeys(d.disk.contents()) {
+			if !r.written[c] {
+				r.t.Errorf("%s has what nobody wrote: %.60q", d.name, c)
+			}
+		}
+	}
 	var missing []string
 	for _, c := range sortedKeys(r.owed) {
 		switch {
@@ -486,6 +510,7 @@ func (r *run) laws() {
 	history := r.history()
 	for _, c := range missing {
 		switch {
+		case r.removed[c] && r.liar != nil && r.liar.kind == forks: // it may have been in the other history
 		case !history[hashOf(c)]:
 			r.t.Errorf("U1: what was saved at %s is lost: %.40q", r.owed[c], c)
 		case !r.removed[c] && !r.hidden:
@@ -510,7 +535,7 @@ func (r *run) history() map[[32]byte]bool {
 		r.t.Error(err)
 		return found
 	}
-	e, store := r.org.open(r.t, 0, d.home, s, nil, nil)
+	e, store := r.org.open(r.t, 0, d.home, s, nil, nil, nil)
 	defer store.Close()
 	err = e.Events(r.org.region, func(_ tree.Event, op *tree.Op) error {
 		if op == nil || op.Type != tree.File || op.Kind != tree.Create && op.Kind != tree.Edit || found[op.Hash] {

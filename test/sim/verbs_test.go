@@ -139,6 +139,7 @@ func (u *user) create(p, c string) {
 			u.disk.remove(p)
 			u.gone(n)
 		}
+		u.written[c] = true
 		u.disk.link(p, u.disk.create(tree.Stat{Type: tree.File, Mode: 0o644}, []byte(c)))
 		u.saved(c, p)
 	})
@@ -181,6 +182,7 @@ func (u *user) overwrite(p, c string) {
 // user removed is nowhere.
 func (u *user) writeTo(id uint64, p, c string) bool {
 	now := u.disk.now()
+	u.written[c] = true
 	write := func(n *node) {
 		n.data, n.wrote = []byte(c), time.Now()
 		n.stat.Size, n.stat.MTime, n.stat.CTime = int64(len(c)), now, now

@@ -1,0 +1,327 @@
+package sim
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"signet"
+	"signet/core/chain"
+	"signet/device/engine"
+	"signet/service"
+	"signet/transport"
+)
+
+// The lies of a service, one kind a run. It lies to some devices, about every other
+// time that it could, for some time; then it is honest again.
+const (
+	forks     = "forks"     // two histories to two groups of devices
+	flips     = "flips"     // a bit in a record
+	swaps     = "swaps"     // two records change places
+	repeats   = "repeats"   // a record comes twice
+	drops     = "drops"     // a record is not there, those after it are
+	withholds = "withholds" // no records, and a checkpoint that covers some
+	older     = "older"     // what it signed some time ago
+	spoils    = "spoils"    // a bit in an object
+	misleads  = "misleads"  // a receipt for another item
+	ignores   = "ignores"   // entries of some, while others' are taken
+)
+
+var lies = []string{forks, forks, flips, swaps, repeats, drops, withholds, older, spoils, misleads, ignores}
+
+// A liar is a service while it lies.
+type liar struct {
+	kind    string
+	rnd     *rand.Rand
+	victims map[int]bool
+	lying   bool
+	over    bool                    // and what came of it was looked at
+	told    map[int]string          // what a device that lives yet has to say
+	heads   map[signet.LogID][]byte // some old checkpoint of each log
+	fork    *service.Service        // the other history
+	with    map[int]transport.Session
+}
+
+// alarms are the kinds of alarms that a lie may be answered with.
+func (l *liar) alarms() []string {
+	switch l.kind {
+	case forks:
+		return []string{"fork", "rollback", "history", "not_verified"}
+	case older:
+		return []string{"rollback", "withheld"}
+	case withholds:
+		return []string{"withheld"}
+	case spoils:
+		return []string{"object"}
+	case ignores:
+		return nil
+	}
+	return []string{"not_verified", "history", "fork", "withheld"}
+}
+
+// newLiar makes a service that will lie in some runs, or nil.
+func newLiar(seed uint64, devices int) *liar {
+	rnd := rand.New(rand.NewPCG(seed, 400))
+	kind := ""
+	if rnd.IntN(5) == 0 && !off("lie") {
+		kind = lies[rnd.IntN(len(lies))]
+	}
+	if kind = cmp.Or(*lieKind, kind); kind == "" || devices < 2 {
+		return nil
+	}
+	l := &liar{kind: kind, rnd: rnd, victims: map[int]bool{}, told: map[int]string{}, heads: map[signet.LogID][]byte{}, with: map[int]transport.Session{}}
+	l.victims[1+rnd.IntN(devices-1)] = true // never the first
+	for n := 1; n < devices; n++ {
+		if rnd.IntN(2) == 0 {
+			l.victims[n] = true
+		}
+	}
+	return l
+}
+
+// about reports whether a device is lied to now, and about this kind of thing.
+func (l *liar) about(n int, kinds ...string) bool {
+	return l != nil && l.lying && l.victims[n] && slices.Contains(kinds, l.kind)
+}
+
+// lies has the service begin to lie, or end it.
+func (r *run) lies(yes bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	l := r.liar
+	l.lying = yes
+	if l.kind != forks {
+		return
+	}
+	if yes {
+		dir := filepath.Join(r.dir, "fork")
+		if err := copyFiles(filepath.Join(r.dir, fmt.Sprintf("service-%d", r.serviceN)), dir); err != nil {
+			r.t.Fatal(err)
+		}
+		l.fork = r.org.serve(r.t, dir)
+	}
+	for n := range l.victims {
+		delete(r.sessions, n)
+	}
+	// Last: while something is read from a real disk others go on, and which of
+	// them draws first when it is to try again would be chance.
+	for _, n := range sortedKeys(r.streams) {
+		r.streams[n]()
+	}
+}
+
+// close ends the other history.
+func (l *liar) close() {
+	if l != nil && l.fork != nil {
+		l.fork.Close()
+		l.fork = nil
+	}
+}
+
+// page is a page as a device is shown it. asked says that it is the answer to a
+// question for what follows what the device has.
+func (l *liar) page(n int, p signet.Page, asked bool) signet.Page {
+	if l == nil || l.over {
+		return p
+	}
+	if l.heads[p.Log] == nil || !l.lying && l.rnd.IntN(4) == 0 {
+		l.heads[p.Log] = p.Checkpoint
+	}
+	if !l.about(n, flips, swaps, repeats, drops, withholds, older) || l.rnd.IntN(2) == 0 {
+		return p
+	}
+	if l.kind == older {
+		p.Records, p.Checkpoint = nil, l.heads[p.Log]
+		return p
+	}
+	if len(p.Records) == 0 {
+		return p
+	}
+	p.Records = slices.Clone(p.Records)
+	i := l.rnd.IntN(len(p.Records))
+	sure := true
+	switch l.kind {
+	case withholds:
+		p.Records = nil
+	case repeats:
+		p.Records = slices.Insert(p.Records, i, p.Records[i])
+		sure = i+1 < len(p.Records)-1 // the last is beyond what is signed
+	case drops:
+		sure = i+1 < len(p.Records) // else it is asked for again
+		p.Records = slices.Delete(p.Records, i, i+1)
+	case swaps:
+		j := l.rnd.IntN(len(p.Records))
+		p.Records[i], p.Records[j] = p.Records[j], p.Records[i]
+		sure = i != j
+	case flips:
+		rec := &p.Records[i]
+		part := []*[]byte{&rec.Leaf, &rec.Head, &rec.Blob}[l.rnd.IntN(3)]
+		if sure = len(*part) > 0; sure {
+			*part = l.flip(*part)
+		}
+	}
+	if sure && asked {
+		l.told[n] = fmt.Sprintf("%s in %s from %d", l.kind, p.Log, p.From)
+	}
+	return p
+}
+
+// flip changes a bit in a copy.
+func (l *liar) flip(b []byte) []byte {
+	b = bytes.Clone(b)
+	b[l.rnd.IntN(len(b))] ^= 1 << l.rnd.IntN(8)
+	return b
+}
+
+// object is an object as a device is shown it.
+func (l *liar) object(n int, b []byte) []byte {
+	if !l.about(n, spoils) || len(b) == 0 || l.rnd.IntN(2) == 0 {
+		return b
+	}
+	l.told[n] = "a spoilt object"
+	return l.flip(b)
+}
+
+// receipt is one as a device is shown it.
+func (l *liar) receipt(n int, r signet.Receipt) signet.Receipt {
+	if !l.about(n, misleads) || l.rnd.IntN(2) == 0 {
+		return r
+	}
+	l.told[n] = "a receipt for something else"
+	switch {
+	case l.rnd.IntN(2) == 0 && len(r.Proof) > 0:
+		r.Proof = slices.Clone(r.Proof)
+		r.Proof[0][0] ^= 1
+	default:
+		r.Leaf = l.flip(r.Leaf)
+	}
+	return r
+}
+
+// alarm is what a device says. That it says it is right where it was lied to: an
+// alarm of a fork convinces a stranger.
+func (r *run) alarm(n int, kind, message string, evidence []byte) {
+	l := r.liar
+	if l == nil || l.over || !l.victims[n] || !slices.Contains(l.alarms(), kind) {
+		r.t.Errorf("%s: alarm: %s: %s", deviceName(n), kind, message)
+		return
+	}
+	if len(evidence) > 0 {
+		e, err := chain.ParseEvidence(evidence)
+		if err == nil {
+			err = e.Verify(r.org.log.Public())
+		}
+		if err != nil {
+			r.t.Errorf("%s: the evidence of %s convinces nobody: %v", deviceName(n), message, err)
+		}
+	}
+}
+
+// stands reports whether an error is that of a lie, and fails where the device does
+// not say so: with an alarm, and with the state of its volume after a moment.
+func (d *device) stands(e *engine.Device, l *life, err error) bool {
+	if d.liar == nil || !errors.Is(err, signet.ErrNotVerified) {
+		return false
+	}
+	time.Sleep(30 * time.Second)
+	if l.dead.Load() {
+		return true
+	}
+	ended := true
+	for _, a := range e.Alarms() {
+		ended = ended && a.State == engine.AlarmEnded
+	}
+	switch st := e.VolumeStatus("v"); {
+	case len(e.Alarms()) == 0:
+		d.t.Errorf("%s: %v, and no alarm", d.name, err)
+	case !ended && st.State != engine.AlarmedAt && st.State != engine.Recover:
+		d.t.Errorf("%s: %v, and its state is %s", d.name, err, st.State)
+	}
+	return true
+}
+
+// noticed fails where a device was lied to, lived on, and says nothing.
+func (d *device) noticed(e *engine.Device) {
+	d.do(d.name+".look", "alarms", nil, func() {
+		if what := d.told(); what != "" && len(e.Alarms()) == 0 {
+			d.t.Errorf("%s was told %s, and says nothing", d.name, what)
+		}
+	})
+}
+
+// told is what a device was told and has to say, once.
+func (d *device) told() (what string) {
+	if d.liar != nil {
+		what = d.liar.told[d.n]
+		delete(d.liar.told, d.n)
+	}
+	return what
+}
+
+// honest looks at what lies left behind, once the service is honest again: a person
+// has seen the alarms; who followed another history joins anew, with the files that
+// are there and an index without a past.
+func (r *run) honest() {
+	l := r.liar
+	if l == nil || r.t.Failed() {
+		return
+	}
+	l.close()
+	r.flaky = 0
+	r.act(func() {
+		for _, d := range r.left() {
+			d.sick = nil
+			if !l.victims[d.n] {
+				continue
+			}
+			p := d.start()
+			before := d.disk.listing()
+			_, err := p.engine.SyncVolume(d.t.Context(), "v")
+			forked := l.kind == forks && d.stands(p.engine, &life{}, err)
+			switch {
+			case forked:
+				if after := d.disk.listing(); after != before {
+					d.t.Errorf("%s knows of two histories, and its files changed from\n%s\nto\n%s", d.name, before, after)
+				}
+			case err != nil:
+				d.t.Errorf("%s: the service is honest again: %v", d.name, err)
+			}
+			if err := p.engine.Seen(); err != nil {
+				d.t.Error(err)
+			}
+			p.end()
+			if forked {
+				d.note(d.name + ": joins anew")
+				d.joinAnew()
+			}
+		}
+		l.over = true
+	})
+	if err := r.run(200_000); err != nil {
+		r.t.Error(err)
+	}
+}
+
+// joinAnew gives a device an index that knows nothing.
+func (d *device) joinAnew() {
+	d.gens++
+	d.home = filepath.Join(d.dir, fmt.Sprintf("%s-%d", d.name, d.gens))
+	if err := os.MkdirAll(d.home, 0o700); err != nil {
+		d.t.Fatal(err)
+	}
+	p := d.start()
+	defer p.end()
+	err := p.engine.Discover(d.t.Context())
+	if err == nil {
+		err = p.engine.AddVolume("v", "/", d.org.region)
+	}
+	if err != nil {
+		d.t.Errorf("%s: joins anew: %v", d.name, err)
+	}
+}
