@@ -292,13 +292,13 @@ func (v *volume) run(ctx context.Context) {
 		if v.disk == nil {
 			_ = v.open() // what is wrong, the turn says; what is right is watched from the first turn on
 		}
-		if v.disk != nil && (w.of != v.disk || w.rules != v.rules || v.hints == nil && v.d.Now().After(w.retry)) {
+		if v.disk != nil && (w.of != v.disk || w.rules != v.rules || v.hints == nil && !v.d.Now().Before(w.retry)) {
 			// The watch is set before the folder is listed, so that nothing falls
 			// between the two.
 			v.hints = w.start(ctx, v.disk, v.rules, v.d.Now())
 			v.scan = true
 		}
-		if v.d.Now().After(full) {
+		if !v.d.Now().Before(full) {
 			v.scan, full = true, v.d.Now().Add(rescan())
 		}
 		if asked > looked {
