@@ -34,7 +34,7 @@ func scene(t *testing.T, f func(r *run, a, b *device)) {
 		synctest.Test(t, func(t *testing.T) {
 			r := newRun(t, o, 1)
 			defer func() { r.service.Close() }()
-			r.flaky, r.liar = 0, nil
+			r.flaky, r.liar, r.backs = 0, nil, false
 			for _, d := range r.devices {
 				d.disk.reuse, d.disk.grain, d.blind, d.disk.fault = false, 1, true, nil
 			}

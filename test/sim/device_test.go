@@ -91,7 +91,7 @@ func found(t *testing.T, dir string) *organisation {
 	}
 	x, err := o.connect(t, s, 0)
 	must(err)
-	first, store := o.open(t, 0, filepath.Join(dir, deviceName(0)), x, nil, nil, nil)
+	first, store := o.open(t, 0, filepath.Join(dir, deviceName(0)), x, nil, nil, nil, nil)
 	for n := 1; n < most; n++ {
 		agrees, err := ring.SignNewcomer(o.selves[n].Signer, org, ringID, devices[n])
 		must(err)
@@ -105,7 +105,7 @@ func found(t *testing.T, dir string) *organisation {
 	for n := range most {
 		x, err := o.connect(t, s, n)
 		must(err)
-		d, store := o.open(t, n, filepath.Join(dir, deviceName(n)), x, nil, nil, nil)
+		d, store := o.open(t, n, filepath.Join(dir, deviceName(n)), x, nil, nil, nil, nil)
 		must(d.Discover(ctx))
 		must(d.AddVolume("v", "/", o.region))
 		must(store.Close())
@@ -141,14 +141,14 @@ func (o *organisation) connect(t *testing.T, s *service.Service, n int) (transpo
 }
 
 // open begins a device's program.
-func (o *organisation) open(t *testing.T, n int, home string, s engine.Service, folder engine.Volume, step func(string), alarm func(n int, kind, message string, evidence []byte)) (*engine.Device, *engine.Store) {
+func (o *organisation) open(t *testing.T, n int, home string, s engine.Service, folder engine.Volume, step func(string), alarm func(n int, kind, message string, evidence []byte), kept *engine.Kept) (*engine.Device, *engine.Store) {
 	t.Helper()
 	store, err := engine.OpenStore(filepath.Join(home, "index.db"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	d, err := engine.Open(engine.Config{
-		Self: o.selves[n], Service: s, Store: store, Now: time.Now, LogKeys: chain.KeysHash(o.log.Public()), Owner: true,
+		Self: o.selves[n], Service: s, Store: store, Kept: kept, Now: time.Now, LogKeys: chain.KeysHash(o.log.Public()), Owner: true,
 		Alarm: func(kind, message string, evidence []byte) string {
 			if alarm == nil {
 				t.Errorf("%s: alarm: %s: %s", deviceName(n), kind, message)
@@ -189,6 +189,7 @@ type device struct {
 	sick     error // of its disk
 	gone     bool  // revoked
 	stagings map[string]*staged
+	kept     *engine.Kept    // of what was sent; nil: nothing
 	safe     map[string]bool // contents that a pass of this device saw from its beginning to its end
 }
 
@@ -208,6 +209,7 @@ func (d *device) older() {
 		return
 	}
 	d.note(d.name + ": the index is an older one")
+	d.aged = true
 	d.home = filepath.Join(d.dir, fmt.Sprintf("%s-%d", d.name, 1+d.rnd.IntN(d.gens-1)))
 	d.copyHome()
 }
@@ -234,7 +236,7 @@ func (d *device) begin(l *life, flaky int) (*engine.Device, *engine.Store) {
 	d.do(d.name+".look", "begins", nil, func() { d.disk.watch = nil })
 	folder := &folderOf{disk: d.disk, life: l, volume: "v", region: d.org.region.String(), stagings: d.stagings, blind: d.blind}
 	d.line = &line{w: d.world, run: d.run, n: d.n, name: d.name, life: l, rnd: d.rnd, flaky: flaky}
-	e, store := d.org.open(d.t, d.n, d.home, d.line, folder, func(what string) { d.do(d.name+".asks", what, l, func() {}) }, d.alarm)
+	e, store := d.org.open(d.t, d.n, d.home, d.line, folder, func(what string) { d.do(d.name+".asks", what, l, func() {}) }, d.alarm, d.kept)
 	if err := e.LoadVolumes(); err != nil {
 		d.t.Errorf("%s: %v", d.name, err)
 	}
@@ -601,6 +603,10 @@ type run struct {
 	torn     map[string]bool   // contents that are what a power cut left
 	programs map[*device]*program
 	liar     *liar           // the service, where it will lie
+	backs    bool            // the service is to go back to a backup
+	restored bool            // and did
+	aged     bool            // an older index was brought back
+	trusted  bool            // the service is honest, and everybody was told so
 	written  map[string]bool // contents that users wrote, or that a power cut left of them
 	rules    []*ignore.Rules // that any device had, as far as that is known
 	verbs    atomic.Int32

@@ -35,7 +35,7 @@ func (d *device) fetches() (have, gone int) {
 		d.t.Error(err)
 		return 0, 0
 	}
-	e, store := d.org.open(d.t, d.n, d.home, s, nil, nil, nil)
+	e, store := d.org.open(d.t, d.n, d.home, s, nil, nil, nil, nil)
 	defer store.Close()
 	for _, op := range d.versions(e) {
 		err := e.Fetch(d.t.Context(), d.org.region, op.Content, op.Hash, &strings.Builder{})
@@ -91,7 +91,7 @@ func (r *run) years() {
 			r.t.Error(err)
 			return
 		}
-		e, store := r.org.open(r.t, d.n, d.home, s, nil, nil, nil)
+		e, store := r.org.open(r.t, d.n, d.home, s, nil, nil, nil, nil)
 		defer store.Close()
 		now := time.Now().UnixMilli()
 		kept := map[string]bool{}

@@ -33,6 +33,9 @@ const (
 	ignores   = "ignores"   // entries of some, while others' are taken
 )
 
+// restores is no lie: what the service does that goes back to a backup.
+const restores = "restores"
+
 var lies = []string{forks, forks, flips, swaps, repeats, drops, withholds, older, spoils, misleads, ignores}
 
 // A liar is a service while it lies.
@@ -41,16 +44,18 @@ type liar struct {
 	rnd     *rand.Rand
 	victims map[int]bool
 	lying   bool
-	over    bool                    // and what came of it was looked at
 	told    map[int]string          // what a device that lives yet has to say
 	heads   map[signet.LogID][]byte // some old checkpoint of each log
 	fork    *service.Service        // the other history
 	with    map[int]transport.Session
 }
 
-// alarms are the kinds of alarms that a lie may be answered with.
-func (l *liar) alarms() []string {
-	switch l.kind {
+// alarms are the kinds of alarms that what the service does may be answered with.
+func (r *run) alarms() []string {
+	if r.restored {
+		return []string{"fork", "rollback", "history", "not_verified"}
+	}
+	switch r.liar.kind {
 	case forks:
 		return []string{"fork", "rollback", "history", "not_verified"}
 	case older:
@@ -72,7 +77,7 @@ func newLiar(seed uint64, devices int) *liar {
 	if rnd.IntN(5) == 0 && !off("lie") {
 		kind = lies[rnd.IntN(len(lies))]
 	}
-	if kind = cmp.Or(*lieKind, kind); kind == "" || devices < 2 {
+	if kind = cmp.Or(*lieKind, kind); kind == "" || kind == restores || devices < 2 {
 		return nil
 	}
 	l := &liar{kind: kind, rnd: rnd, victims: map[int]bool{}, told: map[int]string{}, heads: map[signet.LogID][]byte{}, with: map[int]transport.Session{}}
@@ -127,7 +132,7 @@ func (l *liar) close() {
 // page is a page as a device is shown it. asked says that it is the answer to a
 // question for what follows what the device has.
 func (l *liar) page(n int, p signet.Page, asked bool) signet.Page {
-	if l == nil || l.over {
+	if l == nil {
 		return p
 	}
 	if l.heads[p.Log] == nil || !l.lying && l.rnd.IntN(4) == 0 {
@@ -207,8 +212,7 @@ func (l *liar) receipt(n int, r signet.Receipt) signet.Receipt {
 // alarm is what a device says. That it says it is right where it was lied to: an
 // alarm of a fork convinces a stranger.
 func (r *run) alarm(n int, kind, message string, evidence []byte) {
-	l := r.liar
-	if l == nil || l.over || !l.victims[n] || !slices.Contains(l.alarms(), kind) {
+	if !r.doubtful(n) || !slices.Contains(r.alarms(), kind) {
 		r.t.Errorf("%s: alarm: %s: %s", deviceName(n), kind, message)
 		return
 	}
@@ -226,7 +230,7 @@ func (r *run) alarm(n int, kind, message string, evidence []byte) {
 // stands reports whether an error is that of a lie, and fails where the device does
 // not say so: with an alarm, and with the state of its volume after a moment.
 func (d *device) stands(e *engine.Device, l *life, err error) bool {
-	if d.liar == nil || !errors.Is(err, signet.ErrNotVerified) {
+	if !d.doubtful(d.n) || !errors.Is(err, signet.ErrNotVerified) {
 		return false
 	}
 	time.Sleep(30 * time.Second)
@@ -264,47 +268,109 @@ func (d *device) told() (what string) {
 	return what
 }
 
-// honest looks at what lies left behind, once the service is honest again: a person
-// has seen the alarms; who followed another history joins anew, with the files that
-// are there and an index without a past.
+// doubtful reports whether a device may say that the service is not as it should be:
+// it was lied to, or the service was restored.
+func (r *run) doubtful(n int) bool {
+	return !r.trusted && (r.restored || r.liar != nil && r.liar.victims[n])
+}
+
+// twoPasts reports whether there was another history than the service's, which had
+// what nobody has any more.
+func (r *run) twoPasts() bool { return r.restored || r.liar != nil && r.liar.kind == forks }
+
+// honest looks at what is left behind, once the service is honest again, or has back
+// what it lost: a person has seen the alarms; who followed another history joins
+// anew, with the files that are there and an index without a past.
 func (r *run) honest() {
-	l := r.liar
-	if l == nil || r.t.Failed() {
+	if r.t.Failed() {
 		return
 	}
-	l.close()
+	r.liar.close()
 	r.flaky = 0
 	r.act(func() {
-		for _, d := range r.left() {
-			d.sick = nil
-			if !l.victims[d.n] {
-				continue
-			}
-			p := d.start()
-			before := d.disk.listing()
-			_, err := p.engine.SyncVolume(d.t.Context(), "v")
-			forked := l.kind == forks && d.stands(p.engine, &life{}, err)
-			switch {
-			case forked:
-				if after := d.disk.listing(); after != before {
-					d.t.Errorf("%s knows of two histories, and its files changed from\n%s\nto\n%s", d.name, before, after)
+		waits := false
+		for round := range 3 {
+			waits = false
+			for _, d := range r.left() {
+				if d.sick = nil; r.doubtful(d.n) && d.judge() {
+					waits = true
 				}
-			case err != nil:
-				d.t.Errorf("%s: the service is honest again: %v", d.name, err)
 			}
-			if err := p.engine.Seen(); err != nil {
-				d.t.Error(err)
-			}
-			p.end()
-			if forked {
-				d.note(d.name + ": joins anew")
-				d.joinAnew()
+			// It was shown what nobody has any more, where an older index came back: a
+			// person ends the wait.
+			if round == 1 && waits && r.aged {
+				r.note("the service is opened")
+				if err := service.OpenRestored(filepath.Join(r.dir, fmt.Sprintf("service-%d", r.serviceN))); err != nil {
+					r.t.Error(err)
+				}
 			}
 		}
-		l.over = true
+		if waits && !r.t.Failed() {
+			r.t.Errorf("the restored service waits for ever")
+		}
+		r.trusted = true
 	})
 	if err := r.run(200_000); err != nil {
 		r.t.Error(err)
+	}
+}
+
+// judge has a device look at the service, and reports whether that waits yet for what
+// devices have.
+func (d *device) judge() (waits bool) {
+	p := d.start()
+	before := d.disk.listing()
+	err := p.engine.Discover(d.t.Context()) // as the command does
+	if err == nil {
+		_, err = p.engine.SyncVolume(d.t.Context(), "v")
+	}
+	forked := d.twoPasts() && d.stands(p.engine, &life{}, err)
+	switch {
+	case forked:
+		if after := d.disk.listing(); after != before {
+			d.t.Errorf("%s knows of two histories, and its files changed from\n%s\nto\n%s", d.name, before, after)
+		}
+	case d.restored && errors.Is(err, signet.ErrUnavailable):
+		waits = true
+	case err != nil:
+		d.t.Errorf("%s: the service is honest again: %v", d.name, err)
+	}
+	if err := p.engine.Seen(); err != nil {
+		d.t.Error(err)
+	}
+	p.end()
+	if forked {
+		d.note(d.name + ": joins anew")
+		d.joinAnew()
+	}
+	return waits
+}
+
+// backUp keeps the service's data as they are; restore goes back to them. The streams
+// end last, see lies.
+func (r *run) backUp() {
+	if err := copyFiles(filepath.Join(r.dir, fmt.Sprintf("service-%d", r.serviceN)), filepath.Join(r.dir, "backup")); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+func (r *run) restore() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.restored = true
+	r.service.Close()
+	r.serviceN++
+	next := filepath.Join(r.dir, fmt.Sprintf("service-%d", r.serviceN))
+	err := copyFiles(filepath.Join(r.dir, "backup"), next)
+	if err == nil {
+		_, err = service.MarkRestored(next, time.Now())
+	}
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.service, r.sessions = r.org.serve(r.t, next), map[int]transport.Session{}
+	for _, n := range sortedKeys(r.streams) {
+		r.streams[n]()
 	}
 }
 

@@ -36,12 +36,12 @@ var (
 	stride    = flag.Uint64("stride", 1, "from one seed to the next")
 	mostVerbs = flag.Int("verbs", 1000, "what each user does at most")
 	mostUsers = flag.Int("devices", most, "devices at most")
-	lieKind   = flag.String("lie", "", "the service lies so in every run: "+strings.Join(lies, ", "))
+	lieKind   = flag.String("lie", "", "the service does so in every run: "+strings.Join(append(lies, restores), ", "))
 	without   = flag.String("without", "", "troubles that are left out, with commas between them: "+strings.Join(troubles, ", "))
 )
 
 // troubles are what a failing seed is tried without, to find what it takes.
-var troubles = []string{"years", "select", "ignore", "restore", "lie", "crash", "sick", "lost", "older", "restart", "revoke", "coarse", "reuse", "blind"}
+var troubles = []string{"years", "select", "ignore", "restore", "lie", "backup", "crash", "sick", "lost", "older", "restart", "revoke", "coarse", "reuse", "blind"}
 
 // off reports whether a trouble is left out. What a seed draws stays the same.
 func off(trouble string) bool { return slices.Contains(strings.Split(*without, ","), trouble) }
@@ -137,6 +137,9 @@ func TestSameSeedSameSteps(t *testing.T) {
 // the trouble that is over first is the easiest to follow.
 func shrink(t *testing.T, seed uint64) {
 	args := []string{"-seed", fmt.Sprint(seed)}
+	if *lieKind != "" {
+		args = append(args, "-lie", *lieKind)
+	}
 	fails := func(more ...string) bool {
 		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 		defer cancel()
@@ -209,7 +212,7 @@ func simulate(t *testing.T, o *organisation, seed uint64, tracing bool) (r *run)
 			r.anew()
 			r.laws()
 			r.close()
-			if seed%3 == 0 && !off("years") {
+			if seed%3 == 0 && !off("years") && !r.restored {
 				r.years()
 			}
 		})
@@ -255,10 +258,15 @@ func newRun(t *testing.T, o *organisation, seed uint64) *run {
 		r.devices = append(r.devices, d)
 	}
 	r.liar = newLiar(seed, len(r.devices))
+	r.backs = r.liar == nil && !off("backup") && (rand.New(rand.NewPCG(seed, 500)).IntN(8) == 0 || *lieKind == restores)
 	for _, d := range r.devices {
 		// What is not selected is on the service alone, and that of the other history
 		// is gone with it.
-		d.chooses = d.chooses && (r.liar == nil || r.liar.kind != forks)
+		d.chooses = d.chooses && !r.backs && (r.liar == nil || r.liar.kind != forks)
+		if r.backs {
+			d.kept = engine.OpenKept(filepath.Join(r.dir, "kept-"+d.name), 1<<30, time.Now)
+			t.Cleanup(d.kept.Close)
+		}
 	}
 	return r
 }
@@ -306,7 +314,7 @@ func (r *run) play(seed uint64) {
 			}
 		})
 	}
-	if rnd.IntN(5) == 0 && len(r.devices) > 2 && !off("revoke") && r.liar == nil {
+	if rnd.IntN(5) == 0 && len(r.devices) > 2 && !off("revoke") && r.liar == nil && !r.backs {
 		wait := time.Duration(rnd.IntN(60_000)) * time.Millisecond
 		r.act(func() {
 			time.Sleep(wait)
@@ -320,6 +328,15 @@ func (r *run) play(seed uint64) {
 			r.do("service", l.kind, nil, func() { r.lies(true) })
 			time.Sleep(time.Duration(5_000+l.rnd.IntN(60_000)) * time.Millisecond)
 			r.do("service", "is honest", nil, func() { r.lies(false) })
+		})
+	}
+	if r.backs {
+		r.act(func() {
+			rnd := rand.New(rand.NewPCG(seed, 501))
+			time.Sleep(time.Duration(rnd.IntN(60_000)) * time.Millisecond)
+			r.do("service", "is backed up", nil, r.backUp)
+			time.Sleep(time.Duration(rnd.IntN(60_000)) * time.Millisecond)
+			r.do("service", "is restored", nil, r.restore)
 		})
 	}
 	if rnd.IntN(4) == 0 && !off("restart") {
@@ -510,7 +527,7 @@ func (r *run) laws() {
 	history := r.history()
 	for _, c := range missing {
 		switch {
-		case r.removed[c] && r.liar != nil && r.liar.kind == forks: // it may have been in the other history
+		case r.removed[c] && r.twoPasts(): // it may have been in the other history
 		case !history[hashOf(c)]:
 			r.t.Errorf("U1: what was saved at %s is lost: %.40q", r.owed[c], c)
 		case !r.removed[c] && !r.hidden:
@@ -535,7 +552,7 @@ func (r *run) history() map[[32]byte]bool {
 		r.t.Error(err)
 		return found
 	}
-	e, store := r.org.open(r.t, 0, d.home, s, nil, nil, nil)
+	e, store := r.org.open(r.t, 0, d.home, s, nil, nil, nil, nil)
 	defer store.Close()
 	err = e.Events(r.org.region, func(_ tree.Event, op *tree.Op) error {
 		if op == nil || op.Type != tree.File || op.Kind != tree.Create && op.Kind != tree.Edit || found[op.Hash] {
