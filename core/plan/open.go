@@ -172,6 +172,8 @@ func (p *planner) lookAgain() bool {
 		return false
 	}
 	p.aliased = maps.Clone(last.aliased)
+	about := max(len(last.open), len(p.in.Touched)) // mostly the same ones
+	p.seen, p.set = make(map[id]bool, about), make(map[id]*item, about)
 	for _, n := range last.open {
 		p.look(n)
 	}
