@@ -175,6 +175,13 @@ func (b *besides) look() {
 	b.mu.Unlock()
 }
 
+// landed reports whether a haul has ended since the loop looked.
+func (b *besides) landed() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.over
+}
+
 // pending reports whether the loop has something to wait for: a haul is under
 // way, or has ended since it looked.
 func (b *besides) pending() bool {

@@ -112,7 +112,7 @@ func (v *volume) readAll(ctx context.Context, todo []*item, until time.Time, o *
 	go func() {
 		defer close(work)
 		for _, it := range todo {
-			if ctx.Err() != nil || v.d.Now().After(until) || v.hurried(began) || o.full() {
+			if ctx.Err() != nil || v.hurried(began) || o == nil && v.d.Now().After(until) || o != nil && o.enough(v) {
 				return
 			}
 			work <- it

@@ -20,7 +20,11 @@ import (
 
 // onceMost is how many files are sealed as they are hashed before the loop plans
 // and commits them: some 130 bytes are kept of each until then.
-const onceMost = 1 << 15
+const onceMost = 1 << 16
+
+// onceLeast is how long files are sealed as they are hashed before what there is of
+// them is committed, at least: others wait for it.
+const onceLeast = time.Second
 
 // A once seals small files of one look as they are hashed. Its readers share it.
 type once struct {
@@ -36,6 +40,10 @@ type once struct {
 	mu   sync.Mutex
 	refs map[[32]byte]*seal.Ref // what was sealed, by its hash; nil while it is
 	lost bool                   // nothing more can be stored: the files are hashed alone
+
+	until time.Time // when the loop is to go on
+	soon  time.Time // when it is to where there is news for it
+	seen  uint64    // entries of the region that it knew when this began
 }
 
 // small reports whether a file is one piece, which is read whole into memory.
@@ -69,12 +77,14 @@ func (v *volume) once(ctx context.Context, todo []*item, until time.Time) (*once
 	if !v.fits(size + size/8 + perFile*int64(len(todo))) {
 		return nil, until
 	}
-	o := &once{began: v.d.Now(), sent: v.sent(), index: v.index, refs: map[[32]byte]*seal.Ref{}}
+	// Plans cost by what is not agreed on: where that is much, they are rare.
+	o := &once{began: v.d.Now(), sent: v.sent(), index: v.index, refs: map[[32]byte]*seal.Ref{}, soon: until}
+	o.until = o.began.Add(max(onceLeast, 9*v.looking))
 	v.d.mu.Lock()
 	r := v.region
 	ready := r.failed == nil && r.MayWrite() && (v.d.online || v.d.lastErr == nil)
 	if ready {
-		o.secret = r.Secret()
+		o.secret, o.seen = r.Secret(), r.Replayed()
 		if n := r.Tree.Len(); n > len(v.index.base) {
 			// To look through a large region for a few files costs more than to read
 			// them twice.
@@ -95,14 +105,27 @@ func (v *volume) once(ctx context.Context, todo []*item, until time.Time) (*once
 	return o, until
 }
 
-// full reports whether the loop is to take up what was sealed before more is.
-func (o *once) full() bool {
-	if o == nil {
-		return false
+// enough reports whether the loop is to take up what was sealed before more is.
+func (o *once) enough(v *volume) bool {
+	now := v.d.Now()
+	if now.After(o.until) || now.After(o.soon) && v.news(o.seen) {
+		return true
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return len(o.refs) >= onceMost
+}
+
+// news reports whether something waits for the loop: a change here, what others wrote
+// since the region had so many entries, a heavy file that has come, a question.
+func (v *volume) news(seen uint64) bool {
+	v.d.mu.Lock()
+	wrote := v.region.Replayed() != seen
+	v.d.mu.Unlock()
+	v.mu.Lock()
+	asked := len(v.surveys) > 0
+	v.mu.Unlock()
+	return wrote || asked || len(v.hints) > 0 || v.beside.landed()
 }
 
 // seal seals the content of a file, whose hash is sha, and hands it to be stored. It
