@@ -16,9 +16,9 @@ type backup struct {
 	flushes bool
 	// env is what it is told of a working folder; it may need nothing more of it.
 	env func(dir string) []string
-	// begin makes a repository, save brings folder a into it, and load folder b out
+	// begin makes a repository below a working folder, save brings folder a into it, and load folder b out
 	// of it: words after the program's name.
-	begin []string
+	begin func(dir string) []string
 	save  func(a string) []string
 	load  func(a, b string) []string
 }
@@ -30,7 +30,7 @@ func resticBackup(bin string) backup {
 			return []string{"RESTIC_REPOSITORY=" + filepath.Join(dir, "repository"), "RESTIC_PASSWORD=bench",
 				"RESTIC_CACHE_DIR=" + filepath.Join(dir, "cache"), "RESTIC_COMPRESSION=auto"}
 		},
-		begin: []string{"--quiet", "init"},
+		begin: func(string) []string { return []string{"--quiet", "init"} },
 		save:  func(a string) []string { return []string{"--quiet", "backup", a} },
 		load:  func(a, b string) []string { return []string{"--quiet", "restore", "latest:" + a, "--target", b} },
 	}
@@ -44,9 +44,11 @@ func kopiaBackup(bin string) backup {
 				"KOPIA_CACHE_DIRECTORY=" + filepath.Join(dir, "cache"), "KOPIA_LOG_DIR=" + filepath.Join(dir, "logs"),
 				"KOPIA_CHECK_FOR_UPDATES=false"}
 		},
-		begin: []string{"repository", "create", "filesystem", "--no-progress", "--path", "repository"},
-		save:  func(a string) []string { return []string{"snapshot", "create", "--no-progress", a} },
-		load:  func(a, b string) []string { return []string{"restore", "--no-progress", "--parallel", "4", a, b} },
+		begin: func(dir string) []string {
+			return []string{"repository", "create", "filesystem", "--no-progress", "--path", filepath.Join(dir, "repository")}
+		},
+		save: func(a string) []string { return []string{"snapshot", "create", "--no-progress", a} },
+		load: func(a, b string) []string { return []string{"restore", "--no-progress", "--parallel", "4", a, b} },
 	}
 }
 
@@ -57,8 +59,10 @@ func rcloneBackup(bin string) backup {
 		env: func(dir string) []string {
 			return []string{"RCLONE_CONFIG=" + filepath.Join(dir, "rclone.conf"), "RCLONE_CACHE_DIR=" + filepath.Join(dir, "cache")}
 		},
-		begin: []string{"config", "create", "sealed", "crypt", "remote=repository", "password=bench", "--obscure", "--non-interactive"},
-		save:  func(a string) []string { return []string{"sync", "--transfers", "8", "--checkers", "16", a, "sealed:"} },
+		begin: func(dir string) []string {
+			return []string{"config", "create", "sealed", "crypt", "remote=" + filepath.Join(dir, "repository"), "password=bench", "--obscure", "--non-interactive"}
+		},
+		save: func(a string) []string { return []string{"sync", "--transfers", "8", "--checkers", "16", a, "sealed:"} },
 		load: func(_, b string) []string {
 			return []string{"sync", "--transfers", "8", "--checkers", "16", "sealed:", b}
 		},
@@ -88,15 +92,14 @@ func (b backup) open(ctx context.Context, dir string) (pair, error) {
 			return nil, err
 		}
 	}
-	return p, p.does(ctx, b.begin)
+	return p, p.does(ctx, b.begin(dir))
 }
 
 // keep implements keeper: there is nothing beside the repository.
 func (b backup) keep(ctx context.Context, dir string) (pair, error) { return b.open(ctx, dir) }
 
-// does runs the program in the working folder, so that relative names are there.
 func (p *backupPair) does(ctx context.Context, args []string) error {
-	_, err := p.run(ctx, append(p.env(p.dir), "PWD="+p.dir), "", "env", append([]string{"-C", p.dir, p.bin}, args...)...)
+	_, err := p.run(ctx, p.env(p.dir), "", p.bin, args...)
 	return err
 }
 
