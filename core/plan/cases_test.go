@@ -365,3 +365,27 @@ func TestFolderMovedIntoWhatWasDeletedInItGoes(t *testing.T) {
 		}
 	}
 }
+
+// A folder that another takes the name of is deleted in the same entry, though
+// something moves out of it: the new one would have another name until then.
+func TestFolderThatIsReplacedIsDeletedAtOnce(t *testing.T) {
+	for _, c := range []struct {
+		then deed
+		ops  int
+	}{{none, 1}, {write("d", "new"), 3}, {mv("s", "d"), 2}} {
+		w := newWorld(t, "ann", "ben")
+		ann := w.devices[0]
+		do(mkdir("d"), write("d/a", "1"), mkdir("d/s"), write("d/s/y", "2"))(ann)
+		w.settle()
+		do(mv("d/s", "s"), rm("d"), c.then)(ann)
+		if p := ann.sync(); len(p.Up) != c.ops {
+			t.Errorf("sent %s", p.text())
+		}
+		for range 3 {
+			if p := ann.sync(); len(p.Down) > 0 {
+				t.Errorf("done %s", p.text())
+			}
+		}
+		w.settle()
+	}
+}

@@ -244,7 +244,7 @@ var deedsOfOne = []string{
 	"write d/a 1", "save d/a 2", "chmod d/a 700", "rm d/a", "mv d/a a", "mv d/a e/a", "mv d/a d/b", "write d/n 1",
 	"rm d", "mv d e/d", "mv d g", "chmod d 700", "rm d, write d 5", "rm d, mkdir d", "rm d, mkdir d, write d/a 6", "mv d g, mkdir d, mv g/a d/a",
 	"mkdir d/n", "chmod d/s 700", "rm d/s", "mv d/s s", "mv d/s d/t", "write d/s/y 1", "rm d/s/y", "mv d/s/y y", "write d/s/n 2",
-	"mv e d/e", "mv e d/s/e", "rm e", "mv d/s e/s, rm d", "mv d/s s, mv d s/d", "rm l", "rm l, link l x", "rm l, mkdir l", "mv l f2", "mv f l2, mv l f, mv l2 l",
+	"mv e d/e", "mv e d/s/e", "rm e", "mv d/s e/s, rm d", "mv d/s s, rm d, write d 7", "mv d/a a, rm d, write d 8", "mv d/s s, mv d s/d", "rm l", "rm l, link l x", "rm l, mkdir l", "mv l f2", "mv f l2, mv l f, mv l2 l",
 }
 
 var shelfOfOne = parseDeeds("write f 0, mkdir d, write d/a 00, mkdir d/s, write d/s/y 000, mkdir e, write e/x 0000, link l t")

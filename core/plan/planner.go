@@ -59,7 +59,7 @@ type item struct {
 	clash  bool // an edit that another device was faster with
 	edit   bool // Up has its content
 	del    bool // Up deletes it
-	sheds  bool // so it does, and moves something out of it
+	sheds  bool // so it does, and moves a folder out of it
 	back   bool // deleted here, and comes back because others changed its folder
 	held   bool
 	move   moving

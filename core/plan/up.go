@@ -374,7 +374,7 @@ func (p *planner) upDeletes() {
 			continue
 		}
 		it.del = true
-		it.sheds = slices.ContainsFunc(it.kids, func(k *item) bool { return k.moveUp || k.del && k.sheds })
+		it.sheds = slices.ContainsFunc(it.kids, func(k *item) bool { return k.moveUp && k.local.Type == tree.Dir || k.del && k.sheds })
 		if b.Type != tree.Dir {
 			p.out.Guard.Up++
 		}
@@ -398,13 +398,20 @@ func (p *planner) upDeletes() {
 				op.Whole, op.Complete = true, p.in.Position
 			}
 		}
-		// A move out of it may do nothing, where others moved a folder the other way:
-		// what was moved would go with the rest. The next plan knows.
-		if op.Whole && it.sheds {
+		// A folder's move out of it may do nothing, where others moved a folder the
+		// other way: what it holds would go with the rest. The next plan knows. But what
+		// has its name now would get another until then.
+		if op.Whole && it.sheds && !p.replaced(it) {
 			continue
 		}
 		p.out.Up = append(p.out.Up, op)
 	}
+}
+
+// replaced reports whether something else has the name of a node that is gone.
+func (p *planner) replaced(it *item) bool {
+	s := p.slot(place{it.base.Parent, it.base.Name})
+	return slices.ContainsFunc(p.locals, func(k *item) bool { return p.slot(at(k.local)) == s })
 }
 
 // allGo reports whether nothing that a folder has in the journal is left in it
