@@ -93,7 +93,10 @@ func (v *volume) Watch(ctx context.Context, skip func(path string) bool) (<-chan
 	if err != nil {
 		return nil, err
 	}
-	out := make(chan engine.Event, 1) // the engine sees in the middle of a turn that something waits
+	// The engine sees in the middle of a turn that something waits. It takes all that
+	// does at the next: a folder that came tells of each folder in it, and one after
+	// the other they would cut a turn after the other short.
+	out := make(chan engine.Event, 1024)
 	go func() {
 		defer close(out)
 		for e := range in {
