@@ -91,9 +91,9 @@ func command() error {
 			defer os.RemoveAll(o.work)
 		}
 	}
-	if slices.Contains(o.only, "W7") {
+	if slices.Contains(o.only, "SLOW") {
 		if len(o.only) > 1 {
-			return errors.New("W7 has the line to itself: say -only W7 alone")
+			return errors.New("the slow line is measured by itself: say -only slow alone")
 		}
 		return runSlow(ctx, o, *bin)
 	}

@@ -16,8 +16,8 @@ import (
 	"signet/test/slowline"
 )
 
-// W7 is a folder seeded over a slow line: 140 GB and 10 Mbit/s, as the author
-// of the seed had them, scaled by a thousand in size. A person goes on saving
+// The slow line is a folder seeded over one: 140 GB and 10 Mbit/s, scaled by a thousand
+// in size.
 // documents meanwhile. It wants root, for the line, and measures Signet alone.
 
 // slowBits is the line's rate, in each direction.
@@ -43,7 +43,7 @@ func slowFiles(share int) map[string]int64 {
 	return files
 }
 
-// A seeding is what came of W7.
+// A seeding is what came of it.
 type seeding struct {
 	All, Ninety float64   // seconds until all files, and 90 % of those under 1 MB, were with the other device
 	Saved       []float64 // seconds from a save until the other device had it
@@ -187,7 +187,7 @@ func slow(ctx context.Context, o options, bin string, share int) (out seeding, e
 	return out, err
 }
 
-// runSlow is the case W7, which is measured by itself.
+// runSlow is the slow line, which is measured by itself.
 func runSlow(ctx context.Context, o options, bin string) error {
 	share := 1
 	if o.size == quick {
@@ -197,8 +197,8 @@ func runSlow(ctx context.Context, o options, bin string) error {
 	if err != nil {
 		return err
 	}
-	fmt.Printf("W7 seeding over 10 Mbit/s, 40 ms there and back: all after %.1f s, 90 %% of the files under 1 MB after %.1f s\n", s.All, s.Ninety)
-	fmt.Printf("W7 the largest file had %.0f %% of the line until then, and at least %.0f %% over 10 s while there were small ones\n", 100*s.Largest, 100*s.Least)
-	fmt.Printf("W7 %d documents saved meanwhile: with the other device after %.2f s (median), %.2f s (most); %.2f MB/s over the whole\n", len(s.Saved), quantile(s.Saved, 0.5), slices.Max(s.Saved), s.Rate/1e6)
+	fmt.Printf("seeding over 10 Mbit/s, 40 ms there and back: all after %.1f s, 90 %% of the files under 1 MB after %.1f s\n", s.All, s.Ninety)
+	fmt.Printf("the largest file had %.0f %% of the line until then, and at least %.0f %% over 10 s while there were small ones\n", 100*s.Largest, 100*s.Least)
+	fmt.Printf("%d documents saved meanwhile: with the other device after %.2f s (median), %.2f s (most); %.2f MB/s over the whole\n", len(s.Saved), quantile(s.Saved, 0.5), slices.Max(s.Saved), s.Rate/1e6)
 	return nil
 }

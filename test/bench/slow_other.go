@@ -8,5 +8,5 @@ import (
 )
 
 func runSlow(context.Context, options, string) error {
-	return errors.New("W7 needs Linux: network namespaces")
+	return errors.New("the slow line needs Linux: network namespaces")
 }

@@ -67,7 +67,7 @@ func TestAChangeComesSoonAfterTheNetworkDoes(t *testing.T) {
 	agree(t, one, two)
 }
 
-// The small version of the bench's W7: over 10 Mbit/s a folder is seeded, and a
+// The small version of the bench's slow line: over 10 Mbit/s a folder is seeded, and a
 // document that is saved meanwhile is with the other device within 5 s. Nearly all
 // small files are there before the large one, which goes on all the time.
 func TestADocumentIsNotHeldUpByASeeding(t *testing.T) {
