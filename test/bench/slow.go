@@ -17,8 +17,8 @@ import (
 )
 
 // The slow line is a folder seeded over one: 140 GB and 10 Mbit/s, scaled by a thousand
-// in size.
-// documents meanwhile. It wants root, for the line, and measures Signet alone.
+// in size. A person goes on saving documents meanwhile. It wants root, for the line, and
+// measures Signet alone.
 
 // slowBits is the line's rate, in each direction.
 const slowBits = 10_000_000
