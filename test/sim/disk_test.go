@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unsafe"
 
 	"signet/core/tree"
 	"signet/device/engine"
@@ -58,6 +59,9 @@ type node struct {
 	wrote  time.Time         // when data was changed last
 	kids   map[string]uint64 // of a folder
 }
+
+// content is data as a string. It is not copied: data is replaced, never changed.
+func (n *node) content() string { return unsafe.String(unsafe.SliceData(n.data), len(n.data)) }
 
 const rootNode = 2
 

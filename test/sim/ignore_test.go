@@ -67,7 +67,7 @@ func (d *device) observed() map[string]bool {
 				return
 			}
 		}
-		m[string(n.data)] = true
+		m[n.content()] = true
 	})
 	return m
 }
@@ -90,7 +90,7 @@ func (r *run) ignoredNow() (list []ignored) {
 		_, n := d.disk.find(ignore.File)
 		d.disk.walk("", func(p string, _ uint64, x *node) {
 			if x.stat.Type == tree.File && len(x.data) > 0 && leaves(rules, p, false) {
-				list = append(list, ignored{d: d, path: p, content: string(x.data), rules: string(n.data)})
+				list = append(list, ignored{d: d, path: p, content: x.content(), rules: n.content()})
 			}
 		})
 	}
@@ -103,7 +103,7 @@ func (r *run) ignoredNow() (list []ignored) {
 func (r *run) stayed(list []ignored) {
 	for _, i := range list {
 		_, n := i.d.disk.find(ignore.File)
-		same := n != nil && string(n.data) == i.rules
+		same := n != nil && n.content() == i.rules
 		if !same && (i.d.chooses || r.removed[i.content]) || i.d.disk.anywhere(i.content) {
 			continue
 		}

@@ -501,7 +501,7 @@ func (r *run) laws() {
 		}
 		for _, n := range d.disk.trash {
 			if d.gone {
-				kept[string(n.data)] = true
+				kept[n.content()] = true
 			}
 		}
 	}

@@ -61,7 +61,7 @@ func (u *user) look(f func()) { u.world.do(u.name+".user", "looks", nil, f) }
 func (u *user) read(p string) (c string) {
 	u.look(func() {
 		if _, n := u.disk.find(p); n != nil {
-			c = string(n.data)
+			c = n.content()
 		}
 	})
 	return c
@@ -77,17 +77,17 @@ func (u *user) step(what string, f func()) {
 // gone notes that the user himself did away with a file.
 func (u *user) gone(n *node) {
 	if n != nil {
-		u.removed[string(n.data)] = true
+		u.removed[n.content()] = true
 	}
-	if n != nil && n.stat.Type == tree.File && !u.disk.anywhere(string(n.data)) {
-		u.forgive(string(n.data))
+	if n != nil && n.stat.Type == tree.File && !u.disk.anywhere(n.content()) {
+		u.forgive(n.content())
 	}
 }
 
 // anywhere reports whether a live file has a content.
 func (d *disk) anywhere(c string) bool {
 	for _, n := range d.nodes {
-		if n.stat.Type == tree.File && string(n.data) == c {
+		if n.stat.Type == tree.File && n.content() == c {
 			return true
 		}
 	}
@@ -99,7 +99,7 @@ func (d *disk) contents() map[string]bool {
 	m := map[string]bool{}
 	for _, n := range d.nodes {
 		if n.stat.Type == tree.File && len(n.data) > 0 {
-			m[string(n.data)] = true
+			m[n.content()] = true
 		}
 	}
 	return m
