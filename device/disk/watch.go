@@ -2,8 +2,11 @@ package disk
 
 import (
 	"context"
+	"math"
+	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // An EventKind says what may have happened to a name.
@@ -20,11 +23,12 @@ const (
 	Overflow EventKind = 6 // anything may have happened anywhere: scan the volume
 	RootGone EventKind = 7 // the volume's folder or its .signet was moved or removed: Check
 	Left     EventKind = 8 // renamed from this name, to another one or out of the volume
+	Inside   EventKind = 9 // in this folder, which is not watched, something is not as it was: list it
 )
 
 // String is the kind's name.
 func (k EventKind) String() string {
-	names := [...]string{"none", "changed", "meta", "closed", "moved to", "gone", "overflow", "root gone", "left"}
+	names := [...]string{"none", "changed", "meta", "closed", "moved to", "gone", "overflow", "root gone", "left", "inside"}
 	if int(k) < len(names) {
 		return names[k]
 	}
@@ -67,6 +71,9 @@ func (q *eventQueue) put(path string, kind EventKind) {
 	case kind == Overflow:
 		q.overflow()
 	default:
+		if kind == Inside {
+			path += "/" // what happened to its name is another matter
+		}
 		old, there := q.kinds[path]
 		if there && kind == Meta && old != Gone && old != Left {
 			return
@@ -103,7 +110,7 @@ func (q *eventQueue) take() []Event {
 		events = append(events, Event{Kind: Overflow})
 	}
 	for _, p := range q.order {
-		events = append(events, Event{p, q.kinds[p]})
+		events = append(events, Event{strings.TrimSuffix(p, "/"), q.kinds[p]})
 	}
 	q.kinds, q.order, q.all, q.rootGon = map[string]EventKind{}, nil, false, false
 	return events
@@ -128,28 +135,80 @@ func (q *eventQueue) deliver(ctx context.Context, out chan<- Event) {
 	}
 }
 
-// watchCount is what Watches reports.
+// watchCount is what Watches and Polls report.
 type watchCount struct {
-	have, missing atomic.Int64
-	err           atomic.Pointer[error]
+	have, polled    atomic.Int64
+	names, contents atomic.Int64 // how often what is polled is looked at, in nanoseconds
+	short           atomic.Pointer[shortage]
+}
+
+// A shortage is why not every folder is watched.
+type shortage struct {
+	limit Limit
+	err   error
 }
 
 func (c *watchCount) reset() {
 	c.have.Store(0)
-	c.clear()
-}
-
-func (c *watchCount) clear() {
-	c.missing.Store(0)
-	c.err.Store(nil)
+	c.polled.Store(0)
+	c.short.Store(nil)
 }
 
 // Watches reports how many folders are watched, how many there are, and, where
-// fewer are watched, why (the system's limit): the rest is seen by scans only.
+// fewer are watched, why (the system's limit): the rest is polled.
 func (v *Volume) Watches() (have, want int, err error) {
-	if e := v.watches.err.Load(); e != nil {
-		err = *e
+	if s := v.watches.short.Load(); s != nil {
+		err = s.err
 	}
 	have = int(v.watches.have.Load())
-	return have, have + int(v.watches.missing.Load()), err
+	return have, have + int(v.watches.polled.Load()), err
+}
+
+// Polls is how folders are looked at that are not watched.
+type Polls struct {
+	Folders  int           // how many they are
+	Names    time.Duration // how often it is seen that a name came or went
+	Contents time.Duration // how often it is seen that a file was written where it is
+	Limit    Limit         // why they are not watched
+}
+
+// Polls reports how what Watches does not count as watched is looked at.
+func (v *Volume) Polls() Polls {
+	c := &v.watches
+	p := Polls{Folders: int(c.polled.Load()), Names: time.Duration(c.names.Load()), Contents: time.Duration(c.contents.Load())}
+	if s := c.short.Load(); s != nil {
+		p.Limit = s.limit
+	}
+	return p
+}
+
+// A Limit is a setting of the system that is used up; the zero value where it is
+// not that, but memory, or what this process may open.
+type Limit struct {
+	Name  string // as sysctl calls it
+	Value int    // what it is: all of it is in use, by this user's programs together
+}
+
+// Settings that are limits to watches. In a user namespace (a container without
+// privileges) its own ones may be the lower ones.
+const (
+	maxWatches   = "fs.inotify.max_user_watches"
+	maxInstances = "fs.inotify.max_user_instances"
+	nsWatches    = "user.max_inotify_watches"
+	nsInstances  = "user.max_inotify_instances"
+)
+
+// Instances reports whether it is a limit to how many programs may watch, and
+// not to how much.
+func (l Limit) Instances() bool { return l.Name == maxInstances || l.Name == nsInstances }
+
+// Enough is a value of the setting that suffices for so many more: what is in use,
+// what is lacking, a quarter of that for what comes, rounded up.
+func (l Limit) Enough(lacking int) int {
+	step := 8192
+	if l.Instances() {
+		step = 128
+	}
+	n := l.Value + lacking + lacking/4
+	return min((n+step-1)/step*step, math.MaxInt32)
 }

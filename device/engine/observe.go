@@ -115,8 +115,11 @@ func (v *volume) lookAround(ctx context.Context) (seen []sight, err error) {
 			seen = append(seen, s...)
 			continue
 		}
-		see := v.peek
-		if v.caps.Key != nil {
+		see, all := v.peek, look[folder][itself]
+		switch {
+		case all:
+			see = v.whole
+		case v.caps.Key != nil:
 			see = v.glance
 		}
 		s, err := see(ctx, folder, names)
@@ -125,23 +128,46 @@ func (v *volume) lookAround(ctx context.Context) (seen []sight, err error) {
 		}
 		// That a name is not there means something only if its folder is; and what
 		// is no folder any more, whatever a disk says of names in it, has none.
-		if s.Stat.Type != tree.Dir && folder != "" {
+		if s.Stat.Type != tree.Dir && folder != "" && (!all || s.Stat.Type != 0 || v.notThere(s.Err)) {
 			v.wantGone(folder)
 			continue
 		}
 		if s.Err != nil && v.d.Classify(s.Err) == Changed {
-			v.want(folder, "")
+			v.want(folder, map[bool]string{true: itself}[all])
 		}
 		v.judgeNames(&s.Listing)
 		for _, e := range s.Entries {
 			p := join(folder, e.Name)
-			if it := v.child(folder, e.Name); e.Stat.Type == tree.Dir && !e.ignored && (arrived[p] || it == nil || !identical(it.stat, e.Stat)) {
+			it := v.child(folder, e.Name)
+			if e.Stat.Type == tree.Dir && !e.ignored && (arrived[p] || it == nil || !identical(it.stat, e.Stat)) {
 				v.want(p, "") // next
+			}
+			// A watch would have spoken of it.
+			if all && v.d.Line != nil && e.Stat.Type == tree.File && !e.ignored && (it == nil || !sameBytes(it.stat, e.Stat)) {
+				v.touched = append(v.touched, p)
 			}
 		}
 		seen = append(seen, s)
 	}
 	return seen, nil
+}
+
+// itself is no name: with it among the names all of a folder is looked at, and
+// nothing below it but what is new.
+const itself = "."
+
+// whole lists a folder.
+func (v *volume) whole(ctx context.Context, folder string, _ []string) (sight, error) {
+	l, err := v.listOne(ctx, folder)
+	l.Path = folder
+	return sight{Listing: l}, err
+}
+
+// notThere reports whether a folder could not be listed because it is gone, or is
+// none any more.
+func (v *volume) notThere(err error) bool {
+	f := v.d.Classify(err)
+	return err != nil && (f == NotThere || f == Changed)
 }
 
 // peek looks at some names of a folder, one by one. There is no Stat where the
@@ -247,6 +273,11 @@ func (v *volume) lookAt(it *item) {
 func (v *volume) event(e Event) {
 	if e.Kind == Overflow || e.Kind == RootGone {
 		v.scan = true
+		return
+	}
+	if e.Kind == Inside {
+		v.ruled.again = v.ruled.again || e.Path == ""
+		v.want(e.Path, itself)
 		return
 	}
 	folder, name := split(e.Path)

@@ -136,6 +136,7 @@ const (
 	RootGone EventKind = 4
 	Written  EventKind = 5 // look at it, but it may still be being written
 	Removed  EventKind = 6 // it was unlinked, not renamed
+	Inside   EventKind = 7 // in this folder, which is not watched, something is not as it was: list it
 )
 
 // An Event is a hint to look.

@@ -108,6 +108,8 @@ func (v *volume) Watch(ctx context.Context, skip func(path string) bool) (<-chan
 				ev.Kind = engine.Arrived
 			case disk.Gone:
 				ev.Kind = engine.Removed
+			case disk.Inside:
+				ev.Kind = engine.Inside
 			case disk.Overflow:
 				ev.Kind = engine.Overflow
 			case disk.RootGone:
