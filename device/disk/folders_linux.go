@@ -121,8 +121,10 @@ func (w *watcher) lose(n *watchNode) {
 // watched, or polled if there is no watch for it. hot: something happens in it
 // now, which is worth the watch of one where nothing does. It fails if the folder
 // is not there any more, or is nobody's to look into.
-func (w *watcher) come(path string, parent *watchNode, name string, hot bool) (*watchNode, error) {
-	n, err := w.add(path, parent, name)
+func (w *watcher) come(path string, parent *watchNode, name string, hot bool) (n *watchNode, err error) {
+	if err = unix.ENOSPC; !w.sketch || !w.full {
+		n, err = w.add(path, parent, name)
+	}
 	if err != nil && hot && w.short(err) && w.room(time.Now()) {
 		n, err = w.add(path, parent, name)
 	}
@@ -130,13 +132,9 @@ func (w *watcher) come(path string, parent *watchNode, name string, hot bool) (*
 		if !w.short(err) {
 			return nil, err
 		}
-		st, e := w.v.fs.lstat(path)
-		if e != nil {
-			return nil, e
-		}
 		n = &watchNode{wd: -1, missed: true}
 		w.attach(n, parent, name)
-		w.beginPoll(n, st.Inode)
+		w.beginPoll(n)
 	}
 	if hot {
 		n.heat = time.Now().UnixNano()
@@ -184,10 +182,10 @@ func (w *watcher) below(ctx context.Context, path string, n *watchNode, report b
 	for len(todo) > 0 && ctx.Err() == nil {
 		at := todo[len(todo)-1]
 		todo = todo[:len(todo)-1]
-		l := w.v.fs.list(at.path, w.sc)
+		l := w.list(at.path, at.n)
 		// A folder that keeps changing tells of its new folders itself.
 		whole = whole && (l.Err == nil || errors.Is(l.Err, ErrChanging))
-		if at.n.poll != nil && at.n.poll.take(w.v.look(l)) && report {
+		if at.n.poll != nil && !w.sketch && at.n.poll.take(w.v.look(l)) && report {
 			w.queue.put(at.path, Inside)
 		}
 		w.missing(at.n, l)
@@ -209,6 +207,12 @@ func (w *watcher) below(ctx context.Context, path string, n *watchNode, report b
 		}
 	}
 	return whole && ctx.Err() == nil
+}
+
+// list lists a folder. Of one that is watched nobody asks for the files.
+func (w *watcher) list(path string, n *watchNode) Listing {
+	w.sc.folders = n.poll == nil || w.sketch
+	return w.v.fs.list(path, w.sc)
 }
 
 // found reports a folder that is watched, or polled, from now on. Whoever knows it

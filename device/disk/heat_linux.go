@@ -78,7 +78,7 @@ func (w *watcher) yield(n *watchNode) {
 	w.rmWatch(n.wd)
 	n.wd = -1
 	w.count(-1)
-	w.beginPoll(n, 0)
+	w.beginPoll(n)
 }
 
 // give watches a folder that is polled, if there is a watch: only then anything
@@ -118,16 +118,16 @@ func (w *watcher) warm(ctx context.Context, n *watchNode, path string) error {
 		w.below(ctx, path, now, true)
 		return nil
 	}
-	w.adopt(ctx, path, n, w.v.fs.list(path, w.sc))
+	w.adopt(ctx, path, n, w.list(path, n))
 	return nil
 }
 
 // choose gives what watches there are to the hottest folders, after the first walk
 // gave them to the first that it met. Each watch that ended by itself would be an
 // event, and events have a limit too: so all end with their descriptor. What came
-// meanwhile another walk sees; what happened the reader does, who scans after it.
-func (w *watcher) choose(ctx context.Context) {
-	if len(w.poll.nodes) == 0 || w.file == nil || w.root.poll != nil {
+// meanwhile the next walk sees; what happened the reader does, who scans after it.
+func (w *watcher) choose() {
+	if w.file == nil || w.root.poll != nil {
 		return
 	}
 	all := slices.Clone(w.poll.nodes)
@@ -147,7 +147,7 @@ func (w *watcher) choose(ctx context.Context) {
 	w.count(-w.have)
 	for _, n := range append(all, w.root) {
 		if n.wd = -1; n.poll == nil {
-			w.beginPoll(n, 0)
+			w.beginPoll(n)
 		}
 	}
 	err := w.instance()
@@ -158,10 +158,6 @@ func (w *watcher) choose(ctx context.Context) {
 		}
 		_, err = w.give(n, path)
 	}
-	w.full = true
-	w.walk++
-	w.root.walk = w.walk
-	w.below(ctx, "", w.root, false)
 }
 
 // few is of how many folders each is reported alone that got their watches back.
@@ -196,7 +192,7 @@ func (w *watcher) retry(ctx context.Context) {
 		case err == nil && given != n:
 			w.below(ctx, path, given, true)
 		case err == nil:
-			w.adopt(ctx, path, n, w.v.fs.list(path, w.sc))
+			w.adopt(ctx, path, n, w.list(path, n))
 		case w.short(err):
 			w.note(err)
 			list = nil // the rest stays as it is

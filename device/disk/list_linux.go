@@ -18,6 +18,7 @@ type scratch struct {
 	names   []byte // names of one folder, one after the other
 	ends    []int  // where each ends
 	entries []Entry
+	folders bool // what the disk says is no folder is left out, and costs nothing
 }
 
 // tick is longer than the coarsest kernel clock's (10 ms).
@@ -87,8 +88,11 @@ func (f *fsys) readFolder(dir *os.File, top bool, sc *scratch) (vanished bool, e
 		}
 		for b := sc.dirents[:n]; len(b) > 0; {
 			size := int(binary.NativeEndian.Uint16(b[16:]))
-			raw := b[19:size] // inode 8, offset 8, size 2, type 1, then the name
+			kind, raw := b[18], b[19:size] // inode 8, offset 8, size 2, type 1, then the name
 			b = b[size:]
+			if sc.folders && kind != unix.DT_DIR && kind != unix.DT_UNKNOWN {
+				continue
+			}
 			end := 0
 			for raw[end] != 0 {
 				end++

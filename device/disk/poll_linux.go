@@ -166,8 +166,8 @@ func newPoller() poller {
 	return poller{done: make(chan round, 1), held: map[uint32]heldName{}}
 }
 
-// beginPoll polls a folder from now on, of which only the inode is known, if that.
-func (w *watcher) beginPoll(n *watchNode, inode uint64) {
+// beginPoll polls a folder from now on, of which nothing is known yet.
+func (w *watcher) beginPoll(n *watchNode) {
 	p := &w.poll
 	if len(p.nodes) == 0 {
 		now := time.Now()
@@ -176,7 +176,7 @@ func (w *watcher) beginPoll(n *watchNode, inode uint64) {
 		w.v.watches.names.Store(int64(w.rhythm.names))
 		w.v.watches.contents.Store(int64(w.rhythm.contents))
 	}
-	n.poll = &polled{inode: inode, at: len(p.nodes)}
+	n.poll = &polled{at: len(p.nodes)}
 	p.nodes = append(p.nodes, n)
 	w.v.watches.polled.Store(int64(len(p.nodes)))
 }

@@ -284,7 +284,8 @@ func TestAMoveToWhereNobodyWatchesIsOne(t *testing.T) {
 				n.heat = time.Now().UnixNano()
 			}
 		}
-		w.choose(context.Background())
+		w.choose()
+		w.below(context.Background(), "", w.root, false)
 	}
 	if got := watchedBy(w); !slices.Equal(got, []string{"", "hot"}) {
 		t.Fatalf("watched are %v", got)

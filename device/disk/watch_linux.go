@@ -29,6 +29,7 @@ type watcher struct {
 	sc     *scratch
 	walk   uint32 // number of the last walk over all folders
 	full   bool   // the walk that goes on found no more watches
+	sketch bool   // it is the first, which only sees what folders there are
 	limit  int
 	skip   func(path string) bool
 	rhythm rhythm
@@ -107,10 +108,15 @@ func (v *Volume) newWatcher(ctx context.Context, limit int, skip func(path strin
 			return nil, err
 		}
 		w.root = &watchNode{wd: -1}
-		w.beginPoll(w.root, v.fs.self.Inode)
+		w.beginPoll(w.root)
 	}
+	w.sketch = true
 	w.below(ctx, "", w.root, false)
-	w.choose(ctx)
+	if w.sketch = false; len(w.poll.nodes) > 0 {
+		w.choose()
+		w.full = true
+		w.below(ctx, "", w.root, false)
+	}
 	return w, nil
 }
 

@@ -100,12 +100,14 @@ func (v *volume) aliases(p *plan.Plan) (problems []Problem) {
 
 // Split tells the names that do not sync from those that do, under others than
 // their own, and from what is to be said of what is ignored. What is unselected and
-// still here is none of these: it needs nobody.
+// still here is none of these: it needs nobody; nor is that few folders are watched:
+// all of them sync.
 func Split(problems []Problem) (lost, other, ignored []Problem) {
 	for _, p := range problems {
 		switch p.Kind {
 		case alias:
 			other = append(other, p)
+		case FewWatches:
 		case Unselected: // it goes by itself when it can
 		case BadRule, BadRules, Strayed:
 			ignored = append(ignored, p)
@@ -115,6 +117,10 @@ func Split(problems []Problem) (lost, other, ignored []Problem) {
 	}
 	return lost, other, ignored
 }
+
+// FewWatches is the kind of problem of a volume of which only a part is watched, for
+// whoever wires a disk to say.
+const FewWatches = "few_watches"
 
 // alias is the kind of problem that a name has which this disk cannot have.
 const alias = "alias"

@@ -57,9 +57,10 @@ func (w *Work) alarms(past bool) []Alarm {
 // was known when somebody looked last.
 type VolumeStatus struct {
 	engine.VolumeStatus
-	Path    string `json:"path"`
-	PathB64 []byte `json:"path_b64,omitempty"`
-	Reason  string `json:"reason"`
+	Path    string       `json:"path"`
+	PathB64 []byte       `json:"path_b64,omitempty"`
+	Reason  string       `json:"reason"`
+	Watch   *WatchStatus `json:"watch,omitempty"` // nil: no daemon watches it
 }
 
 // volumes lists the volumes' states, by folder.
@@ -71,6 +72,7 @@ func (w *Work) volumes() []VolumeStatus {
 		v.Reason = v.VolumeStatus.Reason
 		list = append(list, v)
 	}
+	w.watching(list)
 	return list
 }
 

@@ -179,7 +179,7 @@ var catalogue = []known{
 	148: {"many deletions that are meant", "test/e2e.TestManyDeletionsAreHeldUntilApproved test/e2e.TestRestoreUndoesHeldDeletions", ""},
 	149: {"a populated folder joins a populated region", "device/owner.TestFolderIsJoinedByContent", ""},
 	150: {"the watch overflows", "device/disk.TestTheKernelsOverflowArrives device/disk.TestLostEventsMakeEveryFolderWatchedAndAScanAskedFor", ""},
-	151: {"too few watches", "device/disk.TestTooFewWatchesAreSaid", ""},
+	151: {"too few watches", "test/e2e.TestTooFewWatchesAreSaidAndMakeTheRestSlower device/disk.TestFewWatchesGoToTheHottestFoldersAndTheRestIsPolled device/disk.TestNothingIsMissedWhateverIsWatched device/disk.TestARaisedLimitIsUsed device/disk.TestWithoutAnInstanceEverythingIsPolled", ""},
 	152: {"files in a folder that is not watched yet", "device/disk.TestNothingInANewFolderIsMissedBeforeItIsWatched", ""},
 	153: {"one's own writes come back as events", "test/e2e.TestIdleDaemonUsesNoProcessor", ""},
 	154: {"changes while nothing ran", "test/e2e.TestOfflineMovesSendNothing", ""},

@@ -168,7 +168,7 @@ func TestPagesOfUseSayWhatHappens(t *testing.T) {
 		run  func(*use, *testing.T, *page)
 	}{
 		{"two-devices", (*use).twoDevices}, {"second-folder", (*use).secondFolder}, {"headless", (*use).headless},
-		{"restore", (*use).restore}, {"undo", (*use).undo}, {"space", (*use).space}, {"conflicts", (*use).conflicts}, {"slow-line", (*use).slowLine}, {"held-deletions", (*use).heldDeletions}, {"ignore", (*use).ignore}, {"select", (*use).selects},
+		{"restore", (*use).restore}, {"undo", (*use).undo}, {"space", (*use).space}, {"conflicts", (*use).conflicts}, {"slow-line", (*use).slowLine}, {"many-folders", (*use).manyFolders}, {"held-deletions", (*use).heldDeletions}, {"ignore", (*use).ignore}, {"select", (*use).selects},
 		{"service-sees", (*use).serviceSees}, {"storage", (*use).storage}, {"back-up", (*use).backUp}, {"moving", (*use).moving}, {"lost-device", (*use).lostDevice}, {"recovery", (*use).recovery},
 		{"cold-copy", (*use).coldCopy},
 	} {
@@ -202,6 +202,12 @@ func (u *use) slowLine(t *testing.T, p *page) {
 	want(t, shown, `mon,tue,wed,thu,fri 08:00-18:00 up 1M down 2M`)
 	want(t, shown, `up: no limit, down: no limit`)
 	p.typed(u.laptop)
+}
+
+func (u *use) manyFolders(t *testing.T, p *page) {
+	if shown := p.typed(u.laptop); strings.Contains(shown, "are watched") {
+		t.Errorf("too few watches for a handful of folders:\n%s", shown)
+	}
 }
 
 // twoDevices has the lines of README.md, which have a test of their own.
