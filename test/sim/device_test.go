@@ -291,7 +291,7 @@ func (d *device) live(passes int, daemon bool, l *life) {
 			d.rule()
 		}
 		if d.brings && d.whim.IntN(6) == 0 {
-			if err := d.bring(ctx, e, l); err != nil && !d.stands(e, l, err) {
+			if err := d.bring(ctx, e, l); err != nil {
 				d.t.Errorf("%s: taking back: %v", d.name, err)
 			}
 		}
