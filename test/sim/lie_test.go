@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"testing"
 	"time"
 
 	"signet"
@@ -44,6 +45,7 @@ type liar struct {
 	rnd     *rand.Rand
 	victims map[int]bool
 	lying   bool
+	always  bool                    // not every other time
 	told    map[int]string          // what a device that lives yet has to say
 	heads   map[signet.LogID][]byte // some old checkpoint of each log
 	fork    *service.Service        // the other history
@@ -138,7 +140,7 @@ func (l *liar) page(n int, p signet.Page, asked bool) signet.Page {
 	if l.heads[p.Log] == nil || !l.lying && l.rnd.IntN(4) == 0 {
 		l.heads[p.Log] = p.Checkpoint
 	}
-	if !l.about(n, flips, swaps, repeats, drops, withholds, older) || l.rnd.IntN(2) == 0 {
+	if !l.about(n, flips, swaps, repeats, drops, withholds, older) || !l.always && l.rnd.IntN(2) == 0 {
 		return p
 	}
 	if l.kind == older {
@@ -390,4 +392,33 @@ func (d *device) joinAnew() {
 	if err != nil {
 		d.t.Errorf("%s: joins anew: %v", d.name, err)
 	}
+}
+
+// What is told is said, and nothing of it is applied; and a daemon that has an alarm
+// rests, also where its disk cannot be watched: it once asked at the very moment when
+// that was to be tried again whether the moment was past, for ever.
+func TestADaemonThatWasLiedToSaysSoAndRests(t *testing.T) {
+	scene(t, func(r *run, a, b *device) {
+		u := &user{device: a, rnd: a.rnd}
+		r.liar = &liar{kind: withholds, always: true, rnd: a.rnd, victims: map[int]bool{b.n: true}, told: map[int]string{}, heads: map[signet.LogID][]byte{}}
+		r.daemon(b, func(e *engine.Device) {
+			b.ask(r.t.Context(), e)
+			r.liar.lying = true
+			u.create("f", "after the lie")
+			a.pass()
+			for range 20 {
+				b.ask(r.t.Context(), e)
+			}
+			time.Sleep(time.Hour)
+			if st := e.VolumeStatus("v"); st.State != engine.AlarmedAt || len(e.Alarms()) != 1 || e.Alarms()[0].Kind != "withheld" {
+				t.Errorf("%s, %+v", st.State, e.Alarms())
+			}
+			if l := b.disk.listing(); l != "" {
+				t.Errorf("b has\n%s", l)
+			}
+		})
+		r.liar.lying, r.trusted = false, true
+		b.pass()
+		agree(t, a, b, "after the lie")
+	})
 }

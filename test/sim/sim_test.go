@@ -116,6 +116,24 @@ func share(t *testing.T) {
 	wg.Wait()
 }
 
+// taught are seeds that failed, and what of (doc/design/0022-simulation.md). They mean
+// something else once the world around them changed.
+var taught = []uint64{
+	62,     // things below a file
+	20_051, // a loop that never slept
+	20_203, // an entry that rests on another history
+}
+
+func TestSeedsThatFailed(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
+	o := once(t)
+	for _, seed := range taught {
+		simulate(t, o, seed, false)
+	}
+}
+
 func TestSameSeedSameSteps(t *testing.T) {
 	o := once(t)
 	for seed := *firstSeed; seed < *firstSeed+3; seed++ {
