@@ -102,7 +102,7 @@ func share(t *testing.T) {
 	for n := range *workers {
 		wg.Go(func() {
 			out, err := exec.Command(os.Args[0], "-test.run=^TestSeeds$", "-test.timeout=0", "-test.v", fmt.Sprint("-first=", *firstSeed+n), fmt.Sprint("-stride=", *workers),
-				fmt.Sprint("-seeds=", (*seeds+*workers-1-n) / *workers), fmt.Sprint("-seconds=", *seconds)).CombinedOutput()
+				fmt.Sprint("-seeds=", (*seeds+*workers-1-n) / *workers), fmt.Sprint("-seconds=", *seconds), "-lie="+*lieKind, "-without="+*without).CombinedOutput()
 			for l := range strings.Lines(string(out)) {
 				if err != nil || strings.Contains(l, " seeds a second") {
 					t.Log(strings.TrimRight(l, "\n"))
