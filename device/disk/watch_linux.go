@@ -90,8 +90,8 @@ func (v *Volume) Watch(ctx context.Context, skip func(path string) bool) (<-chan
 	return w.start(ctx), nil
 }
 
-// newWatcher watches every folder. Tests set a limit of watches; 0 is the
-// system's.
+// newWatcher watches every folder. Tests set a limit of watches, or -1 for no
+// instance; 0 is the system's.
 func (v *Volume) newWatcher(ctx context.Context, limit int, skip func(path string) bool) (*watcher, error) {
 	w := &watcher{
 		v: v, queue: newEventQueue(), sc: new(scratch), limit: limit, skip: skip, rhythm: usual,
@@ -122,6 +122,9 @@ func (v *Volume) newWatcher(ctx context.Context, limit int, skip func(path strin
 
 // instance gets a descriptor to watch with.
 func (w *watcher) instance() error {
+	if w.limit < 0 {
+		return unix.EMFILE
+	}
 	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
 	if err != nil {
 		return err
