@@ -3,6 +3,7 @@ package sim
 import (
 	"fmt"
 
+	"signet/core/region"
 	"signet/core/tree"
 	"signet/device/ignore"
 )
@@ -108,6 +109,28 @@ func (r *run) stayed(list []ignored) {
 			continue
 		}
 		r.t.Errorf("%s: %s was ignored, and is gone: %.40q (the same rules: %v)", i.d.name, i.path, i.content, same)
+	}
+}
+
+// regionKeeps fails where a rule took something from the region: what was in step, and
+// nobody removed, is there as long as the rules leave it out.
+func (r *run) regionKeeps() {
+	if len(r.rules) == 0 || r.hidden || r.twoPasts() || r.t.Failed() {
+		return
+	}
+	there := map[[32]byte]bool{}
+	r.programs[r.left()[0]].engine.WithRegion(r.org.region, func(now *region.Region) error {
+		for _, n := range now.Tree.Walk() {
+			there[n.Hash] = true
+		}
+		return nil
+	})
+	for _, d := range r.left() {
+		for _, c := range sortedKeys(d.safe) {
+			if _, owed := r.owed[c]; owed && !r.removed[c] && !there[hashOf(c)] {
+				r.t.Errorf("nobody removed what %s had in step, and the region has it no more: %.40q", d.name, c)
+			}
+		}
 	}
 }
 

@@ -223,6 +223,7 @@ func simulate(t *testing.T, o *organisation, seed uint64, tracing bool) (r *run)
 			ignored := r.ignoredNow()
 			r.settle()
 			r.stayed(ignored)
+			r.regionKeeps()
 			if r.showSelected() {
 				r.settle()
 			}
