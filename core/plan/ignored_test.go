@@ -66,6 +66,10 @@ func (d *device) observe() (local map[id]Local, kept map[id]map[string]bool) {
 func (d *device) rename(from, to id) {
 	d.disk[to] = d.disk[from]
 	delete(d.disk, from)
+	if d.unsettled[from] {
+		d.unsettled[to] = true
+		delete(d.unsettled, from)
+	}
 	for k, l := range d.disk {
 		if l.Parent == from {
 			l.Parent = to
