@@ -14,6 +14,7 @@ import (
 	"signet"
 	"signet/core/tree"
 	"signet/device/engine"
+	"signet/device/owner"
 )
 
 // A ledger counts what is asked of a disk and of the service, by words.
@@ -146,7 +147,7 @@ func TestWhatTwentyThousandFilesCost(t *testing.T) {
 	const (
 		folders = 200
 		files   = 20_000
-		entries = files / 1000 // an entry has 1,024 operations at most, and little else is in a full one
+		entries = 3 * files / 1000 // an entry has 1,024 operations at most; a slow machine fills them less
 	)
 	w := newWorld(t)
 	a, b := w.device("a"), w.device("b")
@@ -186,11 +187,18 @@ func TestWhatTwentyThousandFilesCost(t *testing.T) {
 		}
 	}
 	for _, d := range []*device{a, b} {
+		// What was hashed within a minute of being saved is hashed once more after
+		// that: by this clock, it was saved before.
+		d.Close()
+		var err error
+		d.Owner, err = owner.OpenAt(d.home, "test", func() time.Time { return time.Now().Add(2 * time.Minute) })
+		must(t, err)
+		must(t, d.Engine.LoadVolumes())
 		at[d] = d.book()
 	}
 	a.add("Many")
 	does(a, "added", map[string]int{"folders listed": 2 * (folders + 3), "files read": files, "objects sent": files + 4, // and the snapshot's
-		"entries": entries + 10, "requests": 10*entries + 40, "stats": 10, "syncs": 5})
+		"entries": entries, "requests": 5 * entries, "stats": 10, "syncs": 20})
 	b.add("Many")
 	does(b, "joined", map[string]int{"folders listed": folders + 3, "folders made": folders + 2, "files placed": files, "objects fetched": files,
 		"requests": files/64 + 20, "waits for the disk": files/256 + 20, "entries": 1, "stats": 10, "syncs": 20})
