@@ -31,7 +31,8 @@ func (d *device) rule() {
 			text += name() + "/*\n!" + name() + "\n"
 		}
 	}
-	d.rules = append(d.rules, ignore.Parse([]byte(text)))
+	// All devices look at them, so it is a step of its own.
+	d.do(d.name+".user", "rules", nil, func() { d.rules = append(d.rules, ignore.Parse([]byte(text))) })
 	u.create(ignore.File, text)
 }
 
