@@ -173,7 +173,8 @@ func TestNoCollectNamesWhatIsUsed(t *testing.T) {
 			}
 		}
 	})
-	if collected == 0 {
+	// -short has twenty histories, which may well have none.
+	if collected == 0 && !testing.Short() {
 		t.Error("nothing was ever collected")
 	}
 }
