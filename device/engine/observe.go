@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"time"
 
 	"signet/core/tree"
 	"signet/device/ignore"
@@ -85,7 +86,11 @@ func (v *volume) gather(ctx context.Context) (seen []sight, err error) {
 
 // scanFrom lists a folder and all below it.
 func (v *volume) scanFrom(ctx context.Context, folder string) (seen []sight, err error) {
+	began := v.d.Now()
 	err = v.disk.Scan(ctx, folder, skipper(v.rules), func(l Listing) error {
+		if v.d.Now().Sub(began) > time.Second { // much came at once
+			v.setState(Scanning, "", "")
+		}
 		v.judgeNames(&l)
 		seen = append(seen, sight{Listing: l})
 		return nil

@@ -520,6 +520,9 @@ func (v *volume) turn(ctx context.Context) (more bool, again time.Time, err erro
 	v.noteSaved()
 	v.rehash()
 	retry := v.retry()
+	if len(v.index.unread) >= manyFiles { // for the time that it takes to read them
+		v.setState(Scanning, "", "")
+	}
 	again, err = v.hash(ctx, v.d.Now().Add(v.slice()))
 	if err != nil {
 		return false, again, err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 	"testing"
@@ -152,6 +153,27 @@ func TestWhatATurnPlacesIsNoReasonToEndIt(t *testing.T) {
 		t.Errorf("%d turns for 300 files that came at once", n)
 	}
 	same(t, a, b)
+}
+
+// A large folder that is moved in is read, sealed and stored for a while before the
+// first plan knows of it. Nobody is told meanwhile that all is in step.
+func TestWhatIsBeingReadIsNotInStep(t *testing.T) {
+	w := newWorld(t)
+	a := w.device("a")
+	s := a.record()
+	a.add("R")
+	a.run()
+	a.settled()
+	s.one = make(chan struct{}) // nothing is sent from here on
+	aside := filepath.Join(filepath.Dir(a.dir), "aside")
+	must(t, os.Mkdir(aside, 0o755))
+	for i := range 600 {
+		must(t, os.WriteFile(filepath.Join(aside, fmt.Sprint(i)), fmt.Append(nil, "content ", i), 0o644))
+	}
+	must(t, os.Rename(aside, a.path("in")))
+	a.eventually("scanning", func() bool { return a.Engine.Status()[0].State == engine.Scanning })
+	close(s.one)
+	a.eventually("in step", func() bool { st := a.Engine.Status()[0]; return st.State == engine.InStep && st.SafeFiles == 600 })
 }
 
 // inOrder says that of a small and a large file the small one mostly comes first:
