@@ -77,9 +77,13 @@ func (v *volume) readRules(ctx context.Context) (again time.Time, err error) {
 		}
 		return again, v.rule(text, st)
 	case v.d.Classify(err) == NotThere:
-		// While the region has them they are being saved, or still to come.
+		// While the region has them they are being saved, or still to come. A folder
+		// of their name has none: what the last ones leave out of it may keep it there.
+		there := false
 		v.d.mu.Lock()
-		_, there := v.region.Tree.Lookup(ignore.File)
+		for k := range v.region.Tree.Ref(signet.RootNode).Kids() {
+			there = there || k.Type() == tree.File && k.Name() == ignore.File
+		}
 		v.d.mu.Unlock()
 		v.ruled.stat, v.ruled.fault = tree.Stat{}, nil
 		v.ruled.again = there

@@ -413,6 +413,8 @@ func upTo(d time.Duration) time.Duration {
 	return time.Duration(binary.BigEndian.Uint64(b[:]) % uint64(d))
 }
 
+const hintAlarm = "run 'signet notices'; nothing is applied from this region until a person decides"
+
 // judge turns the result of a turn into the volume's state, and says when to
 // try again.
 func (v *volume) judge(err error, more bool, again time.Time) time.Time {
@@ -426,7 +428,7 @@ func (v *volume) judge(err error, more bool, again time.Time) time.Time {
 	v.d.mu.Unlock()
 	switch {
 	case failed != nil:
-		v.setState(AlarmedAt, failed.Error(), "run 'signet notices'; nothing is applied from this region until a person decides")
+		v.setState(AlarmedAt, failed.Error(), hintAlarm)
 		return earliest(again, v.d.Now().Add(time.Minute))
 	case err == nil && more:
 		v.setState(Syncing, "", "")

@@ -750,6 +750,9 @@ func at(p Problem, path string) Problem {
 // Status is the volume's status now.
 func (v *volume) Status() VolumeStatus {
 	starved := v.d.starved(v.region)
+	v.d.mu.Lock()
+	failed := v.failure()
+	v.d.mu.Unlock()
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	s := v.status
@@ -768,6 +771,8 @@ func (v *volume) Status() VolumeStatus {
 	paused, until := v.paused.on(v.d.Now())
 	held := v.d.held.Load()
 	switch {
+	case failed != nil: // whatever it was when somebody last looked
+		s.State, s.Reason, s.Hint = AlarmedAt, failed.Error(), hintAlarm
 	case paused:
 		s.State = Paused
 		if !until.IsZero() {

@@ -153,7 +153,7 @@ func (r *run) unrule() {
 		}
 		u := &user{device: at, rnd: at.whim}
 		r.act(func() { u.remove(ignore.File) })
-		if err := r.run(20_000); err != nil {
+		if err := r.run(400_000); err != nil {
 			r.t.Error(err)
 		}
 		r.settle()

@@ -236,18 +236,19 @@ func (d *device) stands(e *engine.Device, l *life, err error) bool {
 		return false
 	}
 	time.Sleep(30 * time.Second)
-	if l.dead.Load() {
+	alarms, st := e.Alarms(), e.VolumeStatus("v")
+	if l.dead.Load() { // asked last: a program that is killed meanwhile says that it stopped
 		return true
 	}
 	ended := true
-	for _, a := range e.Alarms() {
+	for _, a := range alarms {
 		ended = ended && a.State == engine.AlarmEnded
 	}
-	switch st := e.VolumeStatus("v"); {
-	case len(e.Alarms()) == 0:
+	switch {
+	case len(alarms) == 0:
 		d.t.Errorf("%s: %v, and no alarm", d.name, err)
 	case !ended && st.State != engine.AlarmedAt && st.State != engine.Recover:
-		d.t.Errorf("%s: %v, and its state is %s", d.name, err, st.State)
+		d.t.Errorf("%s: %v, and its state is %s: %s", d.name, err, st.State, st.Reason)
 	}
 	return true
 }
