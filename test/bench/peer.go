@@ -117,7 +117,7 @@ func (p *process) end() {
 		return
 	}
 	p.cmd.Process.Signal(syscall.SIGTERM)
-	t := time.NewTimer(10 * time.Second)
+	t := time.NewTimer(2 * time.Minute) // a million files take a while to be put down
 	defer t.Stop()
 	select {
 	case <-p.done:
