@@ -274,9 +274,10 @@ func TestWithoutAnInstanceEverythingIsPolled(t *testing.T) {
 	})
 }
 
-// Where a folder or file goes from where a watch is to where none is, both of its
-// names are reported together: it was moved, not deleted.
-func TestAMoveToWhereNobodyWatchesIsOne(t *testing.T) {
+// hotAlone is a volume in which the folder hot is watched, cold and cold/sub are not,
+// and nobody looks at them but for a reason.
+func hotAlone(t *testing.T) (*box, *watcher) {
+	t.Helper()
 	b := newBox(t, t.TempDir())
 	b.folders("cold/sub", "hot")
 	w := b.few(2)
@@ -295,6 +296,23 @@ func TestAMoveToWhereNobodyWatchesIsOne(t *testing.T) {
 	}
 	w.rhythm.names, w.poll.names.every = time.Hour, time.Hour
 	w.poll.names.due = time.Now().Add(time.Hour)
+	return b, w
+}
+
+// What leaves a watched folder for no place of the volume is told once a look found
+// it nowhere.
+func TestWhatLeavesTheVolumeIsTold(t *testing.T) {
+	b, w := hotAlone(t)
+	b.write("hot/g", "x")
+	r := b.begin(w)
+	b.must(os.Rename(b.path("hot/g"), b.dir+".left"))
+	r.want("hot/g", Left)
+}
+
+// Where a folder or file goes from where a watch is to where none is, both of its
+// names are reported together: it was moved, not deleted.
+func TestAMoveToWhereNobodyWatchesIsOne(t *testing.T) {
+	b, w := hotAlone(t)
 	b.must(os.Mkdir(b.path("hot/x"), 0o755))
 	b.write("hot/x/f", "x")
 	r := b.begin(w)
@@ -311,10 +329,6 @@ func TestAMoveToWhereNobodyWatchesIsOne(t *testing.T) {
 			return e == Event{"hot/" + name, Left} || told && e == Event{"hot", Inside}
 		})
 	}
-	// Where it has left altogether that is told too.
-	b.write("hot/g", "x")
-	b.must(os.Rename(b.path("hot/g"), b.dir+".left"))
-	r.want("hot/g", Left)
 }
 
 // A follower knows the folder by its first look and by what the watch says, as a
