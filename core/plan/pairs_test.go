@@ -11,7 +11,6 @@ import (
 
 	"pgregory.net/rapid"
 
-	"signet"
 	"signet/core/tree"
 )
 
@@ -38,25 +37,16 @@ func (x shelfDeed) on(d *device) {
 // shelfLines is a disk as the oracle shows one.
 func (d *device) shelfLines() []string {
 	var out []string
-	var walk func(parent id, prefix string)
-	walk = func(parent id, prefix string) {
-		for n, l := range d.disk {
-			if l.Parent != parent {
-				continue
-			}
-			path := prefix + l.Name
-			switch l.Type {
-			case tree.Dir:
-				out = append(out, shelfLine(path, 'd', "", l.Mode))
-				walk(n, path+"/")
-			case tree.Link:
-				out = append(out, shelfLine(path, 'l', l.Target, l.Mode))
-			default:
-				out = append(out, shelfLine(path, 'f', d.w.bytes[l.Hash], l.Mode))
-			}
+	for path, l := range d.paths() {
+		switch l.Type {
+		case tree.Dir:
+			out = append(out, shelfLine(path, 'd', "", l.Mode))
+		case tree.Link:
+			out = append(out, shelfLine(path, 'l', l.Target, l.Mode))
+		default:
+			out = append(out, shelfLine(path, 'f', d.w.bytes[l.Hash], l.Mode))
 		}
 	}
-	walk(signet.RootNode, "")
 	out = strings.Split(conflictsShort(out), "\n")
 	slices.Sort(out)
 	return out

@@ -212,30 +212,40 @@ func (d *device) list() string { return strings.Join(d.lines(), "\n") }
 
 func (d *device) lines() []string {
 	var out []string
-	var walk func(parent id, prefix string)
-	walk = func(parent id, prefix string) {
-		for n, l := range d.disk {
-			if l.Parent != parent {
-				continue
+	for path, l := range d.paths() {
+		switch l.Type {
+		case tree.Dir:
+			out = append(out, path+"/")
+		case tree.Link:
+			out = append(out, path+" -> "+l.Target)
+		default:
+			s := path + ": " + d.w.bytes[l.Hash]
+			if l.Mode&0o100 != 0 {
+				s += " (x)"
 			}
-			switch l.Type {
-			case tree.Dir:
-				out = append(out, prefix+l.Name+"/")
-				walk(n, prefix+l.Name+"/")
-			case tree.Link:
-				out = append(out, prefix+l.Name+" -> "+l.Target)
-			default:
-				s := prefix + l.Name + ": " + d.w.bytes[l.Hash]
-				if l.Mode&0o100 != 0 {
-					s += " (x)"
-				}
-				out = append(out, s)
-			}
+			out = append(out, s)
 		}
 	}
-	walk(signet.RootNode, "")
 	slices.Sort(out)
 	return out
+}
+
+// paths yields all that is on the disk and hangs on its top, a folder before what is
+// in it, else in no order.
+func (d *device) paths() iter.Seq2[string, Local] {
+	return func(yield func(string, Local) bool) {
+		var walk func(parent id, prefix string) bool
+		walk = func(parent id, prefix string) bool {
+			for n, l := range d.disk {
+				path := prefix + l.Name
+				if l.Parent == parent && (!yield(path, l) || l.Type == tree.Dir && !walk(n, path+"/")) {
+					return false
+				}
+			}
+			return true
+		}
+		walk(signet.RootNode, "")
+	}
 }
 
 // pull replays what is new in the journal.

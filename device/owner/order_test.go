@@ -137,7 +137,7 @@ func TestWhatATurnPlacesIsNoReasonToEndIt(t *testing.T) {
 	b.slowly()
 	b.Line.SetLimit(line.Down, 1<<20)
 	b.add("R")
-	did := b.book()
+	did := b.book(false)
 	b.run() // its watch is there before anything comes
 	b.settled()
 	for i := range 300 {

@@ -5,57 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"signet"
-	"signet/core/tree"
 	"signet/device/engine"
 )
-
-// A counted volume counts what is asked of the disk, and may have a watch that
-// breaks at once.
-type counted struct {
-	engine.Volume
-	scans, stats, reads *atomic.Int64
-	broken              bool
-}
-
-func (c counted) Scan(ctx context.Context, from string, skip func(string) bool, emit func(engine.Listing) error) error {
-	c.scans.Add(1)
-	return c.Volume.Scan(ctx, from, skip, emit)
-}
-
-func (c counted) Stat(path string) (tree.Stat, error) {
-	c.stats.Add(1)
-	return c.Volume.Stat(path)
-}
-
-func (c counted) Read(path string) (engine.Reading, error) {
-	c.reads.Add(1)
-	return c.Volume.Read(path)
-}
-
-func (c counted) Watch(ctx context.Context, skip func(string) bool) (<-chan engine.Event, error) {
-	if !c.broken {
-		return c.Volume.Watch(ctx, skip)
-	}
-	out := make(chan engine.Event)
-	close(out)
-	return out, nil
-}
-
-// count makes the device's volumes counted ones, from the next opening on.
-func (d *device) count(broken bool) counted {
-	c := counted{scans: new(atomic.Int64), stats: new(atomic.Int64), reads: new(atomic.Int64), broken: broken}
-	open := d.Engine.OpenVolume
-	d.Engine.OpenVolume = func(dir string) (engine.Volume, error) {
-		v, err := open(dir)
-		return counted{v, c.scans, c.stats, c.reads, c.broken}, err
-	}
-	return c
-}
 
 func TestFileThatIsBeingWrittenIsNotReadAllTheTime(t *testing.T) {
 	if testing.Short() {
@@ -65,19 +20,19 @@ func TestFileThatIsBeingWrittenIsNotReadAllTheTime(t *testing.T) {
 	a := w.device("a")
 	a.write("other", "x")
 	a.add("R")
-	c := a.count(false)
+	did := a.book(false)
 	a.run()
 	a.settled()
 	f, err := os.Create(a.path("log"))
 	must(t, err)
-	before := c.reads.Load() + c.stats.Load()
+	did.since()
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
 	for end := time.Now().Add(1500 * time.Millisecond); time.Now().Before(end); <-tick.C {
 		fmt.Fprintln(f, "one more line")
 	}
-	if n := c.reads.Load() + c.stats.Load() - before; n > 60 {
-		t.Errorf("a file that was being written for 1.5 s was looked at %d times", n)
+	if n := did.since(); n["files read"]+n["stats"] > 60 {
+		t.Errorf("a file that was being written for 1.5 s was looked at: %v", n)
 	}
 	// Closing it ends the wait.
 	must(t, f.Close())
@@ -93,12 +48,12 @@ func TestBrokenWatchIsNoReasonToSpin(t *testing.T) {
 	a := w.device("a")
 	a.write("f", "x")
 	a.add("R")
-	c := a.count(true)
+	did := a.book(true)
 	a.run()
 	a.settled()
-	before := c.scans.Load()
+	did.since()
 	<-time.After(time.Second)
-	if n := c.scans.Load() - before; n > 3 {
+	if n := did.since()["scans"]; n > 3 {
 		t.Errorf("%d scans in a second", n)
 	}
 	a.write("g", "found by the next look")
