@@ -58,7 +58,7 @@ var (
 )
 
 // runGrowth is the case W9, which is measured by itself.
-func runGrowth(ctx context.Context, o options, bin string) error {
+func runGrowth(ctx context.Context, o options, bin, asJSON string) error {
 	var list []growth
 	for _, n := range o.size.trees() {
 		o.say("W9: %d files", n)
@@ -69,7 +69,10 @@ func runGrowth(ctx context.Context, o options, bin string) error {
 		list = append(list, g)
 	}
 	printGrowth(os.Stdout, list)
-	return nil
+	if asJSON == "" {
+		return nil
+	}
+	return write(asJSON, list)
 }
 
 func grow(ctx context.Context, o options, bin string, files int) (g growth, err error) {

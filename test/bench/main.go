@@ -101,14 +101,14 @@ func command() error {
 		if len(o.only) > 1 {
 			return errors.New("W9 is of Signet alone: say -only W9 alone")
 		}
-		return runGrowth(ctx, o, *bin)
+		return runGrowth(ctx, o, *bin, *asJSON)
 	}
 	r := report{Machine: thisMachine(o.work), Commit: commit(ctx), Date: time.Now().UTC().Format("2006-01-02"),
 		Versions: found.versions, Sizes: o.size, Repetitions: o.reps}
 	r.Rows, err = measure(ctx, o)
 	r.print(os.Stdout)
 	if *asJSON != "" {
-		err = errors.Join(err, r.write(*asJSON))
+		err = errors.Join(err, write(*asJSON, r))
 	}
 	return err
 }

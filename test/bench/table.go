@@ -169,8 +169,9 @@ func (r report) print(w io.Writer) {
 	}
 }
 
-func (r report) write(path string) error {
-	b, err := json.MarshalIndent(r, "", " ")
+// write writes what was measured to a file.
+func write(path string, measured any) error {
+	b, err := json.MarshalIndent(measured, "", " ")
 	if err != nil {
 		return err
 	}
