@@ -7,28 +7,39 @@ import (
 )
 
 // A Network is what a device knows of the machine's network and sleep, from
-// looking now and then. Systems tell of both in ways of their own; these two all
-// of them have.
+// looking now and then, and where the system tells of a change.
 type Network struct {
+	told      <-chan struct{} // a change of links or addresses; nil where the system does not tell
+	unsure    func() bool     // whether the addresses may be others than at the last call
 	addresses func() map[netip.Addr]bool
 	wall      func() time.Time     // also goes on while the machine sleeps
 	awake     func() time.Duration // does not
 	had       map[netip.Addr]bool
 	at        time.Time
 	ran       time.Duration
+	end       func()
 }
 
 // asleep is from when on the clock of the wall has gone on without the other.
 const asleep = 5 * time.Second
 
-// NewNetwork begins to look.
+// NewNetwork begins to look. Close ends it.
 func NewNetwork() *Network {
 	began := time.Now()
-	return newNetwork(own, func() time.Time { return time.Now().Round(0) }, func() time.Duration { return time.Since(began) })
+	told, unsure, end := addressChanges() // before the first look, so that none is missed
+	n := newNetwork(own, func() time.Time { return time.Now().Round(0) }, func() time.Duration { return time.Since(began) })
+	n.told, n.unsure, n.end = told, unsure, end
+	return n
 }
 
+// Told says that it is time to look. It never does where the system does not tell.
+func (n *Network) Told() <-chan struct{} { return n.told }
+
+// Close gives back what NewNetwork took of the system.
+func (n *Network) Close() { n.end() }
+
 func newNetwork(addresses func() map[netip.Addr]bool, wall func() time.Time, awake func() time.Duration) *Network {
-	n := &Network{addresses: addresses, wall: wall, awake: awake}
+	n := &Network{unsure: func() bool { return true }, end: func() {}, addresses: addresses, wall: wall, awake: awake}
 	n.had, n.at, n.ran = addresses(), wall(), awake()
 	return n
 }
@@ -53,8 +64,11 @@ func (c Change) Concerns(local netip.Addr, made time.Time) bool {
 
 // Look says what happened since the last look.
 func (n *Network) Look() (c Change) {
-	has, at, ran := n.addresses(), n.wall(), n.awake()
+	has, at, ran := n.had, n.wall(), n.awake()
 	c.Slept = at.Sub(n.at)-(ran-n.ran) > asleep
+	if n.unsure() || c.Slept {
+		has = n.addresses()
+	}
 	c.Gone, c.Came, c.since = map[netip.Addr]bool{}, map[netip.Addr]bool{}, n.at
 	for a := range has {
 		if !n.had[a] {

@@ -27,8 +27,9 @@ func (m meter) Message(ctx context.Context, d transport.Direction, n int) error 
 }
 
 // steerEvery is how often it is looked whether a time of the schedule began, the
-// network changed or the machine slept.
-const steerEvery = 2 * time.Second
+// machine slept or, where the system does not tell by itself, the network changed.
+// Each look wakes an idle machine.
+const steerEvery = 5 * time.Second
 
 // steer keeps the line to its limits, and connections to a network that is there,
 // until the home is closed.
@@ -36,10 +37,17 @@ func (o *Owner) steer() {
 	t := time.NewTicker(steerEvery)
 	defer t.Stop()
 	network := line.NewNetwork()
+	defer network.Close()
 	for {
 		select {
 		case <-o.closing:
 			return
+		case <-network.Told():
+			select { // one change is told in several messages
+			case <-o.closing:
+				return
+			case <-time.After(100 * time.Millisecond):
+			}
 		case <-t.C:
 		}
 		o.adjust()
