@@ -77,8 +77,11 @@ func TestADocumentIsNotHeldUpByASeeding(t *testing.T) {
 	_, _, one, two := newSlowWorld(t, 10_000_000)
 	writeRandom(t, filepath.Join(one.dir, "film.mp4"), 16<<20, 1)
 	const small = 300
+	smallBytes := int64(0)
 	for i := range small {
-		writeRandom(t, filepath.Join(one.dir, fmt.Sprintf("document-%03d", i)), int64(20<<10+i*200), uint64(2+i))
+		size := int64(20<<10 + i*200)
+		writeRandom(t, filepath.Join(one.dir, fmt.Sprintf("document-%03d", i)), size, uint64(2+i))
+		smallBytes += size
 	}
 	one.add()
 	two.add()
@@ -97,6 +100,12 @@ func TestADocumentIsNotHeldUpByASeeding(t *testing.T) {
 			t.Errorf("%s took %v beside a seeding", name, took)
 		}
 	}
+	// What A sent from now on to the last look while there still were documents to be
+	// sent: the line is the film's alone afterwards, while they come to B, and was for
+	// a moment with each letter, which ends a turn.
+	from := one.line().Up
+	var up lineWay
+	looked := 0
 	until(t, time.Minute, "nine documents of ten come", func() bool {
 		n := 0
 		for i := range small {
@@ -104,14 +113,23 @@ func TestADocumentIsNotHeldUpByASeeding(t *testing.T) {
 				n++
 			}
 		}
+		if n >= looked+10 {
+			looked = n
+			if now := one.line().Up; now.Small < smallBytes*95/100 {
+				up = now
+			}
+		}
 		return n >= small*9/10
 	})
 	if has("film.mp4") {
 		t.Error("the film was there before the documents")
 	}
-	up := one.line().Up
-	share := float64(up.Largest) / float64(up.Saved+up.Small+up.Next+up.Largest)
-	t.Logf("until then the film had %.0f %% of the line: %+v", 100*share, up)
+	film, documents := up.Largest-from.Largest, up.Small-from.Small
+	if documents < smallBytes/10 {
+		t.Fatalf("from %+v to %+v too little was sent to tell", from, up)
+	}
+	share := float64(film) / float64(film+documents)
+	t.Logf("beside %s of documents the film had %s, %.0f %% of the line", mib(documents), mib(film), 100*share)
 	if share < 0.15 || share > 0.35 { // it has what is left between two turns, too
 		t.Errorf("the film had %.0f %% of the line, its share is 20 %%", 100*share)
 	}

@@ -418,15 +418,15 @@ func (d *device) status() (vs []volume) {
 }
 
 // A line is what status says of a device's line.
-type line struct {
-	Up struct {
-		Limit   int64
-		Rate    float64
-		Saved   int64 `json:"bytes_saved"`
-		Small   int64 `json:"bytes_small"`
-		Next    int64 `json:"bytes_next"`
-		Largest int64 `json:"bytes_largest"`
-	}
+type line struct{ Up lineWay }
+
+type lineWay struct {
+	Limit   int64
+	Rate    float64
+	Saved   int64 `json:"bytes_saved"`
+	Small   int64 `json:"bytes_small"`
+	Next    int64 `json:"bytes_next"`
+	Largest int64 `json:"bytes_largest"`
 }
 
 func (d *device) line() line {
