@@ -104,6 +104,9 @@ func setup(env *testscript.Env) error {
 	env.Setenv("SIGNET_HOME", filepath.Join(env.WorkDir, "home"))
 	env.Setenv("LC_ALL", "C.UTF-8")
 	env.Setenv("TZ", "UTC")
+	// Under the race detector a program waits a second at its end for races that are
+	// still to come: with 600 commands, a quarter of an hour.
+	env.Setenv("GORACE", "atexit_sleep_ms=20")
 	env.Defer(func() { s.end(env.T()) })
 	return nil
 }
