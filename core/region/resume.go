@@ -89,12 +89,9 @@ func (r *Region) Resume(p Progress, pages iter.Seq[[]byte]) error {
 	if _, err := r.seed(r.State.Current().Number); err != nil {
 		return err
 	}
-	t, err := tree.Load(pages)
+	t, err := tree.Resume(tree.DigestKey(r.secret.DigestKey()), p.Digest, pages)
 	if err != nil {
-		return err
-	}
-	if t.Digest(tree.DigestKey(r.secret.DigestKey())) != p.Digest {
-		return fmt.Errorf("%s: the tree kept at %d is another", r.ID(), p.Position)
+		return fmt.Errorf("%s: the tree kept at %d: %w", r.ID(), p.Position, err)
 	}
 	t.MarkUndone(p.undone)
 	r.Tree, r.replayed, r.since, r.digests = t, p.Position, int(p.since), p.points

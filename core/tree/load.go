@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"iter"
+	"maps"
 
 	"signet"
 	"signet/core/wire"
@@ -12,16 +13,21 @@ import (
 // loader reads pages into a tree whose nodes hang together only at the end.
 type loader struct {
 	*Tree
-	parents map[*node]signet.NodeID
-	order   []*node
+	order   []placed
 	moments map[moment]*moment
+}
+
+// A placed node is not hung on its parent yet.
+type placed struct {
+	*node
+	below signet.NodeID
 }
 
 // Load reads the pages of a snapshot, in order, into a tree. It accepts what
 // is well formed and a tree; that it is the right one, the caller learns from
 // its Digest. Every error wraps wire.ErrMalformed.
 func Load(pages iter.Seq[[]byte]) (*Tree, error) {
-	l := &loader{Tree: New(), parents: map[*node]signet.NodeID{}, moments: map[moment]*moment{}}
+	l := &loader{Tree: New(), moments: map[moment]*moment{}}
 	delete(l.nodes, signet.RootNode)
 	next, total := 0, -1
 	for p := range pages {
@@ -30,7 +36,9 @@ func Load(pages iter.Seq[[]byte]) (*Tree, error) {
 		if err := r.Done(); err != nil {
 			return nil, fmt.Errorf("snapshot page %d: %w", next, err)
 		}
-		next++
+		if next++; next == 1 {
+			l.expect(min(total*len(l.order), 1<<20)) // what a page says of itself is not to be trusted with more
+		}
 	}
 	if next != total || pageCount(len(l.nodes)) != total {
 		return nil, fmt.Errorf("snapshot of %d pages for %d records: %w", next, len(l.nodes), wire.ErrMalformed)
@@ -39,6 +47,39 @@ func Load(pages iter.Seq[[]byte]) (*Tree, error) {
 		return nil, fmt.Errorf("snapshot: %w: %w", err, wire.ErrMalformed)
 	}
 	return l.Tree, nil
+}
+
+// Resume is Load of pages that are to have a digest under k, which a Digest of this
+// device's own made. It hashes what it reads and does not encode it again: nothing but
+// the encoding of that tree has the digest. So it must not be given a digest that
+// somebody else names: what has it then may be another encoding of a tree.
+func Resume(k DigestKey, digest signet.Hash, pages iter.Seq[[]byte]) (*Tree, error) {
+	var hashes []signet.Hash
+	t, err := Load(func(yield func([]byte) bool) {
+		for p := range pages {
+			if hashes = append(hashes, pageHash(k, p)); !yield(p) {
+				return
+			}
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	c := t.pages(k)
+	copy(c.hashes, hashes)
+	clear(c.dirty)
+	if t.Digest(k) != digest {
+		return nil, fmt.Errorf("a snapshot with another digest: %w", wire.ErrMalformed)
+	}
+	return t, nil
+}
+
+// expect makes room for so many nodes.
+func (l *loader) expect(n int) {
+	nodes, order := make(map[signet.NodeID]*node, n), make([]placed, len(l.order), max(n, len(l.order)))
+	maps.Copy(nodes, l.nodes)
+	copy(order, l.order)
+	l.nodes, l.order = nodes, order
 }
 
 func (l *loader) page(r *wire.Reader, index int, total *int) {
@@ -86,8 +127,7 @@ func (l *loader) group(r *wire.Reader, parent signet.NodeID) {
 		}
 		last = n.id
 		l.nodes[n.id] = n
-		l.parents[n] = parent
-		l.order = append(l.order, n)
+		l.order = append(l.order, placed{n, parent})
 	}
 }
 
@@ -145,7 +185,8 @@ func (l *loader) record(r *wire.Reader) *node {
 }
 
 func (l *loader) readStamp(r *wire.Reader) *stamp {
-	s, m := &stamp{}, moment{}
+	var s stamp
+	var m moment
 	r.Raw(s.rev[:])
 	m.pos = r.U64()
 	s.op = r.U16()
@@ -156,10 +197,11 @@ func (l *loader) readStamp(r *wire.Reader) *stamp {
 		m.device = l.intern(d)
 	}
 	if s.moment = l.moments[m]; s.moment == nil {
-		s.moment = &m
+		first := m // m itself stays off the heap: nearly all stamps share a moment
+		s.moment = &first
 		l.moments[m] = s.moment
 	}
-	return s
+	return &s
 }
 
 func (l *loader) readMoved(r *wire.Reader, n *node) {
@@ -200,8 +242,12 @@ func (l *loader) connect() error {
 	}
 	root.extra()
 	l.root = root
-	for _, n := range l.order {
-		p := l.nodes[l.parents[n]]
+	var p *node // of the node before, which mostly is its sibling
+	for _, at := range l.order {
+		n := at.node
+		if p == nil || p.id != at.below {
+			p = l.nodes[at.below]
+		}
 		if p == nil || p.typ != Dir {
 			return fmt.Errorf("node below no folder")
 		}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"iter"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -207,6 +208,25 @@ func TestReplayHoldsItsPromises(t *testing.T) {
 		}
 		if loaded.Digest(key1) != tr.Digest(key1) || loaded.Digest(key2) != twin.Digest(key2) {
 			rt.Fatal("a loaded snapshot has another digest")
+		}
+		resumed, err := Resume(key1, tr.Digest(key1), justPages(tr, key1))
+		if err != nil {
+			rt.Fatal(err)
+		}
+		if resumed.Digest(key2) != twin.Digest(key2) {
+			rt.Fatal("a resumed snapshot has another digest")
+		}
+		it, _ := NewItem(Op{Kind: Create, Node: signet.NodeID{0xee, 0xee}, Type: Dir, Name: "later"})
+		b, _ := NewBatch("d", []Item{it})
+		for _, x := range []*Tree{resumed, twin} {
+			x.Digest(key1)
+			x.Apply(Entry{Position: 1 << 40}, b)
+		}
+		if resumed.Digest(key1) != twin.Digest(key1) {
+			rt.Fatal("a resumed snapshot changes in another way")
+		}
+		if _, err := Resume(key2, tr.Digest(key1), justPages(tr, key1)); err == nil {
+			rt.Fatal("a snapshot is resumed under another key")
 		}
 		if tr.Digest(key1) == tr.Digest(key2) {
 			rt.Fatal("digests do not depend on the key")
@@ -465,6 +485,9 @@ func TestLoadRefusesWhatReplayCannotMake(t *testing.T) {
 				if err != nil && !errors.Is(err, wire.ErrMalformed) {
 					t.Fatal(err)
 				}
+				if _, err := Resume(k, tr.Digest(k), func(yield func([]byte) bool) { yield(bad) }); !errors.Is(err, wire.ErrMalformed) {
+					t.Fatalf("byte %d: a changed page is resumed: %v", i, err)
+				}
 			}
 		}
 	}
@@ -523,6 +546,19 @@ func BenchmarkReplay(b *testing.B) {
 	}
 	b.ReportMetric(float64(size()-before)/100_000, "B/node")
 	runtime.KeepAlive(tr)
+}
+
+// BenchmarkResume is most of a start: the tree as it was kept.
+func BenchmarkResume(b *testing.B) {
+	var k DigestKey
+	tr := New()
+	grow(b, tr, 100_000)
+	digest, pages := tr.Digest(k), slices.Collect(justPages(tr, k))
+	for b.Loop() {
+		if _, err := Resume(k, digest, slices.Values(pages)); err != nil {
+			b.Fatal(err)
+		}
+	}
 }
 
 func grow(tb testing.TB, tr *Tree, files int) {
