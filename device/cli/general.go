@@ -2,13 +2,12 @@ package cli
 
 import (
 	"context"
-	"io"
-	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/cobra/doc"
 
 	"signet/device/cli/control"
+	"signet/internal/manual"
 )
 
 // general are the commands that need no service and no keys.
@@ -22,6 +21,20 @@ func (a *app) general() []*cobra.Command {
 	}
 }
 
+// exits is the contract of exit codes. Where several apply, it is the one that comes
+// first of 3, 7, 4, 6, 5.
+var exits = []manual.Exit{
+	{Code: 0, Says: "Done."},
+	{Code: 1, Says: "Failed."},
+	{Code: 2, Says: "Usage: the command line cannot be meant."},
+	{Code: 3, Says: "Not verified: a security alarm. Its kind, and where evidence is kept, are printed."},
+	{Code: 4, Says: "The service is unreachable."},
+	{Code: 5, Says: "Finished, but something needs a person: conflicts, held deletions, files that cannot be read."},
+	{Code: 6, Says: "Not finished within --timeout."},
+	{Code: 7, Says: "Not allowed: not enrolled, revoked, by role, policy or quota."},
+	{Code: 130, Says: "Interrupted."},
+}
+
 func (a *app) man() *cobra.Command {
 	var to string
 	var cmd *cobra.Command
@@ -29,12 +42,7 @@ func (a *app) man() *cobra.Command {
 		if to == "" {
 			return control.Hinted(control.Usagef("man needs --to"), "signet man --to DIR")
 		}
-		if err := os.MkdirAll(to, 0o755); err != nil {
-			return err
-		}
-		root := cmd.Root()
-		root.DisableAutoGenTag = true // pages of one version are equal whenever they are made
-		return doc.GenManTree(root, &doc.GenManHeader{Title: "SIGNET", Section: "1", Source: "signet " + Version, Manual: "Signet"}, to)
+		return manual.Write(cmd.Root(), Version, to, exits)
 	})
 	cmd.Flags().StringVar(&to, "to", "", "folder for the pages")
 	return cmd
@@ -82,20 +90,14 @@ func (a *app) paths() error {
 }
 
 func (a *app) completion() *cobra.Command {
-	makers := map[string]func(*cobra.Command, io.Writer) error{
-		"bash":       func(c *cobra.Command, w io.Writer) error { return c.GenBashCompletionV2(w, true) },
-		"zsh":        func(c *cobra.Command, w io.Writer) error { return c.GenZshCompletion(w) },
-		"fish":       func(c *cobra.Command, w io.Writer) error { return c.GenFishCompletion(w, true) },
-		"powershell": func(c *cobra.Command, w io.Writer) error { return c.GenPowerShellCompletionWithDesc(w) },
-	}
 	var cmd *cobra.Command
 	cmd = a.command("completion SHELL", "Print a completion script for bash, zsh, fish or powershell", 1, 1, func(_ context.Context, args []string) error {
-		write, ok := makers[args[0]]
+		ok, err := manual.Complete(cmd.Root(), args[0], a.stdout)
 		if !ok {
-			return control.Hinted(control.Usagef("no completion for shell %q", args[0]), "one of bash, zsh, fish, powershell")
+			return control.Hinted(control.Usagef("no completion for shell %q", args[0]), "one of "+strings.Join(manual.Shells(), ", "))
 		}
-		return write(cmd.Root(), a.stdout)
+		return err
 	})
-	cmd.ValidArgs = []string{"bash", "fish", "powershell", "zsh"}
+	cmd.ValidArgs = manual.Shells()
 	return cmd
 }

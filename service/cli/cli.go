@@ -17,12 +17,14 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"strings"
 	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"signet"
+	"signet/internal/manual"
 	"signet/service/blob"
 	"signet/service/meta"
 )
@@ -37,6 +39,17 @@ const (
 	exitNotAllowed  = 7
 	exitInterrupted = 130
 )
+
+// exits is the contract of exit codes, as far as this program has a use for it.
+var exits = []manual.Exit{
+	{Code: exitDone, Says: "Done."},
+	{Code: exitFailed, Says: "Failed."},
+	{Code: exitUsage, Says: "Usage: the command line cannot be meant."},
+	{Code: exitNotVerified, Says: "Not verified: something stored is not what was signed."},
+	{Code: exitUnavailable, Says: "Unavailable: what it needs cannot be reached, or is in use."},
+	{Code: exitNotAllowed, Says: "Not allowed."},
+	{Code: exitInterrupted, Says: "Interrupted."},
+}
 
 // An app is one run of the program.
 type app struct {
@@ -96,7 +109,7 @@ func (a *app) root() *cobra.Command {
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.PersistentFlags().BoolVar(&a.json, "json", a.json, "results as JSON")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage("%v", err) })
-	root.AddCommand(a.serveCommand(), a.devCommand(), a.inviteCommand(), a.checkCommand(), a.statusCommand(), a.gcCommand(), a.quotaCommand(), a.backupCommand(), a.restoreCommand(), a.versionCommand())
+	root.AddCommand(a.serveCommand(), a.devCommand(), a.inviteCommand(), a.checkCommand(), a.statusCommand(), a.gcCommand(), a.quotaCommand(), a.backupCommand(), a.restoreCommand(), a.versionCommand(), a.manCommand(), a.completionCommand())
 	return root
 }
 
@@ -220,6 +233,31 @@ func (a *app) versionCommand() *cobra.Command {
 				return a.print(map[string]string{"version": version()})
 			}
 			_, err := fmt.Fprintln(a.stdout, "signet-server", version())
+			return err
+		}}
+}
+
+func (a *app) manCommand() *cobra.Command {
+	var to string
+	c := &cobra.Command{Use: "man --to DIR", Short: "Write the manual pages into a folder", Args: exactly(0), DisableFlagsInUseLine: true,
+		RunE: func(c *cobra.Command, _ []string) error {
+			if to == "" {
+				return usage("man needs --to")
+			}
+			return manual.Write(c.Root(), version(), to, exits)
+		}}
+	c.Flags().StringVar(&to, "to", "", "folder for the pages")
+	return c
+}
+
+func (a *app) completionCommand() *cobra.Command {
+	return &cobra.Command{Use: "completion SHELL", Short: "Print a completion script for bash, zsh, fish or powershell",
+		Args: exactly(1), ValidArgs: manual.Shells(), DisableFlagsInUseLine: true,
+		RunE: func(c *cobra.Command, args []string) error {
+			ok, err := manual.Complete(c.Root(), args[0], a.stdout)
+			if !ok {
+				return usage("no completion for shell %q, which is one of %s", args[0], strings.Join(manual.Shells(), ", "))
+			}
 			return err
 		}}
 }
