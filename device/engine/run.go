@@ -323,8 +323,8 @@ func (v *volume) run(ctx context.Context) {
 		v.answer(looked)
 		if err == nil {
 			v.retries = 0
-			v.snapshot(ctx)
 			_ = v.d.keepTree(v.region) // costs the next start time
+			v.snapshot(ctx)            // after it: an entry that was not taken in yet keeps no tree
 			v.saveCounters()
 		}
 		again = earliest(again, full)
@@ -627,10 +627,10 @@ func (v *volume) sync(ctx context.Context) (Counters, error) {
 		if err := v.blockedBy(); err != nil {
 			return v.counters, err // an alarm about a file; all others are in step
 		}
+		_ = v.d.keepTree(v.region) // in this order: see Run
 		if err := v.snapshotNow(ctx); err != nil && !errors.Is(err, signet.ErrUnavailable) {
 			return v.counters, err
 		}
-		_ = v.d.keepTree(v.region)
 		return v.counters, nil
 	}
 }

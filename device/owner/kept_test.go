@@ -47,6 +47,10 @@ func TestStartGoesOnFromTheTreeThatWasKept(t *testing.T) {
 	}
 	a.add("R")
 	a.sync()
+	// Also where the same pass wrote a snapshot, whose entry it did not take in yet.
+	if rows := a.store("SELECT count(*) FROM pages"); rows == 0 {
+		t.Error("who made all of it keeps nothing")
+	}
 	b.add("R")
 	b.sync()
 	for _, damage := range []string{
