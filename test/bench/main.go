@@ -195,6 +195,7 @@ func series(ctx context.Context, o options, list []workload, on setting) (rows [
 					continue
 				}
 				d, err := fill(ctx, s)
+				s.cool()
 				if err != nil {
 					return rows, fmt.Errorf("%s: a tree of %d files: %w", s.peer, o.size.Tree, err)
 				}
@@ -256,6 +257,7 @@ func once(ctx context.Context, w workload, s *session) (r row, err error) {
 	before := s.usage()
 	moved, known := loopback()
 	took, err := w.run(ctx, s)
+	s.cool()
 	if err != nil {
 		return r, err
 	}

@@ -48,6 +48,7 @@ type session struct {
 	size  sizes
 	small []string // files below the folder of W2
 	saved int
+	warm  *reserve // while something is measured
 }
 
 // timed makes a change and waits until b shows it.
@@ -79,21 +80,27 @@ func (s *session) ready(ctx context.Context) error {
 	return s.calm(ctx)
 }
 
-// calm lets the disk come to rest, where anything is measured.
+// calm lets the disk come to rest, where anything is measured, and holds memory for
+// what comes, until cool.
 func (s *session) calm(ctx context.Context) error {
 	if s.size == quick {
 		return nil
 	}
-	// A virtual machine gets its memory page by page at the first touch, which
-	// costs several times what writing does: the pages that the peer will need
-	// are touched before.
-	if err := writeLarge(s.aside("warm"), s.seed, 2*s.size.Large+s.size.Large/4, -1, 0); err != nil {
+	s.cool()
+	if err := flush(ctx, s.dir); err != nil {
 		return err
 	}
-	if err := os.Remove(s.aside("warm")); err != nil {
-		return err
+	s.warm = hold(3 * s.size.Large)
+	go s.warm.give()
+	return nil
+}
+
+// cool gives back what calm held.
+func (s *session) cool() {
+	if s.warm != nil {
+		s.warm.drop()
+		s.warm = nil
 	}
-	return flush(ctx, s.dir)
 }
 
 // same compares what both folders have below a name.
