@@ -99,7 +99,8 @@ func (c *Client) secure(ctx context.Context, raw net.Conn) (net.Conn, *binding, 
 		b.channel = channelLoopback
 		return guarded, b, nil
 	}
-	conn := tls.Client(guarded, c.tlsConfig())
+	below := &gatherer{Conn: guarded}
+	conn := tls.Client(below, c.tlsConfig())
 	if err := conn.HandshakeContext(ctx); err != nil {
 		return nil, nil, handshakeError(err)
 	}
@@ -109,7 +110,7 @@ func (c *Client) secure(ctx context.Context, raw net.Conn) (net.Conn, *binding, 
 	if err := b.export(&state); err != nil {
 		return nil, nil, err
 	}
-	return conn, b, nil
+	return &gatheringConn{conn, below}, b, nil
 }
 
 // keyAgreement is the only one of either end: a peer that knows none but

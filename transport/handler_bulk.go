@@ -212,7 +212,11 @@ func (s *stream) write(b []byte) error {
 		s.c.w.Header()["Content-Type"] = []string{contentType}
 	}
 	s.c.deadline(len(b))
+	s.c.ch.gather()
 	n, err := s.c.w.Write(b)
+	if ferr := s.c.ch.flush(); err == nil {
+		err = ferr
+	}
 	s.c.out += int64(n)
 	if err != nil {
 		s.failed = fmt.Errorf("answer: %w", io.ErrClosedPipe)

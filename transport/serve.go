@@ -195,7 +195,7 @@ type channelKey struct{}
 // one request of a connection at a time, so session and device change only
 // between requests.
 type channel struct {
-	net.Conn
+	*gatherer
 	server   *server
 	tls      bool
 	id       string
@@ -217,7 +217,7 @@ type channel struct {
 func newChannel(c net.Conn, s *server, tls bool) *channel {
 	var id [6]byte
 	rand.Read(id[:])
-	ch := &channel{Conn: c, server: s, tls: tls, id: hex.EncodeToString(id[:])}
+	ch := &channel{gatherer: &gatherer{Conn: c}, server: s, tls: tls, id: hex.EncodeToString(id[:])}
 	ch.address, ch.loopback = addressOf(c.RemoteAddr().String())
 	ch.limiter = newLimiter(s.handler.limits.ConnRate)
 	ch.public = s.handler.addresses.get(ch.address)
@@ -246,7 +246,7 @@ func (ch *channel) Close() error {
 		s.mu.Unlock()
 		<-s.slots
 	})
-	return ch.Conn.Close()
+	return ch.gatherer.Close()
 }
 
 // end closes the session after the last request.
