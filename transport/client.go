@@ -138,7 +138,7 @@ func NewClient(config Config) (*Client, error) {
 	}
 	c.public = c.transport(false, 4, 4<<10)
 	c.control = c.transport(true, 4, 16<<10)
-	c.bulk = c.transport(true, c.config.Conns, 64<<10)
+	c.bulk = c.transport(true, c.config.Conns, 16<<10) // what is larger is copied once less
 	c.stream = c.transport(true, 0, 4<<10)
 	c.stream.DisableKeepAlives = true
 	return c, nil

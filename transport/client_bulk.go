@@ -102,9 +102,9 @@ func parallel(ctx context.Context, workers, n int, do func(context.Context, int)
 
 // Bodies of object transfers.
 const (
-	bodyTarget  = 4 << 20  // a Put with more is spread over the connections
-	bodyLargest = 16 << 20 // and a body is closed before it passes this
-	getBatch    = 64       // most ids of one Get request
+	bodyTarget  = 4<<20 + 64<<10 // a Put with more than 4 MiB of pieces, sealed, is spread over the connections
+	bodyLargest = 16 << 20       // and a body is closed before it passes this
+	getBatch    = 64             // most ids of one Get request
 )
 
 // Put implements signet.Chunks: bodies of at most 16 MiB (or one object) over

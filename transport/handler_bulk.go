@@ -40,22 +40,28 @@ func takeRegionIDs(r *wire.Reader) (region signet.RegionID, ids []signet.ObjectI
 	return region, ids, nil
 }
 
-// Buffers of transfers. The large size holds any object of full pieces and
+// Buffers of transfers. The middle size holds an object of the pieces of files of
+// up to a GiB and fits a core's cache, the large one any object of full pieces and
 // what frames it; larger objects get a buffer of their own.
 const (
-	smallBuffer = 256 << 10
-	largeBuffer = 4<<20 + 512<<10
+	smallBuffer  = 256 << 10
+	middleBuffer = 512<<10 + 64<<10
+	largeBuffer  = 4<<20 + 512<<10
 )
 
 var (
-	smallBuffers = sync.Pool{New: func() any { b := make([]byte, smallBuffer); return &b }}
-	largeBuffers = sync.Pool{New: func() any { b := make([]byte, largeBuffer); return &b }}
+	smallBuffers  = sync.Pool{New: func() any { b := make([]byte, smallBuffer); return &b }}
+	middleBuffers = sync.Pool{New: func() any { b := make([]byte, middleBuffer); return &b }}
+	largeBuffers  = sync.Pool{New: func() any { b := make([]byte, largeBuffer); return &b }}
 )
 
 // getBuffer returns a buffer for n bytes, or the large one where n is more.
 func getBuffer(n int64) *[]byte {
-	if n <= smallBuffer {
+	switch {
+	case n <= smallBuffer:
 		return smallBuffers.Get().(*[]byte)
+	case n <= middleBuffer:
+		return middleBuffers.Get().(*[]byte)
 	}
 	return largeBuffers.Get().(*[]byte)
 }
@@ -64,6 +70,8 @@ func putBuffer(b *[]byte) {
 	switch len(*b) {
 	case smallBuffer:
 		smallBuffers.Put(b)
+	case middleBuffer:
+		middleBuffers.Put(b)
 	case largeBuffer:
 		largeBuffers.Put(b)
 	}
@@ -87,7 +95,9 @@ func (c *call) put() error {
 		}
 		defer c.uploads.end(c.ch.device)
 	}
-	buf := getBuffer(rest)
+	// One that is hashed and written right after it came is still in the core's
+	// cache.
+	buf := getBuffer(min(rest, middleBuffer))
 	defer func() { putBuffer(buf) }()
 	var objects [][]byte
 	used := 0
@@ -118,8 +128,10 @@ func (c *call) put() error {
 			}
 			if n > len(*buf) {
 				putBuffer(buf)
-				b := make([]byte, MaxObject)
-				buf = &b
+				if buf = getBuffer(int64(n)); n > len(*buf) {
+					b := make([]byte, MaxObject)
+					buf = &b
+				}
 			}
 		}
 		object := (*buf)[used : used+n : used+n]
