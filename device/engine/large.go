@@ -172,7 +172,8 @@ func (p *assembly) have(ctx context.Context) (todo []int, err error) {
 
 // haveOf is have for the pieces from first to before end.
 func (p *assembly) haveOf(first, end int, old Reading, shifts []int64) (todo []int, err error) {
-	var buf []byte
+	buf := getPiece(int(p.m.Pieces[first].Size))
+	defer func() { putPiece(buf) }()
 	for i := first; i < end; i++ {
 		piece := &p.m.Pieces[i]
 		buf = slices.Grow(buf[:0], int(piece.Size))[:piece.Size]
@@ -263,7 +264,8 @@ func (p *assembly) get(ctx context.Context, todo []int) error {
 			case <-ctx.Done():
 				return ctx.Err()
 			}
-			var plain []byte
+			plain := getPiece(int(p.m.Pieces[0].Size))
+			defer func() { putPiece(plain) }()
 			return p.v.d.Service.Get(ctx, p.v.region.ID(), group, func(id signet.ObjectID, object []byte) (err error) {
 				n := int64(len(object))
 				p.v.count(func(c *Counters) { c.BytesDown += n; c.ObjectsDown++ })
