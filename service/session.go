@@ -242,13 +242,14 @@ func (x *session) Get(ctx context.Context, region signet.RegionID, ids []signet.
 		return err
 	}
 	objects := make([]meta.Object, 0, len(ids))
+	have, err := x.uploads.findAll(num, ids)
+	if err != nil {
+		return err
+	}
 	for _, id := range ids {
-		o, err := x.uploads.find(num, id)
-		if errors.Is(err, signet.ErrNotFound) {
+		o, ok := have[id]
+		if !ok {
 			return fmt.Errorf("%s: %w", id, signet.ErrNotFound)
-		}
-		if err != nil {
-			return err
 		}
 		objects = append(objects, o)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
@@ -185,6 +186,37 @@ func (u *uploads) find(log meta.LogNum, id signet.ObjectID) (meta.Object, error)
 	return u.db.Object(log, id)
 }
 
+// findAll is find for several objects: those that are in neither are left out.
+func (u *uploads) findAll(log meta.LogNum, ids []signet.ObjectID) (map[signet.ObjectID]meta.Object, error) {
+	here := make(map[signet.ObjectID]meta.Object)
+	rest := make([]signet.ObjectID, 0, len(ids))
+	u.mu.Lock()
+	for _, id := range ids {
+		k := place{log, id}
+		o, ok := u.pending[k]
+		if !ok {
+			o, ok = u.synced[k]
+		}
+		switch {
+		case u.going[k]:
+		case ok:
+			here[id] = o
+		default:
+			rest = append(rest, id)
+		}
+	}
+	u.mu.Unlock()
+	if len(rest) == 0 {
+		return here, nil
+	}
+	all, err := u.db.Find(log, rest) // after the look above: what leaves it is there
+	if err != nil {
+		return nil, err
+	}
+	maps.Copy(all, here)
+	return all, nil
+}
+
 func (u *uploads) has(log meta.LogNum, id signet.ObjectID) (bool, error) {
 	_, err := u.find(log, id)
 	if errors.Is(err, signet.ErrNotFound) {
@@ -202,13 +234,15 @@ const renewAfter = 24 * time.Hour
 func (u *uploads) stay(log meta.LogNum, ids []signet.ObjectID, now int64) (missing []signet.ObjectID, err error) {
 	var old []signet.ObjectID
 	gone := map[signet.ObjectID]bool{}
+	have, err := u.findAll(log, ids)
+	if err != nil {
+		return nil, err
+	}
 	for _, id := range ids {
-		o, err := u.find(log, id)
+		o, ok := have[id]
 		switch {
-		case errors.Is(err, signet.ErrNotFound):
+		case !ok:
 			gone[id] = true
-		case err != nil:
-			return nil, err
 		case o.Entry == 0 && now-o.Added > renewAfter.Milliseconds():
 			old = append(old, id)
 		}

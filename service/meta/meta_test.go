@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -111,6 +112,45 @@ func TestMissingRecordIsDamage(t *testing.T) {
 		err := db.Records(1, 4-to/2, to, signet.LeafOnly, func(uint64, signet.Record) (bool, error) { return true, nil })
 		if !errors.Is(err, ErrDamaged) {
 			t.Errorf("records before %d: %v", to, err)
+		}
+	}
+}
+
+func TestFindFindsThoseThatThereAre(t *testing.T) {
+	db := open(t, filepath.Join(t.TempDir(), "a.db"))
+	var log, other LogNum
+	var objects []Object
+	for i := range 40 {
+		objects = append(objects, Object{ID: signet.ObjectID{9, byte(i)}, Place: blob.Place{Pack: 1, Offset: uint32(100 * i), Length: 10}, Device: 4, Added: int64(i)})
+	}
+	must(t, db.Update(func(tx *Tx) (err error) {
+		if log, err = tx.NewLog(journal); err == nil {
+			other, err = tx.NewLog(signet.Journal(signet.RegionID{4}))
+		}
+		if err == nil {
+			err = tx.PutObjects(log, objects[:30])
+		}
+		if err == nil {
+			err = tx.PutObjects(other, objects[30:])
+		}
+		return err
+	}))
+	for _, n := range []int{0, 1, 2, findAtOnce - 1, findAtOnce, findAtOnce + 1, 3*findAtOnce + 2, 40} {
+		var ids []signet.ObjectID
+		want := map[signet.ObjectID]Object{}
+		for _, o := range objects[40-n:] { // what is of the other region comes last
+			ids = append(ids, o.ID, o.ID)
+		}
+		for _, o := range objects[min(30, 40-n):30] {
+			want[o.ID] = o
+		}
+		got, err := db.Find(log, ids)
+		must(t, err)
+		if !maps.Equal(got, want) {
+			t.Errorf("of the last %d: %d objects, want %d", n, len(got), len(want))
+		}
+		if got, err = db.Find(other, ids); err != nil || len(got) != min(n, 10) {
+			t.Errorf("of the other region %d objects, %v", len(got), err)
 		}
 	}
 }

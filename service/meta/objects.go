@@ -3,6 +3,7 @@ package meta
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"signet"
 	"signet/service/blob"
@@ -54,6 +55,65 @@ func (db *DB) Object(log LogNum, id signet.ObjectID) (Object, error) {
 		return o, err
 	}
 	return o, found(s.QueryRow(log, id[:]).Scan(o.fields()...))
+}
+
+// findAtOnce is how many objects one statement of Find looks up: to begin and end a
+// statement costs several times what it costs to look up one.
+const findAtOnce = 8
+
+var findObjects = "SELECT id, pack, off, len, entry, device, added FROM objects WHERE log = ? AND id IN (?" +
+	strings.Repeat(", ?", findAtOnce-1) + ")"
+
+// Find finds those of a log's region's objects that there are.
+func (db *DB) Find(log LogNum, ids []signet.ObjectID) (map[signet.ObjectID]Object, error) {
+	all := make(map[signet.ObjectID]Object, len(ids))
+	for len(ids) > 1 {
+		n := min(len(ids), findAtOnce)
+		if err := db.find(log, ids[:n], all); err != nil {
+			return nil, fmt.Errorf("find objects: %w", err)
+		}
+		ids = ids[n:]
+	}
+	for _, id := range ids {
+		o, err := db.Object(log, id)
+		if isNotFound(err) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("find objects: %w", err)
+		}
+		all[id] = o
+	}
+	return all, nil
+}
+
+// find adds at most findAtOnce objects to all. Where there are fewer, the last one
+// fills the statement up.
+func (db *DB) find(log LogNum, ids []signet.ObjectID, all map[signet.ObjectID]Object) error {
+	s, err := db.reading(findObjects)
+	if err != nil {
+		return err
+	}
+	args := make([]any, 1+findAtOnce)
+	args[0] = log
+	for i := range findAtOnce {
+		args[1+i] = ids[min(i, len(ids)-1)][:]
+	}
+	rows, err := s.Query(args...)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var o Object
+		var id []byte
+		if err := rows.Scan(append([]any{&id}, o.fields()...)...); err != nil {
+			return err
+		}
+		copy(o.ID[:], id)
+		all[o.ID] = o
+	}
+	return rows.Err()
 }
 
 // Object is DB.Object inside the transaction.
