@@ -26,6 +26,12 @@ type known map[uint64]struct{}
 
 func begins(pid [32]byte) uint64 { return binary.LittleEndian.Uint64(pid[:]) }
 
+func (k known) add(list []sealedRow) {
+	for _, r := range list {
+		k[begins(r.pid)] = struct{}{}
+	}
+}
+
 // know begins to keep in memory what of a region was sealed, some 16 bytes for
 // each piece, until forget.
 func (s *Store) know(region signet.RegionID) error {
@@ -34,23 +40,9 @@ func (s *Store) know(region signet.RegionID) error {
 	if s.knownOf(region) != nil {
 		return nil
 	}
-	rows, err := s.db.Query("SELECT substr(pid, 1, 8) FROM sealed WHERE region = ?", region[:])
+	k, err := s.readKnown(region, -1)
 	if err != nil {
-		return fmt.Errorf("index: %w", err)
-	}
-	defer rows.Close()
-	k := known{}
-	for rows.Next() {
-		var b []byte
-		if err := rows.Scan(&b); err != nil {
-			return fmt.Errorf("index: %w", err)
-		}
-		if len(b) == 8 {
-			k[binary.LittleEndian.Uint64(b)] = struct{}{}
-		}
-	}
-	if err := rows.Err(); err != nil {
-		return fmt.Errorf("index: %w", err)
+		return err
 	}
 	s.knownMu.Lock()
 	defer s.knownMu.Unlock()
@@ -59,6 +51,74 @@ func (s *Store) know(region signet.RegionID) error {
 	}
 	s.known[region] = k
 	return nil
+}
+
+// readKnown reads what is in the table, as many rows as most says (-1: all). With
+// Store.mu held.
+func (s *Store) readKnown(region signet.RegionID, most int) (known, error) {
+	rows, err := s.db.Query("SELECT substr(pid, 1, 8) FROM sealed WHERE region = ? LIMIT ?", region[:], most)
+	if err != nil {
+		return nil, fmt.Errorf("index: %w", err)
+	}
+	defer rows.Close()
+	k := known{}
+	for rows.Next() {
+		var b []byte
+		if err := rows.Scan(&b); err != nil {
+			return nil, fmt.Errorf("index: %w", err)
+		}
+		if len(b) == 8 {
+			k[binary.LittleEndian.Uint64(b)] = struct{}{}
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("index: %w", err)
+	}
+	return k, nil
+}
+
+// few is what knowFew keeps of a region, and for how many.
+type few struct {
+	known
+	users int
+}
+
+// manyRows is from how many rows on knowFew keeps nothing: to read them would cost
+// more than asking for a file's pieces does, and the memory.
+const manyRows = 8192
+
+// knowFew is know for who seals one long file, where little was sealed before. It
+// ends by itself: call done.
+func (s *Store) knowFew(region signet.RegionID) (done func(), err error) {
+	s.mu.Lock() // nothing is added while it is read
+	defer s.mu.Unlock()
+	s.knownMu.Lock()
+	f := s.few[region]
+	s.knownMu.Unlock()
+	if f == nil {
+		k, err := s.readKnown(region, manyRows)
+		if err != nil {
+			return nil, err
+		}
+		if len(k) >= manyRows {
+			return func() {}, nil
+		}
+		f = &few{known: k}
+	}
+	s.knownMu.Lock()
+	defer s.knownMu.Unlock()
+	if s.few == nil {
+		s.few = map[signet.RegionID]*few{}
+	}
+	s.few[region] = f
+	f.users++
+	return func() {
+		s.knownMu.Lock()
+		defer s.knownMu.Unlock()
+		if f.users--; f.users == 0 {
+			delete(s.few, region)
+		}
+	}, nil
 }
 
 // forget ends what know began.
@@ -79,6 +139,9 @@ func (s *Store) surelyNew(region signet.RegionID, pid [32]byte) bool {
 	s.knownMu.Lock()
 	defer s.knownMu.Unlock()
 	k := s.known[region]
+	if f := s.few[region]; k == nil && f != nil {
+		k = f.known
+	}
 	_, maybe := k[begins(pid)]
 	return k != nil && !maybe
 }
@@ -120,9 +183,10 @@ func (s *Store) noteSealed(region signet.RegionID, list []sealedRow) error {
 	return s.write(func(b *batch) {
 		s.knownMu.Lock()
 		if k := s.known[region]; k != nil {
-			for _, r := range list {
-				k[begins(r.pid)] = struct{}{}
-			}
+			k.add(list)
+		}
+		if f := s.few[region]; f != nil {
+			f.add(list)
 		}
 		s.knownMu.Unlock()
 		args := make([]any, 0, 3*len(list))

@@ -66,3 +66,55 @@ func TestWhatWasSealedIsFoundWithAndWithoutTheMemory(t *testing.T) {
 	}
 	look("table again", 399)
 }
+
+// Who seals a long file asks the memory, which is there for as long as somebody
+// does, and not where the table is large.
+func TestLittleThatWasSealedIsKeptInMemory(t *testing.T) {
+	s, err := OpenStore(filepath.Join(t.TempDir(), "index.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	region := signet.RegionID{1}
+	pid := func(i int) [32]byte { return sha256.Sum256(binary.BigEndian.AppendUint32(nil, uint32(i))) }
+	note := func(from, to int) {
+		t.Helper()
+		var rows []sealedRow
+		for i := from; i < to; i++ {
+			rows = append(rows, sealedRow{pid(i), seal.Ref{Size: uint32(i)}})
+		}
+		if err := s.noteSealed(region, rows); err != nil {
+			t.Fatal(err)
+		}
+	}
+	few := func() func() {
+		t.Helper()
+		done, err := s.knowFew(region)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return done
+	}
+	sure := func(when string, i int, want bool) {
+		t.Helper()
+		if got := s.surelyNew(region, pid(i)); got != want {
+			t.Errorf("%s: plaintext %d is surely new: %v", when, i, got)
+		}
+	}
+	note(0, 10)
+	one := few()
+	sure("begun", 3, false)
+	sure("begun", 20, true)
+	note(20, 30)
+	sure("noted since", 20, false)
+	two := few()
+	sure("a second", 25, false)
+	one()
+	sure("one has ended", 25, false)
+	sure("one has ended", 40, true)
+	two()
+	sure("both have ended", 40, false)
+	note(10, manyRows)
+	defer few()()
+	sure("a large table", manyRows+1, false)
+}

@@ -56,6 +56,7 @@ type Store struct {
 
 	knownMu sync.Mutex
 	known   map[signet.RegionID]known
+	few     map[signet.RegionID]*few
 }
 
 // OpenStore opens or makes the store in a file. It is the owner's alone: it

@@ -497,6 +497,11 @@ type sealing struct {
 // whole seals a long file's first version: each piece is read, hashed and sealed on one of
 // several goroutines, while it is in that core's cache.
 func (s *sealing) whole(ctx context.Context, f io.ReaderAt, size int64) (hash [32]byte, err error) {
+	done, err := s.u.v.d.Store.knowFew(s.u.v.region.ID())
+	if err != nil {
+		return hash, err
+	}
+	defer done()
 	parts := seal.NewParts(size)
 	s.pieces = make([]seal.Piece, parts.Count())
 	err = eachPart(ctx, s.u.v.d.Hands, parts.Count(), func(i int) (err error) {
