@@ -271,16 +271,20 @@ func split(head []byte) (*item, error) {
 	if err := r.Done(); err != nil {
 		return nil, fmt.Errorf("entry: %w", malformed(err))
 	}
-	i.hash = hashHead(head)
 	return i, nil
 }
 
 // parse reads a head.
-func parse(head []byte) (*item, error) {
+func parse(head []byte) (*item, error) { return parseHashed(head, hashHead(head)) }
+
+// parseHashed is parse of a head whose hash is known: it has some 13 KiB, and a start
+// replays all of them.
+func parseHashed(head []byte, hash signet.Hash) (*item, error) {
 	i, err := split(head)
 	if err != nil {
 		return nil, err
 	}
+	i.hash = hash
 	if i.Header, err = parseHeader(i.header); err != nil {
 		return nil, fmt.Errorf("entry header: %w", malformed(err))
 	}

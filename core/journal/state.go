@@ -282,10 +282,11 @@ func (s *State) Apply(leaf Leaf, head, blob []byte) (e *Entry, reason error, err
 	if leaf.Time < s.time {
 		return nil, nil, fmt.Errorf("%s: entry %d: time goes back: %w", s.region, s.Size(), signet.ErrNotVerified)
 	}
-	if hashHead(head) != leaf.Hash {
+	hash := hashHead(head)
+	if hash != leaf.Hash {
 		return nil, nil, fmt.Errorf("%s: entry %d: not the one that the leaf names: %w", s.region, s.Size(), signet.ErrNotVerified)
 	}
-	e, effect, reason, err := s.verify(head, blob, leaf.Time)
+	e, effect, reason, err := s.verify(head, hash, blob, leaf.Time)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -317,7 +318,7 @@ func (s *State) Check(head, blob []byte, now int64) (*Entry, error) {
 		return nil, fmt.Errorf("%s: entry without its parts: %w", s.region, errMalformed)
 	}
 	now = max(now, s.time)
-	e, _, reason, err := s.verify(head, blob, now)
+	e, _, reason, err := s.verify(head, hashHead(head), blob, now)
 	if err := errors.Join(reason, err); err != nil {
 		return nil, fmt.Errorf("%s: %w", s.region, err)
 	}

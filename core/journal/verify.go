@@ -10,12 +10,12 @@ import (
 )
 
 // verify applies the rules of spec/journal.md, "valid". reason says that the
-// entry is not; err that it cannot be judged.
-func (s *State) verify(head, blob []byte, now int64) (e *Entry, effect func(), reason, err error) {
+// entry is not; err that it cannot be judged. hash is that of head.
+func (s *State) verify(head []byte, hash signet.Hash, blob []byte, now int64) (e *Entry, effect func(), reason, err error) {
 	if s.dir.LogKey() == nil {
 		return nil, nil, nil, ErrNeedDirectory // not even the root: nothing can be said of any entry
 	}
-	i, err := parse(head)
+	i, err := parseHashed(head, hash)
 	if err != nil {
 		return nil, nil, err, nil
 	}
