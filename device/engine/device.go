@@ -79,7 +79,7 @@ type Config struct {
 type Device struct {
 	Config
 	lanes  map[line.Class]lane // of large files
-	giving sync.Mutex          // one goroutine at a time re-offers
+	giving baton               // one goroutine at a time re-offers
 	early  early
 
 	held  atomic.Pointer[string] // why all volumes are paused; nil: they are not
@@ -129,7 +129,7 @@ func Open(c Config) (*Device, error) {
 	if c.KeepAfter == 0 {
 		c.KeepAfter = 2000
 	}
-	d := &Device{Config: c, lanes: newLanes(), nudge: make(chan struct{}, 1), regions: map[signet.RegionID]*openRegion{}, volumes: map[string]*volume{},
+	d := &Device{Config: c, lanes: newLanes(), giving: newBaton("to give back", c.Step), nudge: make(chan struct{}, 1), regions: map[signet.RegionID]*openRegion{}, volumes: map[string]*volume{},
 		changed: make(chan struct{}), opened: map[signet.LogID]*chain.Checkpoint{}}
 	d.dir = journal.Directory{State: ring.NewState(c.Self.Org), Tree: &chain.Tree{}}
 	d.dirHead.Log = signet.Directory(c.Self.Org)

@@ -82,8 +82,10 @@ func (d *Device) hasAny(logs []signet.LogID) bool {
 // giveBack re-offers all that this device has: the directory first, because
 // entries name it, and last it says that there is nothing more.
 func (d *Device) giveBack(ctx context.Context) error {
-	d.giving.Lock()
-	defer d.giving.Unlock()
+	if err := d.giving.take(ctx); err != nil {
+		return err
+	}
+	defer d.giving.give()
 	d.mu.Lock()
 	var list []*openRegion
 	for _, r := range d.regions {
