@@ -214,7 +214,9 @@ func (d *device) older() {
 	d.copyHome()
 }
 
+// copyFiles copies a folder, with what SQLite has in it.
 func copyFiles(from, to string) error {
+	copyMemory(from, to)
 	return filepath.WalkDir(from, func(p string, e fs.DirEntry, err error) error {
 		if err != nil {
 			return err
@@ -283,7 +285,12 @@ func (d *device) live(passes int, daemon bool, l *life) {
 			d.noticed(e)
 		}
 	}()
+	last := false
 	for range passes {
+		if last {
+			return // settle looks at the rest
+		}
+		last = d.shape.ends && d.working.Load() == 0
 		if d.chooses && d.taste.IntN(4) == 0 {
 			d.choose(e)
 		}
@@ -316,7 +323,7 @@ func (d *device) live(passes int, daemon bool, l *life) {
 			d.t.Errorf("%s: sync: %v", d.name, err)
 			return
 		}
-		time.Sleep(time.Duration(d.rnd.IntN(20_000)) * time.Millisecond)
+		time.Sleep(upTo(d.rnd, d.shape.between))
 	}
 }
 
@@ -584,6 +591,7 @@ func (l *line) Records(ctx context.Context, owner [32]byte) (list [][]byte, err 
 // A run is one seed's world with its devices and service.
 type run struct {
 	*world
+	shape   shape
 	t       *testing.T
 	org     *organisation
 	dir     string
@@ -610,6 +618,7 @@ type run struct {
 	written  map[string]bool // contents that users wrote, or that a power cut left of them
 	rules    []*ignore.Rules // that any device had, as far as that is known
 	verbs    atomic.Int32
+	working  atomic.Int32 // users that are not through
 }
 
 // waits has a stream end with the service, until the function that it returns

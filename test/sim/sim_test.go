@@ -15,7 +15,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"testing/cryptotest"
 	"testing/synctest"
@@ -50,9 +49,9 @@ func off(trouble string) bool { return slices.Contains(strings.Split(*without, "
 func scratch(t *testing.T) string {
 	dir, err := os.MkdirTemp("/dev/shm", "signet-sim-")
 	if err != nil {
-		return t.TempDir()
+		dir = t.TempDir()
 	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
+	t.Cleanup(func() { dropMemory(dir); os.RemoveAll(dir) })
 	return dir
 }
 
@@ -231,7 +230,10 @@ func simulate(t *testing.T, o *organisation, seed uint64, tracing bool) (r *run)
 			r.anew()
 			r.laws()
 			r.close()
-			if seed%3 == 0 && !off("years") && !r.restored {
+			if testing.Verbose() {
+				t.Logf("%d: %d steps, %s", seed, r.steps, r.digest())
+			}
+			if seed%r.shape.years == 0 && !off("years") && !r.restored {
 				r.years()
 			}
 		})
@@ -244,7 +246,7 @@ func simulate(t *testing.T, o *organisation, seed uint64, tracing bool) (r *run)
 
 func newRun(t *testing.T, o *organisation, seed uint64) *run {
 	dir := scratch(t)
-	r := &run{world: newWorld(seed), t: t, org: o, dir: dir, sessions: map[int]transport.Session{}, streams: map[int]context.CancelFunc{}, programs: map[*device]*program{}, owed: map[string]string{}, removed: map[string]bool{}, torn: map[string]bool{}, written: map[string]bool{}}
+	r := &run{world: newWorld(seed), shape: shapeOf(seed), t: t, org: o, dir: dir, sessions: map[int]transport.Session{}, streams: map[int]context.CancelFunc{}, programs: map[*device]*program{}, owed: map[string]string{}, removed: map[string]bool{}, torn: map[string]bool{}, written: map[string]bool{}}
 	if err := copyFiles(o.serviceDir(), filepath.Join(dir, "service-0")); err != nil {
 		t.Fatal(err)
 	}
@@ -257,7 +259,7 @@ func newRun(t *testing.T, o *organisation, seed uint64) *run {
 	if off("lost") {
 		r.flaky = 0
 	}
-	for n := range min(2+rnd.IntN(most-1), *mostUsers) {
+	for n := range min(r.shape.devices[rnd.IntN(len(r.shape.devices))], *mostUsers) {
 		d := &device{run: r, n: n, name: deviceName(n), rnd: rand.New(rand.NewPCG(seed, uint64(10+n))), taste: rand.New(rand.NewPCG(seed, uint64(200+n))), whim: rand.New(rand.NewPCG(seed, uint64(300+n))), stagings: map[string]*staged{}, safe: map[string]bool{}}
 		d.ignores = d.whim.IntN(5) == 0 && !off("ignore")
 		d.brings = d.whim.IntN(5) == 0 && !off("restore")
@@ -293,24 +295,23 @@ func newRun(t *testing.T, o *organisation, seed uint64) *run {
 // play lets users and programs go on side by side.
 func (r *run) play(seed uint64) {
 	rnd := rand.New(rand.NewPCG(seed, 2))
-	verbs := 100 + rnd.IntN(60)
-	var working atomic.Int32
-	working.Store(int32(len(r.devices)))
+	verbs := r.shape.verbs + rnd.IntN(r.shape.spread)
+	r.working.Store(int32(len(r.devices)))
 	for _, d := range r.devices {
 		u := &user{device: d, rnd: rand.New(rand.NewPCG(seed, uint64(100+d.n)))}
 		mine := min(verbs/len(r.devices)+1, *mostVerbs)
 		r.act(func() {
 			for range mine {
-				time.Sleep(time.Duration(u.rnd.IntN(3000)) * time.Millisecond)
-				if u.rnd.IntN(12) == 0 {
+				time.Sleep(time.Duration(u.rnd.IntN(r.shape.pause)) * time.Millisecond)
+				if u.rnd.IntN(r.shape.breaks) == 0 {
 					time.Sleep(time.Minute) // a break
 				}
 				u.verb()
 			}
-			working.Add(-1)
+			r.working.Add(-1)
 		})
 		r.act(func() {
-			for working.Load() > 0 {
+			for r.working.Load() > 0 {
 				l := &life{}
 				d.sick = nil
 				if d.rnd.IntN(6) == 0 {
@@ -320,7 +321,7 @@ func (r *run) play(seed uint64) {
 					d.sick = nil
 				}
 				if d.rnd.IntN(2) == 0 {
-					l.crashAt, l.before = 1+d.rnd.IntN(400), d.rnd.IntN(2) == 0
+					l.crashAt, l.before = 1+d.rnd.IntN(r.shape.crash), d.rnd.IntN(2) == 0
 				}
 				if off("crash") {
 					l.crashAt = 0
@@ -328,13 +329,13 @@ func (r *run) play(seed uint64) {
 				if !off("older") {
 					d.older()
 				}
-				d.live(5+d.rnd.IntN(30), d.rnd.IntN(2) == 0, l)
-				time.Sleep(time.Duration(d.rnd.IntN(20_000)) * time.Millisecond)
+				d.live(r.shape.passes+d.rnd.IntN(r.shape.more), d.rnd.IntN(2) == 0, l)
+				time.Sleep(upTo(d.rnd, r.shape.down))
 			}
 		})
 	}
 	if rnd.IntN(5) == 0 && len(r.devices) > 2 && !off("revoke") && r.liar == nil && !r.backs {
-		wait := time.Duration(rnd.IntN(60_000)) * time.Millisecond
+		wait := upTo(rnd, r.shape.within)
 		r.act(func() {
 			time.Sleep(wait)
 			gone := len(r.devices) - 1
@@ -343,25 +344,25 @@ func (r *run) play(seed uint64) {
 	}
 	if l := r.liar; l != nil {
 		r.act(func() {
-			time.Sleep(time.Duration(l.rnd.IntN(60_000)) * time.Millisecond)
+			time.Sleep(upTo(l.rnd, r.shape.within))
 			r.do("service", l.kind, nil, func() { r.lies(true) })
-			time.Sleep(time.Duration(5_000+l.rnd.IntN(60_000)) * time.Millisecond)
+			time.Sleep(5*time.Second + upTo(l.rnd, r.shape.within))
 			r.do("service", "is honest", nil, func() { r.lies(false) })
 		})
 	}
 	if r.backs {
 		r.act(func() {
 			rnd := rand.New(rand.NewPCG(seed, 501))
-			time.Sleep(time.Duration(rnd.IntN(60_000)) * time.Millisecond)
+			time.Sleep(upTo(rnd, r.shape.within))
 			r.do("service", "is backed up", nil, r.backUp)
-			time.Sleep(time.Duration(rnd.IntN(60_000)) * time.Millisecond)
+			time.Sleep(upTo(rnd, r.shape.within))
 			r.do("service", "is restored", nil, r.restore)
 		})
 	}
 	if rnd.IntN(4) == 0 && !off("restart") {
 		r.act(func() { // the last to draw
 			for range 1 + rnd.IntN(2) {
-				time.Sleep(time.Duration(rnd.IntN(60_000)) * time.Millisecond)
+				time.Sleep(upTo(rnd, r.shape.within))
 				r.do("service", "restart", nil, r.restart)
 			}
 		})
@@ -543,7 +544,11 @@ func (r *run) laws() {
 	if len(missing) == 0 {
 		return
 	}
-	history := r.history()
+	wanted := map[[32]byte]bool{}
+	for _, c := range missing {
+		wanted[hashOf(c)] = true
+	}
+	history := r.history(wanted)
 	for _, c := range missing {
 		switch {
 		case r.removed[c] && r.twoPasts(): // it may have been in the other history
@@ -561,9 +566,9 @@ func hashOf(c string) [32]byte {
 	return h.Sum()
 }
 
-// history is the hash of every content that the region's history has and gives
-// back.
-func (r *run) history() map[[32]byte]bool {
+// history says of which contents, by their hashes, the region's history has one and
+// gives it back.
+func (r *run) history(wanted map[[32]byte]bool) map[[32]byte]bool {
 	found := map[[32]byte]bool{}
 	d := r.devices[0]
 	s, err := r.session(0)
@@ -574,7 +579,7 @@ func (r *run) history() map[[32]byte]bool {
 	e, store := r.org.open(r.t, 0, d.home, s, nil, nil, nil, nil)
 	defer store.Close()
 	err = e.Events(r.org.region, func(_ tree.Event, op *tree.Op) error {
-		if op == nil || op.Type != tree.File || op.Kind != tree.Create && op.Kind != tree.Edit || found[op.Hash] {
+		if op == nil || op.Type != tree.File || op.Kind != tree.Create && op.Kind != tree.Edit || found[op.Hash] || !wanted[op.Hash] {
 			return nil
 		}
 		found[op.Hash] = e.Fetch(r.t.Context(), r.org.region, op.Content, op.Hash, &strings.Builder{}) == nil
@@ -621,6 +626,10 @@ func TestMain(m *testing.M) {
 			os.Exit(1)
 		}
 		os.Exit(0)
+	}
+	if err := keepInMemory(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
 	}
 	runtime.GOMAXPROCS(1)
 	debug.SetGCPercent(400) // what is live is small

@@ -138,12 +138,14 @@ func (w *world) run(limit int) error {
 		s := w.wanted[i]
 		w.wanted = slices.Delete(w.wanted, i, i+1)
 		w.steps++
-		line := fmt.Sprintf("%s %s", s.who, s.what)
+		line := s.who + " " + s.what
 		if w.steps > limit && w.failed == nil {
 			w.failed = fmt.Errorf("no end after %d steps; the last: %s", limit, line)
 		}
 		w.sum.Write([]byte(line + "\n"))
-		w.note(fmt.Sprintf("%s (of %d)", line, n))
+		if w.tracing {
+			w.note(fmt.Sprintf("%s (of %d)", line, n))
+		}
 		w.mu.Unlock()
 		var err error
 		switch l := s.life; {
