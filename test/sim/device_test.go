@@ -608,6 +608,7 @@ type run struct {
 	owed     map[string]string // contents that users saved, and where
 	hidden   bool              // some folder could not be looked at, at some time
 	removed  map[string]bool   // contents that somebody did away with somewhere, or a power cut did
+	hid      map[string]string // contents that users moved to where they may be ignored, and from where
 	torn     map[string]bool   // contents that are what a power cut left
 	programs map[*device]*program
 	liar     *liar           // the service, where it will lie

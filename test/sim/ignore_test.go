@@ -119,15 +119,19 @@ func (r *run) regionKeeps() {
 	if len(r.rules) == 0 || r.hidden || r.twoPasts() || r.t.Failed() {
 		return
 	}
-	there := map[[32]byte]bool{}
+	there, names := map[[32]byte]bool{}, map[string]bool{}
 	r.programs[r.left()[0]].engine.WithRegion(r.org.region, func(now *region.Region) error {
-		for _, n := range now.Tree.Walk() {
+		for p, n := range now.Tree.Walk() {
 			there[n.Hash] = true
+			names[p] = n.Type != tree.Dir
 		}
 		return nil
 	})
 	for _, d := range r.left() {
 		for _, c := range sortedKeys(d.safe) {
+			if from, hid := r.hid[c]; hid && (from == replaced || names[from]) {
+				continue // its file has what took its name
+			}
 			if _, owed := r.owed[c]; owed && !r.removed[c] && !there[hashOf(c)] {
 				r.t.Errorf("nobody removed what %s had in step, and the region has it no more: %.40q", d.name, c)
 			}

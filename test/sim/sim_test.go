@@ -246,7 +246,7 @@ func simulate(t *testing.T, o *organisation, seed uint64, tracing bool) (r *run)
 
 func newRun(t *testing.T, o *organisation, seed uint64) *run {
 	dir := scratch(t)
-	r := &run{world: newWorld(seed), shape: shapeOf(seed), t: t, org: o, dir: dir, sessions: map[int]transport.Session{}, streams: map[int]context.CancelFunc{}, programs: map[*device]*program{}, owed: map[string]string{}, removed: map[string]bool{}, torn: map[string]bool{}, written: map[string]bool{}}
+	r := &run{world: newWorld(seed), shape: shapeOf(seed), t: t, org: o, dir: dir, sessions: map[int]transport.Session{}, streams: map[int]context.CancelFunc{}, programs: map[*device]*program{}, owed: map[string]string{}, removed: map[string]bool{}, hid: map[string]string{}, torn: map[string]bool{}, written: map[string]bool{}}
 	if err := copyFiles(o.serviceDir(), filepath.Join(dir, "service-0")); err != nil {
 		t.Fatal(err)
 	}

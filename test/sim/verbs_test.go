@@ -3,6 +3,7 @@ package sim
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"time"
 
@@ -284,11 +285,29 @@ func (u *user) touch(p string, f func(*tree.Stat)) {
 	})
 }
 
-func (u *user) rename(from, to string) {
+func (u *user) rename(from, to string) { u.renameThen(from, to, func() {}) }
+
+func (u *user) renameThen(from, to string, then func()) {
 	if from == "" {
 		return
 	}
-	u.step("rename "+from+" -> "+to, func() { u.renameNow(from, to) })
+	u.step("rename "+from+" -> "+to, func() {
+		u.renameNow(from, to)
+		u.hides(from, to)
+		then()
+	})
+}
+
+// hides notes the files that were moved to where they may be ignored. The region keeps
+// them, unless a new file takes their name: that is an edit, as editors save.
+func (u *user) hides(from, to string) {
+	u.disk.walk(to, func(p string, _ uint64, n *node) {
+		for _, r := range u.rules {
+			if n.stat.Type == tree.File && leaves(r, p, false) {
+				u.hid[n.content()] = from + strings.TrimPrefix(p, to)
+			}
+		}
+	})
 }
 
 func (u *user) renameNow(from, to string) {
@@ -316,14 +335,27 @@ func (u *user) rotate(paths ...string) {
 		return
 	}
 	const aside = "aside"
-	at := aside
+	at, was := aside, slices.Clone(paths)
 	u.rename(paths[0], aside)
 	for _, p := range paths[1:] {
 		u.rename(p, paths[0])
 		paths[0] = p
 	}
-	u.rename(at, paths[0])
+	u.renameThen(at, paths[0], func() {
+		// Whatever of them is ignored now, another has its name.
+		for _, p := range append(was, aside) {
+			for c, from := range u.hid {
+				if from == p || strings.HasPrefix(from, p+"/") {
+					u.hid[c] = replaced
+				}
+			}
+		}
+	})
 }
+
+// replaced stands for the path of what was moved to where it is ignored while another
+// took its name.
+const replaced = ""
 
 // remove takes a file, or a folder with all below it, one name at a time.
 func (u *user) remove(p string) {
