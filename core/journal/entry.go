@@ -15,19 +15,20 @@ import (
 // names the one before it.
 type Type uint8
 
-// Types of entries. The numbers of ungrant, policy, owner and horizon are
-// reserved (spec/journal.md).
+// Types of entries. The numbers of ungrant, policy and owner are reserved
+// (spec/journal.md).
 const (
 	Content  Type = 1 // operations; with none it is a point, or pins objects
 	Snapshot Type = 2 // names sealed pages of the tree at a digest point
 
-	Genesis Type = 16
-	Grant   Type = 17 // gives a ring a role
-	Rekey   Type = 19
-	Marker  Type = 22
-	Condemn Type = 23 // names objects that nothing kept uses
-	Spare   Type = 24 // takes objects out of what is condemned
-	Collect Type = 25 // ends condemned objects
+	Genesis  Type = 16
+	Grant    Type = 17 // gives a ring a role
+	Rekey    Type = 19
+	Marker   Type = 22
+	Condemn  Type = 23 // names objects that nothing kept uses
+	Spare    Type = 24 // takes objects out of what is condemned
+	Collect  Type = 25 // ends condemned objects
+	Limiting Type = 26 // a horizon: old operations may be dropped
 
 	Complaint Type = 27 // an envelope of the current generation does not open
 	Envelope  Type = 28 // adds envelopes of the current generation
@@ -57,6 +58,8 @@ func (t Type) String() string {
 		return "spare"
 	case Collect:
 		return "collect"
+	case Limiting:
+		return "horizon"
 	case Complaint:
 		return "complaint"
 	case Envelope:
@@ -127,7 +130,7 @@ func parseHeader(b []byte) (h Header, err error) {
 	}
 	h.Type = Type(r.U8())
 	switch h.Type {
-	case Content, Snapshot, Genesis, Rekey, Marker, Condemn, Spare, Collect, Complaint, Envelope:
+	case Content, Snapshot, Genesis, Rekey, Marker, Condemn, Spare, Collect, Limiting, Complaint, Envelope:
 	case Grant:
 		if !granting {
 			r.Fail("entry type %s is reserved", h.Type)
@@ -258,6 +261,7 @@ type item struct {
 	seen, dir []byte
 
 	hasBlob bool
+	dropped bool // the blob is there, but for the operations
 	sealed  []byte
 	objects []signet.ObjectID
 	body    []byte
@@ -305,7 +309,8 @@ func ObjectsOf(head, blob []byte) ([]signet.ObjectID, error) {
 
 const maxPart = 1<<24 - 1 // what a vector with three bytes of length can hold
 
-// attach reads the blob of a parsed head. Its error means that the blob is not
+// attach reads the blob of a parsed head. That of a content entry may lack the
+// operations: whether it may here, is for who replays them. Its error means that the blob is not
 // the one that the writer bound: that is the service's doing and says nothing
 // of the entry. What the writer did wrong is in fault.
 func (i *item) attach(blob []byte) error {
@@ -314,7 +319,8 @@ func (i *item) attach(blob []byte) error {
 	if err := r.Done(); err != nil {
 		return fmt.Errorf("entry: parts: %w", malformed(err))
 	}
-	if ring.BlobHash(sealed) != i.Operations || ring.BlobHash(objects) != i.Objects || ring.BlobHash(body) != i.Body {
+	i.dropped = len(sealed) == 0 && i.Operations != signet.Hash{} && !i.Type.Authority()
+	if ring.BlobHash(sealed) != i.Operations && !i.dropped || ring.BlobHash(objects) != i.Objects || ring.BlobHash(body) != i.Body {
 		return fmt.Errorf("entry: parts are not those that the header names: %w", errMalformed)
 	}
 	i.hasBlob = true

@@ -7,6 +7,7 @@ var (
 	ParseGrievance = parseGrievance
 	ParseRight     = parseRight
 	ParseEnding    = parseEnding
+	ParseLimit     = parseLimit
 )
 
 // EncodeHeader is the encoding of h.
@@ -14,3 +15,6 @@ func EncodeHeader(h *Header) []byte { return h.append(nil) }
 
 // Granting says that grants have an effect: see granting.go.
 const Granting = granting
+
+// StretchesOf is Stretches with another bound.
+var StretchesOf = stretches

@@ -82,7 +82,11 @@ func FuzzEntryBody(f *testing.F) {
 	for _, t := range endings {
 		f.Add((&journal.Ending{Days: 7, Objects: []signet.ObjectID{{1}, {2}}}).Append(nil, t))
 	}
+	f.Add((&journal.Limit{Days: 7, Keep: []journal.Stretch{{First: 1, End: 2}, {First: 4, End: 9}}}).Append(nil))
 	f.Fuzz(func(t *testing.T, b []byte) {
+		if x, err := journal.ParseLimit(b); err == nil && !bytes.Equal(x.Append(nil), b) {
+			t.Fatal("a horizon is read and written differently")
+		}
 		if x, err := journal.ParseFounding(b); err == nil && !bytes.Equal(x.Append(nil), b) {
 			t.Fatal("a founding is read and written differently")
 		}

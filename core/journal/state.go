@@ -54,7 +54,7 @@ func (t Type) role() Role {
 	switch t {
 	case Complaint, Envelope:
 		return Reader
-	case Grant, Condemn, Collect:
+	case Grant, Condemn, Collect, Limiting:
 		return Manager
 	}
 	return Writer
@@ -81,7 +81,9 @@ type Entry struct {
 	Whole     bool              // Sealed, Objects and Body came with it
 	Sealed    []byte            // operations
 	Objects   []signet.ObjectID
+	Dropped   bool              // they came, but for Sealed: a horizon may allow that
 	Ending    []signet.ObjectID // of a Condemn, Spare or Collect: what it is about
+	Keep      []Stretch         // of a Limiting
 	envelopes []ring.Envelope   // of a Rekey or Envelope
 	// BackDated says that the writer had been revoked when the entry was
 	// ordered, as far as the directory at hand tells; it is valid all the same,
@@ -122,6 +124,11 @@ type State struct {
 	carried   map[uint64]bool // positions of collects in effect
 	floor     uint64
 
+	points    map[uint64]bool       // digest points that point entries made
+	snapshots map[signet.Hash]point // of digest points, by their entry
+	horizon   *Horizon              // in effect, unless coming is; nil if none
+	coming    *Horizon              // the newest; nil if none
+
 	sub     map[signet.Hash]int // authority entries: index in the sub-chain
 	latest  signet.Hash         // the latest authority entry
 	dirSub  uint64              // largest directory head named by authority entries
@@ -135,7 +142,7 @@ type State struct {
 // State is in use.
 func NewState(region signet.RegionID, dir Directory) *State {
 	return &State{region: region, dir: dir, roles: map[signet.RingID]Role{}, last: map[signet.DeviceID]own{}, complaints: map[Grievance]bool{},
-		condemned: map[signet.ObjectID]signet.Hash{}, carried: map[uint64]bool{}, sub: map[signet.Hash]int{}, heads: map[signet.Hash]*chain.Checkpoint{}}
+		condemned: map[signet.ObjectID]signet.Hash{}, carried: map[uint64]bool{}, points: map[uint64]bool{}, snapshots: map[signet.Hash]point{}, sub: map[signet.Hash]int{}, heads: map[signet.Hash]*chain.Checkpoint{}}
 }
 
 // Region is the region's id.
@@ -295,6 +302,8 @@ func (s *State) Apply(leaf Leaf, head, blob []byte) (e *Entry, reason error, err
 		if e.Seen != nil {
 			s.overlooked(e.Position, e.Seen.Size)
 		}
+		s.notePoint(e)
+		s.takeBack(leaf.Time)
 		last := s.last[e.Device]
 		last.time = leaf.Time
 		s.last[e.Device] = last
@@ -316,6 +325,9 @@ func (s *State) Apply(leaf Leaf, head, blob []byte) (e *Entry, reason error, err
 func (s *State) Check(head, blob []byte, now int64) (*Entry, error) {
 	if len(blob) == 0 {
 		return nil, fmt.Errorf("%s: entry without its parts: %w", s.region, errMalformed)
+	}
+	if Dropped(signet.Record{Head: head, Blob: blob}) {
+		return nil, fmt.Errorf("%s: entry without its operations: %w", s.region, errMalformed)
 	}
 	now = max(now, s.time)
 	e, _, reason, err := s.verify(head, hashHead(head), blob, now)
@@ -357,7 +369,7 @@ func Reopen(s *State, position uint64, rec signet.Record) (*Entry, error) {
 	if err := i.attach(rec.Blob); err != nil {
 		return nil, fmt.Errorf("%s: entry %d: %w", s.region, position, err)
 	}
-	return &Entry{Header: i.Header, Hash: i.hash, Position: position, Time: leaf.Time, Whole: true,
+	return &Entry{Header: i.Header, Hash: i.hash, Position: position, Time: leaf.Time, Whole: !i.dropped, Dropped: i.dropped,
 		Sealed: i.sealed, Objects: i.objects, Void: i.fault}, nil
 }
 

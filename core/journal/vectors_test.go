@@ -237,6 +237,8 @@ func writeVectors(t *testing.T) {
 	r.bad("envelope-old-ring-generation", "an envelope to an old generation of the ring", "void", r.Sign(r.Give("a", old1), "a"))
 	writeEnvelopes(begin(t))
 	writeEndings(begin(t))
+	writeHorizons(begin(t))
+	writeHorizonOfRevoked(begin(t))
 	writeMore(t)
 }
 
@@ -364,6 +366,71 @@ func writeEndings(r *recorder) {
 	r.ok("ok-content-aware", "content whose writer had seen the condemn, and not the collect", "ok", late)
 	r.ok("ok-collect-rest", "a collect of the rest", "ok", r.Sign(r.End(journal.Collect, "a", journal.Ending{Condemn: of, Objects: ids(3)}), "a"))
 	r.ok("ok-condemn-anew", "an object of that name that came later may be condemned again", "ok", r.Sign(r.End(journal.Condemn, "a", journal.Ending{Days: 30, Objects: ids(1)}), "a"))
+}
+
+func (r *recorder) hash(rec signet.Record) signet.Hash {
+	h, err := journal.HashOf(rec.Head)
+	r.Must(err)
+	return h
+}
+
+// writeSnapshots writes what horizons name.
+func writeSnapshots(r *recorder) (off, ahead, first signet.Hash, unseen *journal.Draft) {
+	off = r.hash(r.ok("ok-snapshot-off-point", "a snapshot at what is no digest point", "ok", r.Sign(r.Snapshot("a", 3), "a")))
+	r.ok("ok-point", "a content entry with nothing in it", "ok", r.Sign(r.Point("b"), "b"))
+	ahead = r.hash(r.ok("ok-snapshot-ahead", "a snapshot at a digest point that is still to come", "ok", r.Sign(r.Snapshot("a", 1024), "a")))
+	unseen = r.Draft(journal.Limiting, "a")
+	first = r.hash(r.ok("ok-snapshot", "a snapshot at the point", "ok", r.Sign(r.Snapshot("b", 5), "b")))
+	return off, ahead, first, unseen
+}
+
+// writeHorizonOfRevoked names a snapshot of a device that was revoked since.
+func writeHorizonOfRevoked(r *recorder) {
+	_, _, first, _ := writeSnapshots(r)
+	r.tell(r.T.(*testing.T), "ok-policy", "ok-revoke")
+	r.ok("ok-rekey-without-b", "the next generation, because a device was revoked", "ok", r.Sign(r.Rekey("a"), "a"))
+	r.bad("horizon-of-revoked", "a horizon at the snapshot of a device that was revoked", "void", r.Sign(r.Limit("a", journal.Limit{Snapshot: first, Days: 7}), "a"))
+}
+
+// writeHorizons lets operations go that are before a snapshot.
+func writeHorizons(r *recorder) {
+	bad := func(name, about, expect string, l journal.Limit) {
+		r.T.Helper()
+		r.bad(name, about, expect, r.Sign(r.Limit("a", l), "a"))
+	}
+	spoil := func(name, about string, l journal.Limit, f func(b []byte) []byte) {
+		r.T.Helper()
+		d := r.Limit("a", l)
+		d.Body = f(d.Body)
+		r.bad(name, about, "invalid: malformed", r.Sign(d, "a"))
+	}
+	short := r.Draft(journal.Content, "a")
+	rec := r.Sign(short, "a")
+	rec.Blob, _ = journal.Drop(rec.Head, rec.Blob)
+	r.bad("ok-without-operations", "a content entry whose operations were dropped: its place does not depend on them", "ok", rec)
+	off, ahead, first, unseen := writeSnapshots(r)
+	keep := []journal.Stretch{{First: 1, End: 2}, {First: 4, End: 5}}
+	good := journal.Limit{Snapshot: first, Days: 7, Keep: keep}
+	spoil("horizon-trailing-byte", "a byte after the stretches", good, func(b []byte) []byte { return append(b, 0) })
+	spoil("horizon-short", "a horizon whose last stretch is a byte short", good, func(b []byte) []byte { b[36]--; return b[:len(b)-1] })
+	bad("horizon-too-soon", "a grace of 6 days", "invalid: malformed", journal.Limit{Snapshot: first, Days: 6})
+	bad("horizon-empty-stretch", "a stretch of nothing", "invalid: malformed", journal.Limit{Snapshot: first, Days: 7, Keep: []journal.Stretch{{First: 1, End: 1}}})
+	bad("horizon-touching", "two stretches that are one", "invalid: malformed", journal.Limit{Snapshot: first, Days: 7, Keep: []journal.Stretch{{First: 1, End: 2}, {First: 2, End: 3}}})
+	bad("horizon-unordered", "stretches that do not ascend", "invalid: malformed", journal.Limit{Snapshot: first, Days: 7, Keep: []journal.Stretch{{First: 3, End: 4}, {First: 1, End: 2}}})
+	bad("horizon-of-nothing", "a horizon at no snapshot", "void", journal.Limit{Snapshot: signet.Hash{1}, Days: 7})
+	bad("horizon-off-point", "a horizon at a snapshot that nobody compares", "void", journal.Limit{Snapshot: off, Days: 7})
+	bad("horizon-ahead", "a horizon at a snapshot of what is not there yet", "void", journal.Limit{Snapshot: ahead, Days: 7})
+	bad("horizon-keeps-later", "a horizon that keeps what is not before it", "void", journal.Limit{Snapshot: first, Days: 7, Keep: []journal.Stretch{{First: 4, End: 6}}})
+	unseen.Body = good.Append(nil)
+	r.bad("horizon-unseen", "a horizon whose writer had not seen the snapshot", "void", r.Sign(unseen, "a"))
+	r.ok("ok-horizon", "operations before the snapshot, but for those of two entries, may go in 7 days", "ok", r.Sign(r.Limit("a", good), "a"))
+	r.ok("ok-horizon-instead", "another in its place, because it is not due", "ok", r.Sign(r.Limit("a", journal.Limit{Snapshot: first, Days: 8, Keep: keep}), "a"))
+	r.Now += 8 * 24 * 3600 * 1000
+	bad("horizon-again", "a horizon at the snapshot of the one that is due", "void", good)
+	r.ok("ok-point-later", "another point", "ok", r.Sign(r.Point("b"), "b"))
+	second := r.hash(r.ok("ok-snapshot-later", "a snapshot there", "ok", r.Sign(r.Snapshot("b", r.State.Size()), "b")))
+	bad("horizon-keeps-dropped", "a horizon that keeps what the one before it drops", "void", journal.Limit{Snapshot: second, Days: 7, Keep: []journal.Stretch{{First: 1, End: 3}}})
+	bad("ok-horizon-further", "a horizon that is further, and keeps what was kept", "ok", journal.Limit{Snapshot: second, Days: 7, Keep: []journal.Stretch{{First: 4, End: 8}}})
 }
 
 func writeSpoiled(r *recorder) {

@@ -33,7 +33,7 @@ func (s *State) verify(head []byte, hash signet.Hash, blob []byte, now int64) (e
 	if i.Type.Authority() && i.fault != nil {
 		return nil, nil, i.no(signet.ErrNotVerified, "%v", i.fault), nil
 	}
-	e = &Entry{Header: i.Header, Hash: i.hash, Position: s.Size(), Time: now, Seen: at.seen, Dir: at.dir, Whole: i.hasBlob,
+	e = &Entry{Header: i.Header, Hash: i.hash, Position: s.Size(), Time: now, Seen: at.seen, Dir: at.dir, Whole: i.hasBlob && !i.dropped, Dropped: i.dropped,
 		Sealed: i.sealed, Objects: i.objects, BackDated: s.dir.GoneBy(i.Device, now), Void: i.fault}
 	switch i.Type {
 	case Genesis:
@@ -46,6 +46,8 @@ func (s *State) verify(head []byte, hash signet.Hash, blob []byte, now int64) (e
 		effect = func() { s.follow(i, at.dir) }
 	case Condemn, Spare, Collect:
 		effect, reason = s.ending(i, e)
+	case Limiting:
+		effect, reason = s.limit(i, e)
 	case Complaint:
 		effect, reason = s.complaint(i, e)
 	case Envelope:

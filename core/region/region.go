@@ -42,6 +42,8 @@ type Region struct {
 	point    uint64                 // the last digest point replayed
 	since    int                    // operations replayed since the last snapshot
 	snapshot *Snapshot              // newest one that may be believed, not loaded
+	start    Start                  // where the tree began
+	vouched  bool                   // and a device of our ring has the same
 
 	// before, if set, sees operations before they are replayed.
 	before func(e tree.Entry, b *tree.Batch)
@@ -119,13 +121,16 @@ func (r *Region) Replay(rec signet.Record) (Step, error) {
 		if err != nil {
 			return s, err
 		}
+		if e.Dropped {
+			return s, fmt.Errorf("%s: entry %d: %w", r.ID(), s.Position, journal.ErrDropped)
+		}
 		s.Entry = e
 		if err := r.open(e, &s); err != nil {
 			return s, err
 		}
 	}
 	r.replayed++
-	if s.Entry != nil && s.Entry.Type == journal.Snapshot {
+	if s.Entry != nil && s.Entry.Type == journal.Snapshot && s.Entry.DigestAt+journal.DigestEvery > s.Position {
 		r.since = 0
 	}
 	if err := r.compare(s.Entry); err != nil {
@@ -150,21 +155,9 @@ func (r *Region) open(e *journal.Entry, s *Step) error {
 	if len(e.Sealed) == 0 || e.Type == journal.Snapshot {
 		return nil
 	}
-	seed, err := r.seed(e.Generation)
-	if err != nil {
-		return fmt.Errorf("%s: entry %d: %w", r.ID(), e.Position, err)
-	}
-	plain, err := seal.OpenOps(seed, r.context(e.Device, e.Generation, e.Type), e.Sealed)
-	if err == nil {
-		s.Batch, err = tree.ParseBatch(plain)
-	}
-	if err == nil && (len(s.Batch.Items) != int(e.Count) || s.Batch.Root() != e.Root) {
-		err = fmt.Errorf("operations are not those that the header names")
-	}
-	if err != nil {
-		s.Batch = nil
-		s.Unopened = fmt.Errorf("%s: entry %d by %s: %w", r.ID(), e.Position, e.Device, err)
-		return nil
+	var err error
+	if s.Batch, s.Unopened, err = r.batch(e); err != nil || s.Unopened != nil {
+		return err
 	}
 	te := r.of(e)
 	if r.before != nil {
@@ -174,6 +167,26 @@ func (r *Region) open(e *journal.Entry, s *Step) error {
 	s.Events = r.Tree.Events(te, s.Batch, s.Outcomes)
 	r.since += len(s.Batch.Items)
 	return nil
+}
+
+// batch is the operations of an entry that has some. unopened says why nobody can
+// open them.
+func (r *Region) batch(e *journal.Entry) (b *tree.Batch, unopened, err error) {
+	seed, err := r.seed(e.Generation)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%s: entry %d: %w", r.ID(), e.Position, err)
+	}
+	plain, err := seal.OpenOps(seed, r.context(e.Device, e.Generation, e.Type), e.Sealed)
+	if err == nil {
+		b, err = tree.ParseBatch(plain)
+	}
+	if err == nil && (len(b.Items) != int(e.Count) || b.Root() != e.Root) {
+		err = fmt.Errorf("operations are not those that the header names")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: entry %d by %s: %w", r.ID(), e.Position, e.Device, err), nil
+	}
+	return b, nil, nil
 }
 
 // of is what a tree needs to know of an entry.
@@ -190,6 +203,7 @@ func (r *Region) compare(e *journal.Entry) error {
 	if ok && ours != e.Digest {
 		return fmt.Errorf("%s: %w: at %d ours (%s) and that of %s", r.ID(), ErrDigest, e.DigestAt, r.self.Device, e.Device)
 	}
+	r.vouched = r.vouched || ok && e.Ring == r.self.Ring && r.active(e.Device)
 	return nil
 }
 

@@ -19,9 +19,11 @@ type Progress struct {
 	since    uint64
 	points   map[uint64]signet.Hash
 	undone   []signet.NodeID
+	Start    Start // where the tree began
+	vouched  bool
 }
 
-const progressFormat = 1
+const progressFormat = 2 // 1 does not say where the tree began: with the first entry
 
 // Append appends the encoding of p to b.
 func (p *Progress) Append(b []byte) []byte {
@@ -40,13 +42,21 @@ func (p *Progress) Append(b []byte) []byte {
 	for _, id := range p.undone {
 		w.Raw(id[:])
 	}
+	w.U64(p.Start.At)
+	w.Raw(p.Start.Digest[:])
+	vouched := uint8(0)
+	if p.vouched {
+		vouched = 1
+	}
+	w.U8(vouched)
 	return w.B
 }
 
 // ParseProgress reads what Append wrote.
 func ParseProgress(b []byte) (p Progress, err error) {
 	r := wire.NewReader(b)
-	if f := r.U16(); r.Err() == nil && f != progressFormat {
+	f := r.U16()
+	if r.Err() == nil && f != 1 && f != progressFormat {
 		r.Fail("progress of format %d", f)
 	}
 	p.Position = r.U64()
@@ -62,6 +72,11 @@ func ParseProgress(b []byte) (p Progress, err error) {
 		r.Raw(id[:])
 		p.undone = append(p.undone, id)
 	}
+	if f == progressFormat {
+		p.Start.At = r.U64()
+		r.Raw(p.Start.Digest[:])
+		p.vouched = r.U8() == 1
+	}
 	return p, r.Done()
 }
 
@@ -73,7 +88,7 @@ func (r *Region) Progress() (p Progress, pages []signet.Hash, ok bool) {
 	}
 	k := tree.DigestKey(r.secret.DigestKey())
 	pages = r.Tree.PageHashes(k)
-	return Progress{Position: r.replayed, Digest: r.Tree.Digest(k), since: uint64(r.since), points: maps.Clone(r.digests), undone: r.Tree.Undone()}, pages, true
+	return Progress{Position: r.replayed, Digest: r.Tree.Digest(k), since: uint64(r.since), points: maps.Clone(r.digests), undone: r.Tree.Undone(), Start: r.start, vouched: r.vouched}, pages, true
 }
 
 // Page encodes a page of the tree as it is.
@@ -95,6 +110,7 @@ func (r *Region) Resume(p Progress, pages iter.Seq[[]byte]) error {
 	}
 	t.MarkUndone(p.undone)
 	r.Tree, r.replayed, r.since, r.digests = t, p.Position, int(p.since), p.points
+	r.start, r.vouched = p.Start, p.vouched
 	for at := range p.points {
 		r.point = max(r.point, at)
 	}

@@ -15,11 +15,15 @@ import (
 // replay is a function of these records. All keys that it needs are there, those
 // too that came after what they open.
 //
+// A tree that began with a horizon's snapshot is told from there: see Begin.
+//
 // It shares with its region nothing that changes there, so that others may use
 // the region meanwhile, or give it up.
 type Retelling struct {
 	r   *Region // of its own; verifies nothing, and has the keys that were opened
 	end uint64
+
+	digestKey [32]byte
 }
 
 // Retell begins to replay again what r's tree holds.
@@ -32,7 +36,20 @@ func (r *Region) Retell() *Retelling {
 		_, _ = r.seed(signet.Generation(n + 1)) // what it lacks, no entry needs
 	}
 	again.seeds = maps.Clone(r.seeds)
-	return &Retelling{again, r.replayed}
+	t := &Retelling{r: again, end: r.replayed}
+	if r.secret != nil {
+		t.digestKey = r.secret.DigestKey()
+	}
+	return t
+}
+
+// Early is Region.Early, with what a tree needs to know of the entry.
+func (t *Retelling) Early(position uint64, rec signet.Record) (te tree.Entry, b *tree.Batch, err error) {
+	e, b, err := t.r.Early(position, rec)
+	if b == nil {
+		return te, nil, err
+	}
+	return t.r.of(e), b, err
 }
 
 // Before has f see the operations of each entry before they are replayed: for
@@ -63,6 +80,9 @@ func (t *Retelling) Replay(rec signet.Record) (Step, error) {
 		e, err := journal.Reopen(t.r.State, s.Position, rec)
 		if err != nil {
 			return s, err
+		}
+		if e.Dropped {
+			return s, fmt.Errorf("%s: entry %d: %w", t.r.ID(), s.Position, journal.ErrDropped)
 		}
 		s.Entry = e
 		if err := t.r.open(e, &s); err != nil {

@@ -43,7 +43,16 @@ func (r *Region) SealSnapshot(put func(object []byte, id signet.ObjectID) error)
 	if !r.Ready() {
 		return nil, fmt.Errorf("%s: snapshot off a digest point", r.ID())
 	}
-	s := &Snapshot{Position: r.point, Digest: r.digests[r.point]}
+	return r.SealPast(r.Tree, r.point, put)
+}
+
+// SealPast seals a tree as it was at a digest point. ErrDigest where it is not the
+// one that was there.
+func (r *Region) SealPast(t *tree.Tree, point uint64, put func(object []byte, id signet.ObjectID) error) (*Snapshot, error) {
+	s := &Snapshot{Position: point, Digest: r.digests[point]}
+	if got := t.Digest(tree.DigestKey(r.secret.DigestKey())); got != s.Digest {
+		return nil, fmt.Errorf("%s: %w: of the tree told again at %d", r.ID(), ErrDigest, point)
+	}
 	var group wire.Writer
 	flush := func() error {
 		if len(group.B) == 0 {
@@ -57,7 +66,7 @@ func (r *Region) SealSnapshot(put func(object []byte, id signet.ObjectID) error)
 		group.B = group.B[:0]
 		return put(object, ref.Object)
 	}
-	for page := range r.Tree.Pages(tree.DigestKey(r.secret.DigestKey())) {
+	for page := range t.Pages(tree.DigestKey(r.secret.DigestKey())) {
 		if len(group.B)+4+len(page) > maxPage {
 			if err := flush(); err != nil {
 				return nil, err
@@ -93,16 +102,16 @@ func (r *Region) CommitSnapshot(head *chain.Checkpoint, s *Snapshot) (signet.Rec
 		return signet.Record{}, err
 	}
 	rec, _, err := d.Sign(r.self.Signer)
-	if err == nil {
-		r.since = 0
+	if err == nil && s.Position+journal.DigestEvery > r.replayed {
+		r.since = 0 // else it is one of long ago
 	}
 	return rec, err
 }
 
 // noteSnapshot remembers the newest snapshot that a device of our own ring
-// signed and that is still of it.
+// signed and that is still of it. One that was made for a horizon is of long ago.
 func (r *Region) noteSnapshot(e *journal.Entry) {
-	if e.Ring == r.self.Ring && e.DigestAt > 0 {
+	if e.Ring == r.self.Ring && e.DigestAt > 0 && e.DigestAt <= e.Position && (r.snapshot == nil || e.DigestAt > r.snapshot.Position) {
 		r.snapshot = &Snapshot{Position: e.DigestAt, Digest: e.Digest, entry: e}
 	}
 }
@@ -121,13 +130,19 @@ func (r *Region) Newest() (position uint64, ok bool) {
 // while the journal is still replayed. rec is the whole record of the entry at
 // Newest; get fetches objects.
 func (r *Region) LoadSnapshot(rec signet.Record, get func(seal.Ref) ([]byte, error)) (*tree.Tree, uint64, error) {
-	e, err := journal.Reopen(r.State, r.snapshot.entry.Position, rec)
+	t, err := r.loadAt(r.snapshot.entry.Position, rec, get)
+	return t, r.snapshot.Position, err
+}
+
+// loadAt opens the snapshot that the entry at a position names.
+func (r *Region) loadAt(position uint64, rec signet.Record, get func(seal.Ref) ([]byte, error)) (*tree.Tree, error) {
+	e, err := journal.Reopen(r.State, position, rec)
 	if err != nil {
-		return nil, 0, err
+		return nil, err
 	}
 	refs, err := r.openSnapshot(e)
 	if err != nil {
-		return nil, 0, fmt.Errorf("%s: snapshot at entry %d: %w", r.ID(), e.Position, err)
+		return nil, fmt.Errorf("%s: snapshot at entry %d: %w", r.ID(), e.Position, err)
 	}
 	var failed error
 	t, err := tree.Load(pagesOf(refs, get, &failed))
@@ -135,17 +150,18 @@ func (r *Region) LoadSnapshot(rec signet.Record, get func(seal.Ref) ([]byte, err
 		err = failed
 	}
 	if err != nil {
-		return nil, 0, fmt.Errorf("%s: snapshot at entry %d: %w", r.ID(), e.Position, err)
+		return nil, fmt.Errorf("%s: snapshot at entry %d: %w", r.ID(), e.Position, err)
 	}
 	if got := t.Digest(tree.DigestKey(r.secret.DigestKey())); got != e.Digest {
-		return nil, 0, fmt.Errorf("%s: snapshot at entry %d by %s: %w", r.ID(), e.Position, e.Device, ErrDigest)
+		return nil, fmt.Errorf("%s: snapshot at entry %d by %s: %w", r.ID(), e.Position, e.Device, ErrDigest)
 	}
-	return t, e.DigestAt, nil
+	return t, nil
 }
 
-// SnapshotPages lists the objects of the snapshot that a whole record names.
-func (r *Region) SnapshotPages(rec signet.Record) ([]seal.Ref, error) {
-	e, err := journal.Reopen(r.State, r.snapshot.entry.Position, rec)
+// SnapshotPages lists the objects of the snapshot that the whole record at a
+// position names.
+func (r *Region) SnapshotPages(position uint64, rec signet.Record) ([]seal.Ref, error) {
+	e, err := journal.Reopen(r.State, position, rec)
 	if err != nil {
 		return nil, err
 	}

@@ -77,7 +77,7 @@ func TestSnapshotIsTheTreeAtItsPoint(t *testing.T) {
 	if at != s.Position || got.Len() != 500 || got.Digest(tree.DigestKey(a.secret.DigestKey())) != s.Digest {
 		t.Fatalf("at %d, %d nodes", at, got.Len())
 	}
-	refs, err := b.SnapshotPages(b.w.j.Log[b.snapshot.entry.Position])
+	refs, err := b.SnapshotPages(b.snapshot.entry.Position, b.w.j.Log[b.snapshot.entry.Position])
 	if err != nil || len(refs) != len(s.Pages) || len(refs) != len(o) {
 		t.Fatalf("%d pages, %v", len(refs), err)
 	}
@@ -106,7 +106,7 @@ func TestAlteredSnapshotIsRefused(t *testing.T) {
 	a.many(50)
 	old := objects{}
 	a.pin(old)
-	oldRefs, _ := a.SnapshotPages(a.w.j.Log[a.snapshot.entry.Position])
+	oldRefs, _ := a.SnapshotPages(a.snapshot.entry.Position, a.w.j.Log[a.snapshot.entry.Position])
 	a.many(60) // the same names again: conflict copies, another tree
 	o := objects{}
 	a.pin(o)

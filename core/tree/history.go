@@ -1,6 +1,10 @@
 package tree
 
-import "signet"
+import (
+	"slices"
+
+	"signet"
+)
 
 // An Event is one line of a node's history.
 type Event struct {
@@ -61,4 +65,27 @@ func (t *Tree) Events(e Entry, b *Batch, out []Outcome) []Event {
 		tell(o.Node, kind)
 	}
 	return events
+}
+
+// Whole tells a tree as one event for each node that lives, parents first, and as
+// operations that would make it: for a history that begins with a tree. Revisions,
+// times and devices are those of what the nodes hold.
+func (t *Tree) Whole() ([]Event, *Batch) {
+	var events []Event
+	b := &Batch{}
+	for path, n := range t.Walk() {
+		c := n.Content
+		events = append(events, Event{
+			Node: n.ID, Kind: Create.String(), Conflict: !n.ConflictOf.IsZero(),
+			Position: c.Position, Time: c.Time, Device: c.Device,
+			Path: path, Type: n.Type, Size: n.Size, Hash: n.Hash,
+			Content: c.Revision, Revision: c.Revision,
+		})
+		b.Items = append(b.Items, Item{Revision: c.Revision, Op: Op{
+			Kind: Create, Node: n.ID, Type: n.Type, Parent: n.Parent, Name: n.Name,
+			Size: n.Size, Hash: n.Hash, PlaintextID: n.PlaintextID, Content: slices.Clone(n.Data), Target: n.Target,
+			MTime: n.MTime, Mode: n.Mode,
+		}})
+	}
+	return events, b
 }

@@ -146,6 +146,20 @@ func (s *Spans) Take(t *Tree, e Entry, out []Outcome) {
 	}
 }
 
+// Begin has what a tree holds stand, each since the entry that put it: for a replay
+// that begins with a tree. What lived again later than that is taken to have stood
+// meanwhile.
+func (s *Spans) Begin(t *Tree) {
+	if s.open == nil {
+		s.open = map[signet.NodeID]Span{}
+	}
+	for _, n := range t.nodes {
+		if n.gone == nil {
+			s.look(t, Entry{Position: n.content.pos, Time: n.content.time}, n.id)
+		}
+	}
+}
+
 func (s *Spans) look(t *Tree, e Entry, id signet.NodeID) {
 	n := t.find(id)
 	if n == nil || n.typ == Dir {

@@ -138,7 +138,7 @@ func (d *Device) openSnapshot(ctx context.Context, r *openRegion) (t *tree.Tree,
 		return nil, 0, signet.ErrNotFound
 	}
 	d.mu.Lock()
-	refs, err := r.SnapshotPages(p.Records[0])
+	refs, err := r.SnapshotPages(at, p.Records[0])
 	d.mu.Unlock()
 	if err != nil {
 		return nil, 0, err

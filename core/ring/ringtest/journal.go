@@ -149,6 +149,30 @@ func (j *Journal) End(typ journal.Type, by string, g journal.Ending) *journal.Dr
 	return d
 }
 
+// Point is a content entry with nothing in it.
+func (j *Journal) Point(by string) *journal.Draft {
+	j.T.Helper()
+	d := j.Draft(journal.Content, by)
+	d.Count, d.Root, d.Sealed = 0, signet.Hash{}, nil
+	return d
+}
+
+// Snapshot is one at a digest point.
+func (j *Journal) Snapshot(by string, at uint64) *journal.Draft {
+	j.T.Helper()
+	d := j.Draft(journal.Snapshot, by)
+	d.DigestAt, d.Digest = at, signet.Hash{byte(at)}
+	return d
+}
+
+// Limit is a horizon.
+func (j *Journal) Limit(by string, l journal.Limit) *journal.Draft {
+	j.T.Helper()
+	d := j.Draft(journal.Limiting, by)
+	d.Body = l.Append(nil)
+	return d
+}
+
 // Sign signs a draft as the device of a name.
 func (j *Journal) Sign(d *journal.Draft, by string) signet.Record {
 	j.T.Helper()
