@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"math"
 	"path/filepath"
 
 	"signet"
@@ -157,6 +158,7 @@ type checker struct {
 	dir    *ring.State
 	tree   *chain.Tree
 	named  map[meta.LogNum]map[signet.ObjectID]uint64 // by the entry at a position
+	short  []uint64                                   // of the log at hand: entries without operations
 	report func(Problem)
 }
 
@@ -182,6 +184,7 @@ func (c *checker) log(l meta.Log) error {
 		h.tree = &h.journal.Tree
 		c.named[l.Num] = map[signet.ObjectID]uint64{}
 	}
+	c.short = nil
 	err := c.db.Records(l.Num, 0, l.Size, signet.Whole, func(at uint64, r signet.Record) (bool, error) {
 		c.Records++
 		if err := c.record(h, r); err != nil {
@@ -200,6 +203,11 @@ func (c *checker) log(l meta.Log) error {
 	}
 	if err := h.verify(c.pub); err != nil {
 		bad("%v", err)
+	}
+	for _, at := range c.short {
+		if !h.journal.Horizon(math.MaxInt64).Drops(at) {
+			bad("record %d: its operations are gone, and no horizon lets them go", at)
+		}
 	}
 	return nil
 }
@@ -222,7 +230,9 @@ func (c *checker) record(h *history, r signet.Record) error {
 	if err := errors.Join(reason, err); err != nil {
 		return err
 	}
-	if !e.Whole {
+	if e.Dropped {
+		c.short = append(c.short, e.Position)
+	} else if !e.Whole {
 		return fmt.Errorf("its operations are gone: %w", meta.ErrDamaged)
 	}
 	for _, id := range e.Objects {

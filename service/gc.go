@@ -33,6 +33,8 @@ const (
 type Freed struct {
 	Objects     int64 `json:"objects"`      // that no entry named in time, and that went
 	ObjectBytes int64 `json:"object_bytes"` // of them
+	Entries     int64 `json:"entries"`      // whose operations went, because they are behind a horizon
+	EntryBytes  int64 `json:"entry_bytes"`  // of those
 	Packs       int64 `json:"packs"`        // that are gone
 	Copied      int64 `json:"copied"`       // bytes of them that were live, and were copied to others
 	Bytes       int64 `json:"freed"`        // bytes of disk that are free again
@@ -43,6 +45,7 @@ type Freed struct {
 
 func (f *Freed) add(g Freed) {
 	f.Objects, f.ObjectBytes = f.Objects+g.Objects, f.ObjectBytes+g.ObjectBytes
+	f.Entries, f.EntryBytes = f.Entries+g.Entries, f.EntryBytes+g.EntryBytes
 	f.Packs, f.Copied, f.Bytes = f.Packs+g.Packs, f.Copied+g.Copied, f.Bytes+g.Bytes
 }
 
@@ -68,12 +71,13 @@ type collector struct {
 	now     func() int64
 	alone   func(context.Context, func() error) error // between commits
 	keep    func() bool                               // what no entry names stays: devices may give back the entry
+	fallows func(context.Context) ([]fallow, error)   // what horizons let go
 
 	round sync.Mutex // one at a time
 
 	// For tests; zero otherwise.
 	step  func(string) // called wherever a crash would leave something else
-	moves int          // instead of moveStep
+	moves int          // instead of moveStep and expireStep
 	eager bool         // each pack is worth compacting
 }
 
@@ -86,6 +90,7 @@ func (c *collector) at(step string) {
 // A budget bounds a round of the service; 0 is no bound.
 type budget struct {
 	objects int64 // unnamed ones that go
+	entries int64 // that lose their operations
 	copied  int64 // bytes
 	packs   int   // looked through
 }
@@ -99,6 +104,9 @@ func (c *collector) collect(ctx context.Context, b budget, progress func(Freed))
 	}
 	if !c.keep() {
 		if err := c.expire(ctx, b.objects, &out, progress); err != nil {
+			return out, err
+		}
+		if err := c.shorten(ctx, b.entries, &out, progress); err != nil {
 			return out, err
 		}
 	}

@@ -32,7 +32,7 @@ const (
 	gcFirst = 2 * time.Minute // after the start
 )
 
-var gcBudget = budget{objects: 100_000, copied: 2 << 30, packs: 256}
+var gcBudget = budget{objects: 100_000, entries: 100_000, copied: 2 << 30, packs: 256}
 
 // gcLoop does a round an hour, and one without bounds whenever GCAsk wants one.
 func (s *Service) gcLoop(ctx context.Context) {

@@ -18,6 +18,11 @@ func plan(db *meta.DB, now int64, keep bool) (out Freed, err error) {
 			return out, err
 		}
 	}
+	if !keep {
+		if err := planShort(db, now, &out); err != nil {
+			return out, err
+		}
+	}
 	packs, err := db.Packs()
 	if err != nil {
 		return out, err
@@ -99,5 +104,6 @@ func openCollector(dir string, clock func() time.Time) (*collector, error) {
 		return nil, errors.Join(err, store.Close(), db.Close())
 	}
 	return &collector{db: db, packs: store, uploads: u, now: now, keep: func() bool { return keep },
-		alone: func(_ context.Context, f func() error) error { return f() }}, nil
+		alone:   func(_ context.Context, f func() error) error { return f() },
+		fallows: func(context.Context) ([]fallow, error) { return fallowsOf(db, now()) }}, nil
 }

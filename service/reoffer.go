@@ -253,6 +253,10 @@ func (b *takingBack) entry(o *offer, done bool) error {
 	if err != nil {
 		return transport.Errorf(transport.KindInvalid, "entry %d: %v", o.position, err)
 	}
+	// Who began at a horizon has no more; somebody else has.
+	if journal.Dropped(o.record) {
+		return errRecovering
+	}
 	var missing []signet.ObjectID
 	for _, id := range objects {
 		ok, err := b.uploads.has(b.h.Num, id)

@@ -126,7 +126,7 @@ func (s *Service) openStore() error {
 		return err
 	}
 	s.store = store
-	s.gc = &collector{db: s.db, packs: store, uploads: s.uploads, now: s.now, alone: s.alone, keep: func() bool {
+	s.gc = &collector{db: s.db, packs: store, uploads: s.uploads, now: s.now, alone: s.alone, fallows: s.fallows, keep: func() bool {
 		s.mu.RLock()
 		defer s.mu.RUnlock()
 		return s.takesBack()
@@ -248,25 +248,7 @@ func (s *Service) replayDirectory(h *history) error {
 func (s *Service) replayJournal(h *history) error {
 	h.journal = journal.NewState(h.ID.ID, journal.Directory{State: s.ring, Tree: s.tree})
 	h.tree = &h.journal.Tree
-	err := s.db.Records(h.Num, 0, h.Size, signet.WithHead, func(at uint64, r signet.Record) (bool, error) {
-		leaf, err := journal.ParseLeaf(r.Leaf)
-		if err != nil {
-			return false, err
-		}
-		header, err := journal.IDOf(r.Head)
-		if err == nil && header.Type.Authority() {
-			r.Blob, err = s.db.Blob(h.Num, at)
-		}
-		if err != nil {
-			return false, err
-		}
-		_, reason, err := h.journal.Apply(leaf, r.Head, r.Blob)
-		if err := errors.Join(reason, err); err != nil {
-			return false, err
-		}
-		return true, nil
-	})
-	if err != nil {
+	if err := replayHeads(s.db, h.Log, h.journal); err != nil {
 		return fmt.Errorf("%s: %w", h.ID, err)
 	}
 	return h.verify(s.config.Key.Public())

@@ -15,7 +15,8 @@ import (
 
 func (a *app) gcCommand() *cobra.Command {
 	c := &cobra.Command{Use: "gc --data DIR [--dry-run]", Short: "Give back the space of what is gone for good, also while the service runs", Args: exactly(0),
-		Long: "Give back the space of what is gone for good: objects that no entry named within 30 days, and those that entries gave up.\n" +
+		Long: "Give back the space of what is gone for good: objects that no entry named within 30 days, and those that entries gave up, and operations\n" +
+			"behind a horizon.\n" +
 			"A service that runs does so by itself, some of it every hour; this does all of it now. Where one runs on the folder, it is\n" +
 			"the service that works, and goes on if this is interrupted."}
 	dir := a.data(c)
@@ -102,6 +103,7 @@ func (a *app) printFreed(f service.Freed, dry bool) error {
 	}
 	fmt.Fprintf(a.stdout, "%s %d bytes: %d packs gone, %d bytes of them copied\n", verb, f.Bytes, f.Packs, f.Copied)
 	fmt.Fprintf(a.stdout, "objects that no entry named within 30 days: %d of %d bytes\n", f.Objects, f.ObjectBytes)
+	fmt.Fprintf(a.stdout, "operations behind a horizon: of %d entries, %d bytes in the database\n", f.Entries, f.EntryBytes)
 	_, err := fmt.Fprintf(a.stdout, "dead bytes that stay, among much that is live: %d\n", f.Left)
 	if f.Waiting > 0 {
 		fmt.Fprintf(a.stderr, "note: %d packs stay until a backup or a check has read them; they go the next time\n", f.Waiting)

@@ -172,6 +172,27 @@ func (db *DB) Records(log LogNum, from, to uint64, parts signet.Parts, each func
 	return nil
 }
 
+// Shorten gives a record a blob that is so many bytes shorter.
+func (tx *Tx) Shorten(log LogNum, at uint64, blob []byte, less int64) error {
+	if _, err := tx.exec("UPDATE records SET blob = ? WHERE pos = ?", notNil(blob), position(log, at)); err != nil {
+		return fmt.Errorf("shorten record %d of log %d: %w", at, log, err)
+	}
+	tx.charge(log, -less)
+	return nil
+}
+
+// Has reports whether a journal has an entry of a type: a head begins with the
+// length of the header, suite, format and type.
+func (db *DB) Has(log LogNum, typ uint8) (bool, error) {
+	s, err := db.reading("SELECT EXISTS(SELECT 1 FROM records WHERE pos >= ? AND pos <= ? AND substr(head, 5, 1) = ?)")
+	if err != nil {
+		return false, err
+	}
+	var any bool
+	err = s.QueryRow(position(log, 0), position(log, maxPosition), []byte{typ}).Scan(&any)
+	return any, err
+}
+
 // Blob reads the blob of one record.
 func (db *DB) Blob(log LogNum, at uint64) (blob []byte, err error) {
 	s, err := db.reading("SELECT blob FROM records WHERE pos = ?")
