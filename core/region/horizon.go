@@ -3,6 +3,7 @@ package region
 import (
 	"fmt"
 	"iter"
+	"maps"
 	"slices"
 
 	"signet"
@@ -36,12 +37,8 @@ func (r *Region) Limit(head *chain.Checkpoint, l journal.Limit) (signet.Record, 
 	return rec, err
 }
 
-// DigestAt is the digest of the tree as it was at a digest point; ok is false where
-// that is not known.
-func (r *Region) DigestAt(point uint64) (signet.Hash, bool) {
-	h, ok := r.digests[point]
-	return h, ok
-}
+// Points lists the digest points that were replayed, in no order.
+func (r *Region) Points() iter.Seq[uint64] { return maps.Keys(r.digests) }
 
 // OpenHorizon opens h's snapshot: a tree with the digest that others had at its
 // point, which begins nothing yet. rec is the whole record of the snapshot's entry;

@@ -91,6 +91,12 @@ func (r *Region) Progress() (p Progress, pages []signet.Hash, ok bool) {
 	return Progress{Position: r.replayed, Digest: r.Tree.Digest(k), since: uint64(r.since), points: maps.Clone(r.digests), undone: r.Tree.Undone(), Start: r.start, vouched: r.vouched}, pages, true
 }
 
+// VouchedBy is p with what is known now of who vouches for where r's tree began.
+func (p Progress) VouchedBy(r *Region) Progress {
+	p.vouched = r.vouched
+	return p
+}
+
 // Page encodes a page of the tree as it is.
 func (r *Region) Page(i int) []byte { return r.Tree.Page(tree.DigestKey(r.secret.DigestKey()), i) }
 

@@ -211,6 +211,18 @@ type Pin struct {
 // which they were set.
 type Pins []Pin
 
+// From is the pins but for those of what is behind a horizon: of an entry before the
+// last before it.
+func (p Pins) From(horizon uint64) Pins {
+	var rest Pins
+	for _, o := range p {
+		if o.At+1 >= horizon {
+			rest = append(rest, o)
+		}
+	}
+	return rest
+}
+
 // Take notes the pins that an entry sets and takes off.
 func (p *Pins) Take(e Entry, b *Batch) {
 	for i := range b.Items {

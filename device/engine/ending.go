@@ -2,6 +2,7 @@ package engine
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -237,7 +238,19 @@ func (d *Device) named(r *openRegion, size uint64, now int64, live map[signet.Ob
 	if err != nil {
 		return nil, err
 	}
-	var snapshots [][]signet.ObjectID
+	type shot struct {
+		at  uint64
+		ids []signet.ObjectID
+	}
+	var snapshots []shot
+	d.mu.Lock()
+	begins := map[uint64]bool{} // snapshots that horizons name
+	for _, h := range []*journal.Horizon{d.horizon(r), r.State.Coming(now)} {
+		if h != nil {
+			begins[h.Snapshot] = true
+		}
+	}
+	d.mu.Unlock()
 	err = d.Store.records(r.log, 0, func(pos uint64, rec signet.Record) error {
 		if pos >= size {
 			return nil
@@ -259,19 +272,20 @@ func (d *Device) named(r *openRegion, size uint64, now int64, live map[signet.Ob
 			for _, o := range ids {
 				named[o] = pos >= gone[o]
 			}
-			if now-leaf.Time < nameless.Milliseconds() {
+			if now-leaf.Time < nameless.Milliseconds() || begins[pos] {
 				for _, o := range ids {
 					live[o] = tree.Forever
 				}
 			}
 			if h.Type == journal.Snapshot {
-				snapshots = append(snapshots, ids)
+				snapshots = append(snapshots, shot{h.DigestAt, ids})
 			}
 		}
 		return nil
 	})
-	for _, ids := range snapshots[max(0, len(snapshots)-2):] {
-		for _, o := range ids {
+	slices.SortStableFunc(snapshots, func(a, b shot) int { return cmp.Compare(a.at, b.at) })
+	for _, s := range snapshots[max(0, len(snapshots)-2):] {
+		for _, o := range s.ids {
 			live[o] = tree.Forever
 		}
 	}

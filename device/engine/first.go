@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"bytes"
 	"context"
 	"errors"
 
@@ -137,21 +136,7 @@ func (d *Device) openSnapshot(ctx context.Context, r *openRegion) (t *tree.Tree,
 	if len(p.Records) == 0 {
 		return nil, 0, signet.ErrNotFound
 	}
-	d.mu.Lock()
-	refs, err := r.SnapshotPages(at, p.Records[0])
-	d.mu.Unlock()
-	if err != nil {
-		return nil, 0, err
-	}
-	ids := make([]signet.ObjectID, len(refs))
-	for i, ref := range refs {
-		ids[i] = ref.Object
-	}
-	objects := map[signet.ObjectID][]byte{}
-	err = d.Service.Get(ctx, r.ID(), ids, func(id signet.ObjectID, object []byte) error {
-		objects[id] = bytes.Clone(object)
-		return nil
-	})
+	objects, err := d.snapshotObjects(ctx, r, at, p.Records[0])
 	if err != nil {
 		return nil, 0, err
 	}

@@ -20,7 +20,9 @@ func (d *Device) Contents(id signet.RegionID, keep tree.Keep, each func(s tree.S
 	policy := tree.Policy{Keep: keep}
 	spans := tree.Spans{Ended: func(s tree.Span) { ended = append(ended, s) }}
 	_, err := d.Retell(id, nil, func(e Told) error {
-		if e.Batch != nil {
+		if e.Begins {
+			spans.Begin(e.Tree)
+		} else if e.Batch != nil {
 			spans.Take(e.Tree, e.Of, e.Outcomes)
 			pins.Take(e.Of, e.Batch)
 			policy.Take(e.Of, e.Batch)
@@ -31,8 +33,13 @@ func (d *Device) Contents(id signet.RegionID, keep tree.Keep, each func(s tree.S
 		return err
 	}
 	spans.Rest(func(s tree.Span) { ended = append(ended, s) })
+	horizon := d.Horizon(id)
+	pins = pins.From(horizon)
 	for _, s := range ended {
 		until, why := policy.Until(s, pins)
+		if !s.Current && s.End < horizon {
+			until, why = 0, tree.KeptNot // those who came later cannot know of it
+		}
 		if err := each(s, until, why); err != nil {
 			return err
 		}

@@ -38,7 +38,9 @@ func (d *Device) MakeRoom(ctx context.Context, id signet.RegionID) error {
 	policy := tree.Policy{Keep: tree.DefaultKeep}
 	spans := tree.Spans{Ended: func(s tree.Span) { s.Content = nil; stood = append(stood, s) }}
 	_, err = d.Retell(id, nil, func(e Told) error {
-		if e.Batch != nil {
+		if e.Begins {
+			spans.Begin(e.Tree)
+		} else if e.Batch != nil {
 			spans.Take(e.Tree, e.Of, e.Outcomes)
 			pins.Take(e.Of, e.Batch)
 			policy.Take(e.Of, e.Batch)

@@ -30,7 +30,9 @@ type openRegion struct {
 	writing baton                // and one writes; taken before reading
 	lag     bool                 // headers are verified, operations not replayed yet: see first
 	fetched uint64               // meanwhile: records before this position are stored
-	wait    error                // why operations that were verified are not replayed: see waits.go
+	wait    error                // why operations that were verified are not replayed: see waits.go, horizon.go
+	begun   uint64               // the size at which it began at a horizon in vain, see begin
+	unbegun error                // and why
 	mended  time.Time            // when mending its keys failed last
 	unkept  int                  // operations since its tree was kept
 	listing *tree.Tree           // meanwhile: the tree of a snapshot, for listings
@@ -121,6 +123,9 @@ func (d *Device) replayStored(r *openRegion) error {
 	})
 	if err == nil {
 		err = d.resume(r)
+	}
+	if err == nil {
+		d.resumeBase(r)
 	}
 	if err == nil {
 		err = d.advance(r, nil)
@@ -232,6 +237,9 @@ func (d *Device) SyncRegion(ctx context.Context, id signet.RegionID) error {
 			d.mu.Lock()
 			d.healed(r.log)
 			d.mu.Unlock()
+		}
+		if err == nil && !more {
+			err = d.begin(ctx, r)
 		}
 		if err != nil || !more {
 			return err
@@ -637,6 +645,10 @@ func AlarmKind(err error) string {
 		return "withheld"
 	case errors.Is(err, region.ErrDigest):
 		return "digest"
+	case errors.Is(err, journal.ErrDropped):
+		return "withheld"
+	case errors.Is(err, region.ErrUnproved):
+		return "unproved"
 	case errors.Is(err, ErrObject):
 		return "object"
 	}

@@ -15,6 +15,11 @@ type Told struct {
 	Time int64      // of its leaf, ms since 1970
 	Of   tree.Entry // as the tree took it, if Entry is not nil
 	Tree *tree.Tree // after it. It changes with the next
+
+	// Begins says that the tree began here, with the snapshot at a horizon: Batch and
+	// Events are all of it, and Entry is nil. Of what was told before only pins and
+	// policies are known.
+	Begins bool
 }
 
 // ErrEnough ends a Retell without an error.
@@ -35,7 +40,7 @@ func (d *Device) Retell(id signet.RegionID, before func(t *tree.Tree, e tree.Ent
 		d.mu.Unlock()
 		return nil, fmt.Errorf("region %s: %w", id, signet.ErrNotFound)
 	}
-	again, wait := r.Retell(), r.wait
+	again, wait, start := r.Retell(), r.wait, r.Began()
 	if again.End()+uint64(len(r.pending)) == r.State.Size() {
 		wait = nil // for what is to come
 	}
@@ -43,7 +48,17 @@ func (d *Device) Retell(id signet.RegionID, before func(t *tree.Tree, e tree.Ent
 	if before != nil {
 		again.Before(func(e tree.Entry, b *tree.Batch) { before(again.Tree(), e, b) })
 	}
-	err := d.Store.records(r.log, 0, func(pos uint64, rec signet.Record) error {
+	var err error
+	if start.At > 0 {
+		err = d.tellBase(r, again, start, each)
+	}
+	if err == ErrEnough {
+		return again.Tree(), nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	err = d.Store.records(r.log, again.Next(), func(pos uint64, rec signet.Record) error {
 		if pos != again.Next() || pos == again.End() {
 			return nil // came meanwhile, or is not the next one
 		}

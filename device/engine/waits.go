@@ -54,14 +54,16 @@ func waitsFor(err error) error {
 	return nil
 }
 
-// replayOrWait is replay; where the key is not there, and from there on, it
-// replays nothing.
+// replayOrWait is replay; where the key is not there, or the operations are behind
+// a horizon, and from there on, it replays nothing.
 func (d *Device) replayOrWait(r *openRegion, rec signet.Record) error {
 	if r.wait != nil {
 		return nil
 	}
 	err := d.replay(r, rec)
-	r.wait = waitsFor(err)
+	if r.wait = waitsFor(err); r.wait == nil {
+		r.wait = d.dropped(r, err)
+	}
 	if r.wait != nil {
 		return nil
 	}

@@ -49,7 +49,7 @@ func FormerAt(e *engine.Device, id signet.RegionID, path string, at int64) (f Fo
 	if err := look(point); err != nil {
 		return f, err
 	}
-	if very, _ := slices.BinarySearch(times, at+1); !f.IsFolder && uint64(very-1) != point {
+	if very, _ := slices.BinarySearch(times, at+1); !f.IsFolder && uint64(very-1) != point && uint64(very) >= e.Horizon(id) {
 		if err := look(uint64(very - 1)); err != nil {
 			return f, err
 		}
@@ -97,9 +97,10 @@ func keptPoint(e *engine.Device, id signet.RegionID, times []int64, at int64) (u
 		}
 		return 0, failed("not_found", "", "%s: nothing is known of it yet", name)
 	}
+	horizon := e.Horizon(id)
 	now := e.Now().UnixMilli()
 	very, _ := slices.BinarySearch(times, at+1)
-	if p, ok := past.At(times, leastKeep, nil, at, now); ok && p == uint64(very-1) {
+	if p, ok := past.At(times, leastKeep, nil, at, now); ok && p == uint64(very-1) && p+1 >= horizon {
 		return p, nil
 	}
 	pins, policy, err := keptIn(e, id)
@@ -107,6 +108,9 @@ func keptPoint(e *engine.Device, id signet.RegionID, times []int64, at int64) (u
 		return 0, err
 	}
 	p, ok := past.At(times, policy.Keep, pins, at, now)
+	if ok && p+1 < horizon {
+		return 0, failed("behind_horizon", "signet history "+name+": shows its kept points", "%s: nothing is kept of before the horizon, %s", name, local(times[horizon-1]))
+	}
 	if !ok {
 		return 0, failed("not_found", "signet history "+name+": shows its kept points", "%s: no kept point so early", name)
 	}
@@ -125,6 +129,7 @@ func keptIn(e *engine.Device, id signet.RegionID) ([]tree.Pin, tree.Policy, erro
 		}
 		return nil
 	})
+	pins = pins.From(e.Horizon(id))
 	slices.SortStableFunc(pins, func(a, b tree.Pin) int { return cmp.Compare(a.At, b.At) })
 	return pins, policy, err
 }

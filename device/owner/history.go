@@ -116,7 +116,11 @@ func (w *Work) chronicle(s spot) (*chronicle, map[signet.NodeID]bool, error) {
 // false if these were too many.
 func (w *Work) readChronicle(s spot, mine map[signet.NodeID]bool, known bool) (c *chronicle, all bool, err error) {
 	c, all = &chronicle{stood: map[content][]tree.Span{}, policy: tree.Policy{Keep: tree.DefaultKeep}}, true
+	horizon := w.Engine.Horizon(s.region)
 	note := func(v tree.Span) {
+		if !v.Current && v.End < horizon {
+			return // nothing is kept of it
+		}
 		if all && (!known || mine[v.Node]) {
 			v.Content = nil
 			of := content{v.Node, v.Revision}
@@ -139,13 +143,16 @@ func (w *Work) readChronicle(s spot, mine map[signet.NodeID]bool, known bool) (c
 		if others > historyMost && !known {
 			all, c.events, c.stood = false, nil, nil
 		}
-		if e.Batch != nil {
+		if e.Begins {
+			spans.Begin(e.Tree)
+		} else if e.Batch != nil {
 			spans.Take(e.Tree, e.Of, e.Outcomes)
 			c.pins.Take(e.Of, e.Batch)
 			c.policy.Take(e.Of, e.Batch)
 		}
 		return nil
 	})
+	c.pins = c.pins.From(horizon)
 	if err == nil {
 		spans.Rest(note)
 	}
@@ -222,13 +229,21 @@ func (w *Work) points(ctx context.Context, s spot, ui control.UI) (any, error) {
 		Ended: func(v tree.Span) { sum.files--; sum.bytes -= v.Size },
 	}
 	_, err := w.Engine.Retell(s.region, nil, func(e engine.Told) error {
+		if e.Begins && len(times) > int(e.Position) { // told before, for what it set
+			times, after = times[:e.Position], after[:e.Position]
+		}
 		times = append(times, e.Time)
-		if e.Batch != nil {
+		if e.Begins {
+			spans.Begin(e.Tree)
+		} else if e.Batch != nil {
 			spans.Take(e.Tree, e.Of, e.Outcomes)
 			pins.Take(e.Of, e.Batch)
 			policy.Take(e.Of, e.Batch)
 		}
 		sum.changes, sum.device = len(e.Events), e.Of.Device
+		if e.Begins {
+			sum.changes = 0 // of who knows when
+		}
 		after = append(after, sum)
 		return nil
 	})
@@ -236,7 +251,8 @@ func (w *Work) points(ctx context.Context, s spot, ui control.UI) (any, error) {
 		return nil, err
 	}
 	names := w.deviceNames(ctx)
-	list := past.Points(times, policy.Keep, pins, w.Engine.Now().UnixMilli())
+	horizon := w.Engine.Horizon(s.region)
+	list := slices.DeleteFunc(past.Points(times, policy.Keep, pins.From(horizon), w.Engine.Now().UnixMilli()), func(k past.Point) bool { return k.Position+1 < horizon })
 	for i := len(list) - 1; i >= 0; i-- {
 		k := list[i]
 		l := PointLine{Point: control.Milliseconds(k.Time), Position: k.Position, Kinds: k.Kinds, Files: after[k.Position].files, Bytes: after[k.Position].bytes, Devices: []string{}}

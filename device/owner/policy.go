@@ -90,7 +90,9 @@ func (w *Work) ends(s spot, before, after tree.Keep, pins []tree.Pin, out *Polic
 		}
 	}}
 	_, err := w.Engine.Retell(s.region, nil, func(e engine.Told) error {
-		if e.Batch != nil {
+		if e.Begins {
+			spans.Begin(e.Tree)
+		} else if e.Batch != nil {
 			spans.Take(e.Tree, e.Of, e.Outcomes)
 		}
 		return nil

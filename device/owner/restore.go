@@ -248,6 +248,16 @@ func (w *Work) undo(ctx context.Context, s spot, p RestoreParams, ui control.UI)
 		}
 	}
 	since := p.Since.UnixMilli()
+	if began := w.Engine.Began(s.region); began > 0 {
+		times, err := w.Engine.LeafTimes(s.region)
+		if err != nil {
+			return nil, err
+		}
+		if t := times[began-1]; since < t {
+			return nil, failed("behind_horizon", "name a time after that, or undo it on a device that was there then",
+				"%s: this device knows nothing of before the horizon, %s", s.name, local(t))
+		}
+	}
 	u, err := UndoSince(w.Engine, s.region, s.path, by, since)
 	if err != nil {
 		return nil, err
