@@ -135,12 +135,13 @@ func (r *Region) Early(position uint64, rec signet.Record) (e *journal.Entry, b 
 // A Proof holds what files of a tree contain against the entries of their writers.
 type Proof struct {
 	r    *Region
+	h    *journal.Horizon
 	want map[signet.RevisionID]tree.Ref
 }
 
-// Prove begins the proof of a tree of OpenHorizon, which must not change meanwhile.
-func (r *Region) Prove(t *tree.Tree) *Proof {
-	p := &Proof{r, map[signet.RevisionID]tree.Ref{}}
+// Prove begins the proof of h's tree (OpenHorizon), which must not change meanwhile.
+func (r *Region) Prove(h *journal.Horizon, t *tree.Tree) *Proof {
+	p := &Proof{r, h, map[signet.RevisionID]tree.Ref{}}
 	for ref := range t.Refs() {
 		if ref.Type() != tree.Dir {
 			p.want[ref.Content().Revision] = ref
@@ -150,9 +151,12 @@ func (r *Region) Prove(t *tree.Tree) *Proof {
 }
 
 // Take takes the whole record of a position before the tree's. One without
-// operations proves nothing.
+// operations proves nothing; ErrDropped where the horizon keeps them.
 func (p *Proof) Take(position uint64, rec signet.Record) error {
 	e, b, err := p.r.Early(position, rec)
+	if err == nil && e != nil && e.Dropped && !p.h.Drops(position) {
+		err = fmt.Errorf("%s: entry %d: %w", p.r.ID(), position, journal.ErrDropped)
+	}
 	if err != nil || b == nil {
 		return err
 	}

@@ -68,7 +68,7 @@ func (m *member) begin(o objects) error {
 	if err != nil {
 		return err
 	}
-	p := m.Prove(t)
+	p := m.Prove(h, t)
 	for at := range h.At {
 		if err := p.Take(at, m.w.j.Log[at]); err != nil {
 			return err
@@ -231,12 +231,25 @@ func item(t *testing.T, op tree.Op) tree.Item {
 	return it
 }
 
-// A service that drops more than it may leaves a newcomer without proof.
+// What a service drops that the horizon keeps is missed; and a horizon that does
+// not keep enough leaves a newcomer without proof.
 func TestWhatAFileNeedsMustBeThere(t *testing.T) {
 	w, a, o := old(t)
 	b := a.join("b")
 	w.fallow(1) // where most files are from
-	if err := b.begin(o); !errors.Is(err, ErrUnproved) {
+	if err := b.begin(o); !errors.Is(err, journal.ErrDropped) {
+		t.Errorf("began without what is kept: %v", err)
+	}
+	b.heads()
+	h := *b.State.Horizon(later)
+	h.Keep = nil
+	tr, err := b.OpenHorizon(&h, w.j.Log[h.Snapshot], o.get)
+	w.Must(err)
+	p := b.Prove(&h, tr)
+	for at := range h.At {
+		w.Must(p.Take(at, w.j.Log[at]))
+	}
+	if err := p.Done(); !errors.Is(err, ErrUnproved) {
 		t.Errorf("began without proof: %v", err)
 	}
 }

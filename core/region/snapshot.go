@@ -169,6 +169,9 @@ func (r *Region) SnapshotPages(position uint64, rec signet.Record) ([]seal.Ref, 
 }
 
 func (r *Region) openSnapshot(e *journal.Entry) ([]seal.Ref, error) {
+	if e.Dropped {
+		return nil, journal.ErrDropped
+	}
 	seed, err := r.seed(e.Generation)
 	if err != nil {
 		return nil, err

@@ -20,7 +20,7 @@ import (
 // volumes are the commands about folders and regions.
 func (a *app) volumes() []*cobra.Command {
 	region := a.group("region", "Regions: folder trees with keys of their own")
-	region.AddCommand(a.command("list", "List the regions that this device can open", 0, 0, func(ctx context.Context, _ []string) error { return a.regionList(ctx) }), a.regionCollect(), a.regionPolicy())
+	region.AddCommand(a.command("list", "List the regions that this device can open", 0, 0, func(ctx context.Context, _ []string) error { return a.regionList(ctx) }), a.regionCollect(), a.regionHorizon(), a.regionPolicy())
 	return []*cobra.Command{a.add(), a.sync(), a.statusAll(), a.tree("tree"), a.tree("ls"), a.history(), a.restoreOrThaw(), a.pin(), a.cat(), a.get(), region,
 		a.remove(), a.approve(), a.wait(),
 		a.pause(),

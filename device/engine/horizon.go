@@ -123,7 +123,7 @@ func (d *Device) beginAt(ctx context.Context, r *openRegion, h *journal.Horizon)
 	if err != nil {
 		return err
 	}
-	proof := r.Prove(t)
+	proof := r.Prove(h, t)
 	err = d.Store.recordsTo(r.log, 0, h.At, proof.Take)
 	if err == nil {
 		err = proof.Done()

@@ -46,6 +46,7 @@ func Methods(with With) control.Methods {
 	on("notices", typed(with, (*Work).notices))
 	on("regions", typed(with, (*Work).regions))
 	on("collect", typed(with, (*Work).collect))
+	on("horizon", typed(with, (*Work).horizon))
 	on("tree", typed(with, (*Work).tree))
 	on("cat", typed(with, (*Work).cat))
 	on("history", typed(with, (*Work).history))

@@ -1,7 +1,10 @@
 package sim
 
 import (
+	"context"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -197,5 +200,85 @@ func TestAHorizonFollowsAHorizon(t *testing.T) {
 			}
 			p.end()
 		}
+	})
+}
+
+// greedy is a service that shows entries without their operations.
+type greedy struct {
+	engine.Service
+	drops func(position uint64) bool
+}
+
+func (g greedy) Read(ctx context.Context, log signet.LogID, from uint64, parts signet.Parts) (signet.Page, error) {
+	p, err := g.Service.Read(ctx, log, from, parts)
+	for i, rec := range p.Records {
+		if short, ok := journal.Drop(rec.Head, rec.Blob); ok && log.Kind == signet.RegionLog && g.drops(p.From+uint64(i)) {
+			p.Records[i].Blob = short
+		}
+	}
+	return p, err
+}
+
+// newcomer is which alarms a newcomer has of a service that drops, and where it
+// began.
+func (d *device) newcomer(drops func(position uint64) bool) (kinds []string, began uint64) {
+	d.t.Helper()
+	s, err := d.session(d.n)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	home := filepath.Join(d.dir, fmt.Sprintf("%s-new-%d", d.name, d.gens))
+	d.gens++
+	if err := os.MkdirAll(home, 0o700); err != nil {
+		d.t.Fatal(err)
+	}
+	e, store := d.org.open(d.t, d.n, home, greedy{s, drops}, nil, nil, func(int, string, string, []byte) {}, nil)
+	defer store.Close()
+	_ = e.Discover(d.t.Context()) // it is in the alarm
+	for _, a := range e.Alarms() {
+		kinds = append(kinds, a.Kind)
+	}
+	return kinds, e.Began(d.org.region)
+}
+
+// A service that drops what it must not is found out by who needs it.
+func TestAServiceThatDropsMoreIsFoundOut(t *testing.T) {
+	scene(t, func(r *run, a, b *device) {
+		want := func(what, alarm string, drops func(uint64) bool) {
+			t.Helper()
+			kinds, _ := b.newcomer(drops)
+			if alarm == "" && len(kinds) != 0 || alarm != "" && (len(kinds) != 1 || kinds[0] != alarm) {
+				t.Errorf("%s: alarms %q, want %q", what, kinds, alarm)
+			}
+		}
+		none, all := func(uint64) bool { return false }, func(uint64) bool { return true }
+		u := &user{device: a, rnd: a.rnd}
+		a.keep(tree.Keep{Hours: 24, Days: 1, Weeks: 1})
+		u.create("f", "first of f")
+		u.create("stays", "first of stays")
+		for i := range 3 {
+			a.pass()
+			u.overwrite("f", fmt.Sprintf("%d of f", i))
+		}
+		a.pass()
+		want("nothing dropped", "", none)
+		want("without a horizon", "withheld", func(p uint64) bool { return p == 3 })
+		a.limit(false) // for the point
+		time.Sleep(40 * day)
+		u.overwrite("f", "late")
+		a.pass()
+		time.Sleep(day)
+		l := a.limit(false)
+		if l.At == 0 {
+			t.Fatalf("no horizon: %+v", l)
+		}
+		want("within the grace", "withheld", func(p uint64) bool { return p == 3 })
+		time.Sleep(32 * day)
+		want("as it may", "", none)
+		if _, began := b.newcomer(none); began != l.At {
+			t.Errorf("began at %d: %+v", began, l)
+		}
+		want("what is kept", "withheld", func(p uint64) bool { return p < l.At })
+		want("what comes after", "withheld", all)
 	})
 }
