@@ -208,9 +208,29 @@ func (x *Export) signature() error {
 // errStop ends a replay.
 var errStop = errors.New("stop")
 
-// replay opens the operations of verified entries, up to a time.
+// ErrBefore says that an export begins with the tree at a horizon, and tells
+// nothing of an earlier time.
+var ErrBefore = errors.New("the export holds nothing of before the horizon")
+
+// replay opens the operations of verified entries, up to a time. Where the device
+// that exported had itself begun at a horizon, so does this.
 func (x *Export) replay(until int64) error {
-	err := x.each(signet.RegionLog, func(_ uint64, rec signet.Record) error {
+	err := x.replayRest(until)
+	if errors.Is(err, journal.ErrDropped) {
+		if h := x.region.State.Horizon(x.Made); h.Drops(x.region.Replayed()) {
+			if err = x.begin(h, until); err == nil {
+				err = x.replayRest(until)
+			}
+		}
+	}
+	return err
+}
+
+func (x *Export) replayRest(until int64) error {
+	err := x.each(signet.RegionLog, func(position uint64, rec signet.Record) error {
+		if position < x.region.Replayed() {
+			return nil
+		}
 		leaf, err := journal.ParseLeaf(rec.Leaf)
 		if err != nil {
 			return wrong(err)
@@ -223,6 +243,48 @@ func (x *Export) replay(until int64) error {
 	})
 	if errors.Is(err, errStop) {
 		err = nil
+	}
+	return err
+}
+
+// begin begins with the snapshot at a horizon. Who signed the export vouches for it.
+func (x *Export) begin(h *journal.Horizon, until int64) error {
+	var shot signet.Record
+	err := x.each(signet.RegionLog, func(position uint64, rec signet.Record) error {
+		leaf, err := journal.ParseLeaf(rec.Leaf)
+		if position+1 == h.At && err == nil && until != 0 && leaf.Time > until {
+			err = ErrBefore
+		}
+		if position == h.Snapshot {
+			shot = rec
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	t, err := x.region.OpenHorizon(h, shot, func(ref seal.Ref) ([]byte, error) {
+		b, err := x.object(ref.Object)
+		if err != nil {
+			return nil, err
+		}
+		return seal.OpenPiece(nil, ref, b)
+	})
+	if err != nil {
+		return err
+	}
+	proof := x.region.Prove(h, t)
+	err = x.each(signet.RegionLog, func(position uint64, rec signet.Record) error {
+		if position >= h.At {
+			return nil
+		}
+		return wrong(proof.Take(position, rec))
+	})
+	if err == nil {
+		err = proof.Done()
+	}
+	if err == nil {
+		err = x.region.Begin(h, t)
 	}
 	return err
 }

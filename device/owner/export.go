@@ -264,6 +264,8 @@ func exportProblem(err error, dir string) error {
 		return p("unfinished", "signet export to this folder goes on")
 	case errors.Is(err, cold.ErrNewer):
 		return p("newer_format", "update Signet on this device")
+	case errors.Is(err, cold.ErrBefore):
+		return p("behind_horizon", "name a later time, or none")
 	case errors.Is(err, region.ErrNoKey):
 		return p("no_key", "what is exported opens for devices and recovery kits that were there when the export was made, and could read the region")
 	case errors.Is(err, signet.ErrNotVerified):
