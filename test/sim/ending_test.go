@@ -2,6 +2,7 @@ package sim
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -66,12 +67,16 @@ func (d *device) versions(e *engine.Device) (ops []tree.Op) {
 }
 
 // years lets two grace periods pass over what a run left, with devices that end
-// objects. Whatever is kept can be had still, and everybody shows the same.
-func (r *run) years() {
+// objects. Whatever is kept can be had still, and everybody shows the same. In some
+// runs (short) little history is kept and a horizon is set; then a device begins there.
+func (r *run) years(short bool) {
 	if r.t.Failed() {
 		return
 	}
 	r.act(func() {
+		if short {
+			r.left()[0].keep(tree.Keep{Hours: 24, Days: 1, Weeks: 1})
+		}
 		for range 3 {
 			r.rest(40 * day)
 			time.Sleep(3 * time.Hour) // some rounds of the service's gc
@@ -80,10 +85,21 @@ func (r *run) years() {
 				p.pass()
 				p.endObjects()
 				p.end()
+				if short {
+					d.limit(false)
+				}
 				if r.t.Failed() {
 					return
 				}
 			}
+		}
+		if last := r.left()[len(r.left())-1]; short && !last.chooses && len(r.left()) > 1 {
+			bare := last.bare()
+			last.joinAnew()
+			last.pass()
+			p := last.start()
+			r.note(fmt.Sprintf("%s: began anew at %d, %d entries are bare", last.name, p.engine.Began(r.org.region), bare))
+			p.end()
 		}
 		d := r.left()[0]
 		s, err := r.session(d.n)

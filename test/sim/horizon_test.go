@@ -282,3 +282,51 @@ func TestAServiceThatDropsMoreIsFoundOut(t *testing.T) {
 		want("what comes after", "withheld", all)
 	})
 }
+
+// Deletions by others look like an accident to a device that was away, behind the
+// horizon or not: they wait until a person says so.
+func TestTheGuardCountsWhatWentBehindTheHorizon(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
+	scene(t, func(r *run, a, b *device) {
+		u := &user{device: a, rnd: a.rnd}
+		for i := range 130 {
+			u.create(fmt.Sprintf("file %d", i), fmt.Sprint("content ", i))
+		}
+		a.pass()
+		b.pass()
+		a.keep(tree.Keep{Hours: 24, Days: 1, Weeks: 1})
+		u.create("other", "stays")
+		a.pass()
+		for i := range 130 {
+			u.remove(fmt.Sprintf("file %d", i))
+		}
+		time.Sleep(day)
+		a.pass() // which asks first, too
+		a.pass()
+		a.limit(false)
+		time.Sleep(40 * day)
+		a.limit(false)
+		time.Sleep(32 * day)
+		v := &user{device: b, rnd: b.rnd}
+		v.overwrite("file 3", "changed by b")
+		p := b.start()
+		if _, err := p.engine.SyncVolume(b.t.Context(), "v"); err != nil {
+			t.Error(err)
+		}
+		st := p.engine.VolumeStatus("v")
+		if st.HeldDeletes != 129 || p.engine.Began(r.org.region) == 0 {
+			t.Errorf("%d deletions are held; began at %d", st.HeldDeletes, p.engine.Began(r.org.region))
+		}
+		if _, err := p.engine.ApproveDeletes("v"); err != nil {
+			t.Error(err)
+		}
+		p.end()
+		b.pass()
+		agree(t, a, b, `"changed by b"`)
+		if l := b.disk.listing(); strings.Contains(l, `"content 4"`) || !strings.Contains(l, `"stays"`) {
+			t.Errorf("b has\n%s", l)
+		}
+	})
+}

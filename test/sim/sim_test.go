@@ -40,7 +40,7 @@ var (
 )
 
 // troubles are what a failing seed is tried without, to find what it takes.
-var troubles = []string{"years", "select", "ignore", "restore", "lie", "backup", "crash", "sick", "lost", "older", "restart", "revoke", "coarse", "reuse", "blind"}
+var troubles = []string{"years", "horizon", "select", "ignore", "restore", "lie", "backup", "crash", "sick", "lost", "older", "restart", "revoke", "coarse", "reuse", "blind"}
 
 // off reports whether a trouble is left out. What a seed draws stays the same.
 func off(trouble string) bool { return slices.Contains(strings.Split(*without, ","), trouble) }
@@ -234,7 +234,7 @@ func simulate(t *testing.T, o *organisation, seed uint64, tracing bool) (r *run)
 				t.Logf("%d: %d steps, %s", seed, r.steps, r.digest())
 			}
 			if seed%r.shape.years == 0 && !off("years") && !r.restored {
-				r.years()
+				r.years(seed%(2*r.shape.years) == 0 && !off("horizon"))
 			}
 		})
 	})
