@@ -23,16 +23,26 @@ import (
 // deleted meanwhile.
 
 // A BehindHorizon is why a region waits whose next operations are behind a horizon.
-type BehindHorizon struct{ At uint64 }
+type BehindHorizon struct {
+	At  uint64
+	Why error // it cannot begin yet; nil: it is about to
+}
 
 // Error says so.
 func (b *BehindHorizon) Error() string {
-	return fmt.Sprintf("operations that this device has not read are behind the horizon at %d; it begins anew with the snapshot there", b.At)
+	s := fmt.Sprintf("operations that this device has not read are behind the horizon at %d; it begins anew with the snapshot there", b.At)
+	if b.Why != nil {
+		s += fmt.Sprintf(", and cannot yet: %v", b.Why)
+	}
+	return s
 }
 
 // ErrorKind and ErrorHint are for the command line.
 func (b *BehindHorizon) ErrorKind() string { return "behind_horizon" }
 func (b *BehindHorizon) ErrorHint() string {
+	if b.Why != nil {
+		return "let another device of yours write something to the region; nothing of this device is lost meanwhile"
+	}
 	return "nothing is lost: files of this device are compared with what is there now"
 }
 
@@ -67,7 +77,7 @@ func (d *Device) Began(id signet.RegionID) uint64 {
 // horizon allows; nil if it does not allow it. With the lock held.
 func (d *Device) dropped(r *openRegion, err error) error {
 	if h := d.horizon(r); errors.Is(err, journal.ErrDropped) && h.Drops(r.Replayed()) {
-		return &BehindHorizon{h.At}
+		return &BehindHorizon{h.At, r.unbegun}
 	}
 	return nil
 }
@@ -92,6 +102,9 @@ func (d *Device) begin(ctx context.Context, r *openRegion) error {
 	if errors.Is(err, region.ErrUnvouched) {
 		d.mu.Lock()
 		r.begun, r.unbegun = r.State.Size(), err
+		if errors.As(r.wait, &behind) {
+			behind.Why = err
+		}
 		d.mu.Unlock()
 	}
 	return d.raise(err, r.ID())
@@ -146,7 +159,7 @@ func (d *Device) beginAt(ctx context.Context, r *openRegion, h *journal.Horizon)
 		return errors.Join(err, d.replayStored(r))
 	}
 	// What this device wrote before is in the tree, or was changed since.
-	r.unkept = d.KeepAfter + r.Tree.Len()
+	r.unkept, r.begun, r.unbegun = d.KeepAfter+r.Tree.Len(), 0, nil
 	d.signal()
 	r.wake()
 	return nil

@@ -270,6 +270,12 @@ func (d *Device) takeJournal(ctx context.Context, r *openRegion, p signet.Page) 
 // That one may have been in an answer that got lost; a read is answered with one.
 func (d *Device) takeOrRead(ctx context.Context, r *openRegion, p signet.Page) error {
 	more, err := d.takeJournal(ctx, r, p)
+	if err == nil && !more { // what it says may be what a region behind a horizon waits for
+		var behind *BehindHorizon
+		d.mu.Lock()
+		more = errors.As(r.wait, &behind)
+		d.mu.Unlock()
+	}
 	if err == nil && more || errors.Is(err, chain.ErrTip) {
 		return d.SyncRegion(ctx, r.ID())
 	}

@@ -53,7 +53,7 @@ func (d *device) bare() (n int) {
 
 // limited brings a region to where the service has dropped operations: f was edited
 // each day, and a file made that is gone. b has what was there on the first day.
-func limited(t *testing.T, a, b *device) (u *user, l engine.Limited) {
+func limited(t *testing.T, r *run, a, b *device) (u *user, l engine.Limited) {
 	t.Helper()
 	u = &user{device: a, rnd: a.rnd}
 	for _, name := range []string{"stays", "goes", "changes", "moves", "f"} {
@@ -68,7 +68,7 @@ func limited(t *testing.T, a, b *device) (u *user, l engine.Limited) {
 			u.create("between", "made and deleted")
 		}
 		a.pass()
-		time.Sleep(day)
+		r.rest(day)
 	}
 	u.remove("between")
 	u.remove("goes")
@@ -78,7 +78,7 @@ func limited(t *testing.T, a, b *device) (u *user, l engine.Limited) {
 	if l := a.limit(false); l.At != 0 {
 		t.Errorf("all is kept: %+v", l)
 	}
-	time.Sleep(60 * day)
+	r.rest(60 * day)
 	u.create("late", "late")
 	a.pass()
 	dry := a.limit(true)
@@ -89,11 +89,12 @@ func limited(t *testing.T, a, b *device) (u *user, l engine.Limited) {
 	if c := a.limit(false); !c.Coming || c.At != l.At {
 		t.Errorf("at once again: %+v", c)
 	}
-	time.Sleep(29 * day)
+	r.rest(29 * day)
 	if n := a.bare(); n != 0 {
 		t.Errorf("%d entries are bare within the grace", n)
 	}
-	time.Sleep(3*day + 2*time.Hour)
+	r.rest(3 * day)
+	time.Sleep(2 * time.Hour) // rounds of gc
 	if n := a.bare(); n != l.Entries {
 		t.Errorf("%d entries are bare, of %+v", n, l)
 	}
@@ -108,9 +109,9 @@ func TestAwayForAYearBehindTheHorizon(t *testing.T) {
 		t.Skip("takes some seconds")
 	}
 	scene(t, func(r *run, a, b *device) {
-		u, l := limited(t, a, b)
+		u, l := limited(t, r, a, b)
 		a.pass()
-		time.Sleep(200 * day)
+		r.rest(200 * day)
 		u.overwrite("f", "after a year")
 		a.pass()
 		v := &user{device: b, rnd: b.rnd}
@@ -127,10 +128,17 @@ func TestAwayForAYearBehindTheHorizon(t *testing.T) {
 			if got, want := p.engine.Began(r.org.region), l.At; (d == b) != (got == want) || d == a && got != 0 {
 				t.Errorf("%s began at %d, the horizon is at %d", d.name, got, want)
 			}
+			if again, err := p.engine.Recheck(r.t.Context(), true, nil); err != nil || len(again.Faults) > 0 {
+				t.Errorf("%s: checked again: %+v, %v", d.name, again, err)
+			}
 			if n := len(p.engine.Alarms()); n > 0 {
 				t.Errorf("%s: %+v", d.name, p.engine.Alarms())
 			}
 			p.end()
+		}
+		// Its history begins there, and what that has can be had.
+		if have, gone := b.fetches(); have < 6 || gone != 0 {
+			t.Errorf("b: %d versions to be had, %d gone", have, gone)
 		}
 		// It goes on like any other: writes, and starts again.
 		v.overwrite("stays", "by b")
@@ -150,7 +158,7 @@ func TestAwayForAYearBehindTheHorizon(t *testing.T) {
 		if e := a.end(); e.Spared != 0 || e.Condemned != 0 {
 			t.Errorf("a, after b: %+v", e)
 		}
-		time.Sleep(31 * day)
+		r.rest(31 * day)
 		b.end()
 		a.end()
 		b.joinAnew()
@@ -164,7 +172,7 @@ func TestAHorizonFollowsAHorizon(t *testing.T) {
 		t.Skip("takes some seconds")
 	}
 	scene(t, func(r *run, a, b *device) {
-		u, first := limited(t, a, b)
+		u, first := limited(t, r, a, b)
 		b.pass() // what it has from before is deleted, and not joined
 		b.joinAnew()
 		agree(t, a, b, "moved")
@@ -172,21 +180,22 @@ func TestAHorizonFollowsAHorizon(t *testing.T) {
 			u.overwrite("stays", fmt.Sprintf("%d of stays", i))
 			u.overwrite("late", fmt.Sprintf("%d of late", i))
 			a.pass()
-			time.Sleep(day)
+			r.rest(day)
 		}
 		b.pass()
 		second := b.limit(false)
 		if second.Now != first.At || second.At < second.Now {
 			t.Errorf("first %+v, second %+v", first, second)
 		}
-		time.Sleep(60 * day)
+		r.rest(60 * day)
 		u.overwrite("f", "once more")
 		agree(t, a, b, `"once more"`)
 		third := b.limit(false)
 		if third.Now != second.At || third.At <= second.At || third.Entries < 25 {
 			t.Errorf("second %+v, third %+v", second, third)
 		}
-		time.Sleep(32 * day)
+		r.rest(32 * day)
+		time.Sleep(2 * time.Hour) // rounds of gc
 		agree(t, a, b, "")
 		if n := a.bare(); n != first.Entries+second.Entries+third.Entries {
 			t.Errorf("%d entries are bare", n)
@@ -264,16 +273,17 @@ func TestAServiceThatDropsMoreIsFoundOut(t *testing.T) {
 		want("nothing dropped", "", none)
 		want("without a horizon", "withheld", func(p uint64) bool { return p == 3 })
 		a.limit(false) // for the point
-		time.Sleep(40 * day)
+		r.rest(40 * day)
 		u.overwrite("f", "late")
 		a.pass()
-		time.Sleep(day)
+		r.rest(day)
 		l := a.limit(false)
 		if l.At == 0 {
 			t.Fatalf("no horizon: %+v", l)
 		}
 		want("within the grace", "withheld", func(p uint64) bool { return p == 3 })
-		time.Sleep(32 * day)
+		r.rest(32 * day)
+		time.Sleep(2 * time.Hour) // rounds of gc
 		want("as it may", "", none)
 		if _, began := b.newcomer(none); began != l.At {
 			t.Errorf("began at %d: %+v", began, l)
@@ -302,13 +312,14 @@ func TestTheGuardCountsWhatWentBehindTheHorizon(t *testing.T) {
 		for i := range 130 {
 			u.remove(fmt.Sprintf("file %d", i))
 		}
-		time.Sleep(day)
+		r.rest(day)
 		a.pass() // which asks first, too
 		a.pass()
 		a.limit(false)
-		time.Sleep(40 * day)
+		r.rest(40 * day)
 		a.limit(false)
-		time.Sleep(32 * day)
+		r.rest(32 * day)
+		time.Sleep(2 * time.Hour) // rounds of gc
 		v := &user{device: b, rnd: b.rnd}
 		v.overwrite("file 3", "changed by b")
 		p := b.start()

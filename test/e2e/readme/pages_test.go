@@ -334,6 +334,7 @@ func (u *use) undo(t *testing.T, p *page) {
 func (u *use) space(t *testing.T, p *page) {
 	want(t, p.typed(u.laptop), `(?s)of each week for good \(the default\).*for 60 days, of each week for 104 weeks \(not set yet\)`)
 	want(t, p.typed(u.laptop), `Work: \d+ objects are kept`)
+	want(t, p.typed(u.laptop), `(?s)Work: nothing to drop.*the oldest kept point is of`)
 }
 
 func (u *use) conflicts(t *testing.T, p *page) {
