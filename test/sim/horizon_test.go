@@ -341,3 +341,37 @@ func TestTheGuardCountsWhatWentBehindTheHorizon(t *testing.T) {
 		}
 	})
 }
+
+// Killed at any step while it begins at a horizon, a device begins again, and loses
+// nothing of its own.
+func TestKilledWhileItBeginsAtAHorizon(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
+	scene(t, func(r *run, a, b *device) {
+		limited(t, r, a, b)
+		v := &user{device: b, rnd: b.rnd}
+		v.overwrite("changes", "changed while away")
+		v.create("new", "made while away")
+		time.Sleep(time.Hour) // the disk has it
+		lives := 1
+		for ; lives < 200; lives++ {
+			l := &life{crashAt: lives, before: lives%2 == 0}
+			b.live(1, false, l)
+			if !l.dead.Load() {
+				break
+			}
+		}
+		if lives < 8 || lives == 200 {
+			t.Errorf("%d lives", lives)
+		}
+		b.pass()
+		agree(t, a, b, `"changed while away"`)
+		agree(t, a, b, `"made while away"`)
+		p := b.start()
+		if p.engine.Began(r.org.region) == 0 {
+			t.Error("it did not begin at the horizon")
+		}
+		p.end()
+	})
+}
