@@ -95,6 +95,7 @@ type Horizon struct {
 
 	ring   signet.RingID // of By
 	origin signet.RingID // of Writer
+	before *Horizon      // the one that was in effect when it was signed; nil if none
 }
 
 // Drops reports whether the operations of the entry at a position may be gone.
@@ -102,6 +103,10 @@ type Horizon struct {
 func (h *Horizon) Drops(position uint64) bool {
 	return h != nil && position < h.At && !keeps(h.Keep, Stretch{position, position + 1})
 }
+
+// DroppedBefore reports whether a horizon before h dropped the operations of the
+// entry at a position, so that h cannot keep them.
+func (h *Horizon) DroppedBefore(position uint64) bool { return h.before.Drops(position) }
 
 // keeps reports whether one of the stretches holds all of k.
 func keeps(list []Stretch, k Stretch) bool {
@@ -181,7 +186,7 @@ func (s *State) limit(i *item, e *Entry) (effect func(), reason error) {
 		if e.Void == nil {
 			s.horizon = old
 			s.coming = &Horizon{Hash: i.hash, Position: e.Position, By: i.Device, Due: e.Time + int64(l.Days)*day, Keep: l.Keep,
-				Snapshot: p.position, Writer: p.device, At: p.at, Digest: p.digest, ring: i.Ring, origin: p.ring}
+				Snapshot: p.position, Writer: p.device, At: p.at, Digest: p.digest, ring: i.Ring, origin: p.ring, before: old}
 		}
 		s.follow(i, e.Dir)
 	}, nil

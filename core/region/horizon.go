@@ -140,10 +140,11 @@ type Proof struct {
 }
 
 // Prove begins the proof of h's tree (OpenHorizon), which must not change meanwhile.
+// What was deleted before an earlier horizon, and lives again, has no proof any more.
 func (r *Region) Prove(h *journal.Horizon, t *tree.Tree) *Proof {
 	p := &Proof{r, h, map[signet.RevisionID]tree.Ref{}}
 	for ref := range t.Refs() {
-		if ref.Type() != tree.Dir {
+		if ref.Type() != tree.Dir && !h.DroppedBefore(ref.Content().Position) {
 			p.want[ref.Content().Revision] = ref
 		}
 	}

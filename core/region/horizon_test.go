@@ -272,3 +272,49 @@ func TestAHorizonNeedsADeviceThatIsStillThere(t *testing.T) {
 	w.Must(c.begin(o))
 	same(t, b, c)
 }
+
+// A folder that was deleted before a horizon is moved after it, and lives again with a file whose
+// entry is gone: the next horizon cannot keep that, and newcomers begin there all the
+// same.
+func TestWhatLivesAgainAfterItsEntryWasDropped(t *testing.T) {
+	w, a := newWorld(t)
+	dir, kid := file("dir"), file("kid")
+	dir.Type, dir.Target, dir.Mode, kid.Parent = tree.Dir, "", 0o755, dir.Node
+	a.commit(dir)
+	a.commit(kid)
+	n, _ := a.Tree.Node(dir.Node)
+	a.commit(tree.Op{Kind: tree.Delete, Node: dir.Node, Whole: true, Complete: a.Replayed(), BasePlace: n.Place.Revision, BaseContent: n.Content.Revision, BaseAttr: n.Attr.Revision})
+	a.commit(file("other"))
+	o := objects{}
+	a.limit(a.pin(o).Position)
+	w.j.Now += 8 * 24 * 3600 * 1000
+	w.fallow()
+	a.commit(tree.Op{Kind: tree.Move, Node: dir.Node, Name: "moved", BasePlace: n.Place.Revision})
+	if !a.Tree.Live(kid.Node) {
+		t.Fatal("it does not live again")
+	}
+	s := a.pin(o)
+	kept, _ := a.Tree.Node(kid.Node)
+	if h := w.j.State.Horizon(w.j.Now); !h.Drops(kept.Content.Position) {
+		t.Fatalf("its entry is there: %+v", h)
+	}
+	var keep []uint64
+	for p := range s.Position {
+		if a.needs(p) && p != kept.Content.Position {
+			keep = append(keep, p)
+		}
+	}
+	of, err := journal.HashOf(w.j.Log[len(w.j.Log)-1].Head)
+	w.Must(err)
+	rec, err := a.Limit(w.Checkpoint(), journal.Limit{Snapshot: of, Days: 7, Keep: journal.Stretches(keep)})
+	w.Must(err)
+	w.offer(rec)
+	a.sync()
+	w.fallow()
+	b := a.join("b")
+	w.Must(b.begin(o))
+	same(t, a, b)
+	if b.Began().At != s.Position {
+		t.Errorf("began at %d", b.Began().At)
+	}
+}

@@ -405,7 +405,7 @@ func (d *Device) limit(ctx context.Context, r *openRegion, keep tree.Keep, befor
 	}
 	proofs := map[uint64]bool{}
 	for n := range then.Refs() {
-		if n.Type() != tree.Dir {
+		if n.Type() != tree.Dir && !old.Drops(n.Content().Position) {
 			proofs[n.Content().Position] = true
 		}
 	}
