@@ -301,13 +301,17 @@ func (u *user) renameThen(from, to string, then func()) {
 // hides notes the files that were moved to where they may be ignored. The region keeps
 // them, unless a new file takes their name: that is an edit, as editors save.
 func (u *user) hides(from, to string) {
-	u.disk.walk(to, func(p string, _ uint64, n *node) {
+	note := func(p string, _ uint64, n *node) {
 		for _, r := range u.rules {
 			if n.stat.Type == tree.File && leaves(r, p, false) {
 				u.hid[n.content()] = from + strings.TrimPrefix(p, to)
 			}
 		}
-	})
+	}
+	if id, n := u.disk.find(to); n != nil {
+		note(to, id, n)
+		u.disk.walk(to, note)
+	}
 }
 
 func (u *user) renameNow(from, to string) {
