@@ -443,12 +443,20 @@ func (v *volume) blockedBy() error {
 
 // settle carries out what a plan found out without doing anything: bindings
 // and bases.
-func (v *volume) settle(p *plan.Plan) error {
+func (v *volume) settle(ctx context.Context, p *plan.Plan) error {
 	for _, r := range p.Rebind {
 		v.index.rebind(r.From, r.To)
 	}
 	for _, n := range p.Forget {
 		v.index.forget(n)
+	}
+	if len(p.Agree) > 0 {
+		// What a plan finds equal may have come there a moment ago, by a program that
+		// was killed before it synced. If the power went now, and the disk had what
+		// was before, a base that says otherwise would make it somebody's change.
+		if err := v.disk.Sync(ctx); err != nil {
+			return err
+		}
 	}
 	for n, b := range p.Agree {
 		v.index.agree(n, b)
@@ -538,7 +546,7 @@ func (v *volume) turn(ctx context.Context) (more bool, again time.Time, err erro
 	if err != nil {
 		return false, again, err
 	}
-	if err := v.settle(p); err != nil {
+	if err := v.settle(ctx, p); err != nil {
 		return false, again, err
 	}
 	if v.joining {
