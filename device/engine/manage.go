@@ -119,7 +119,7 @@ func (d *Device) RemoveVolume(id string) error {
 	return d.Store.write(func(b *batch) {
 		b.exec("DELETE FROM nodes WHERE volume = ?", id)
 		b.exec("DELETE FROM volumes WHERE id = ?", id)
-		b.exec("DELETE FROM notes WHERE key IN (?, ?, ?, ?, ?, ?)", statusNote(id), guardNote(id), rulesNote(id), displacedNote(id), marksNote(id), takenNote(id))
+		b.exec("DELETE FROM notes WHERE key IN (?, ?, ?, ?, ?, ?, ?)", statusNote(id), guardNote(id), rulesNote(id), displacedNote(id), marksNote(id), takenNote(id), saidNote(id))
 	})
 }
 

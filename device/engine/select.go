@@ -3,6 +3,7 @@ package engine
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"maps"
@@ -26,6 +27,9 @@ func marksNote(volume string) string { return "select:" + volume }
 
 // takenNote has the selection that plans were made by last.
 func takenNote(volume string) string { return "selected:" + volume }
+
+// saidNote has, in 8 bytes, which number of marksNote the folder was told last.
+func saidNote(volume string) string { return "chosen:" + volume }
 
 // marksFormat begins a stored selection: format u8 ‖ number u64, then node (16) ‖
 // mark u8 for each, by the bytes of the nodes. The number counts how often somebody
@@ -81,6 +85,12 @@ func (v *volume) loadMarks() error {
 	if err == nil {
 		_, v.taken, err = decodeMarks(b)
 	}
+	v.said = v.number // what a home of before this note goes by
+	if err == nil {
+		if b, err = v.d.Store.Note(saidNote(v.id)); len(b) == 8 {
+			v.said = binary.BigEndian.Uint64(b)
+		}
+	}
 	v.joining = !maps.Equal(v.taken, v.marks)
 	return err
 }
@@ -96,9 +106,9 @@ func (v *volume) compareChoice() error {
 	}
 	v.choiceNoted = n
 	v.mu.Lock()
-	older := n > v.number
+	older := n > v.said // not number: somebody may have chosen since the index came back
 	if older {
-		v.number = n
+		v.number = max(n, v.number) + 1
 		err = v.mark(v.marks)
 	}
 	v.mu.Unlock()
@@ -113,7 +123,16 @@ func (v *volume) compareChoice() error {
 			v.index.mark(id)
 		}
 	}
-	return v.d.Store.flush(v.id, v.index)
+	if err := v.d.Store.flush(v.id, v.index); err != nil {
+		return err
+	}
+	return v.say(n)
+}
+
+// say keeps which number the folder has.
+func (v *volume) say(n uint64) error {
+	v.said = n
+	return v.d.Store.SetNote(saidNote(v.id), binary.BigEndian.AppendUint64(nil, n))
 }
 
 // noteChoice says in the folder, durably, how often somebody has chosen: before
@@ -125,7 +144,10 @@ func (v *volume) noteChoice() error {
 	if n <= v.choiceNoted {
 		return nil
 	}
-	err := v.disk.SetChoice(n)
+	err := v.say(n) // first: a crash between the two makes no older index of this one
+	if err == nil {
+		err = v.disk.SetChoice(n)
+	}
 	if err == nil {
 		v.choiceNoted = n
 	}

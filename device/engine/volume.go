@@ -73,6 +73,7 @@ type volume struct {
 	stuck       time.Duration              // how long it waited last because nothing of a plan could be done
 	lastTree    *tree.Tree                 // which tree that is of
 	stored      uint64                     // region.seen as the store has it
+	said        uint64                     // what the index says that disk has of number
 	choiceNoted uint64                     // what disk has of number
 	heldUp      bool                       // the plan of this turn holds deletions back
 	dying       dying                      // deletions that may not be all

@@ -388,22 +388,24 @@ func (d *device) cut() {
 }
 
 // passed notes what a pass that went well has seen for all of its time. A file
-// that programs go on writing to is not among what is said to be safe.
-func (d *device) passed(before map[string]bool, e *engine.Device) {
+// that programs go on writing to is not among what is said to be safe, nor one that
+// was moved meanwhile, which a look at one folder after another may not meet.
+func (d *device) passed(before map[string]string, e *engine.Device) {
 	if st := e.VolumeStatus("v"); len(st.Problems) == 0 && st.SafeFiles == st.Files {
 		d.do(d.name+".look", "after", nil, func() { d.keepSafe(before) })
 	}
 }
 
 // seen is what the device's files have.
-func (d *device) seen() (m map[string]bool) {
+func (d *device) seen() (m map[string]string) {
 	d.do(d.name+".look", "before", nil, func() { m = d.observed() })
 	return m
 }
 
-func (d *device) keepSafe(before map[string]bool) {
-	for _, c := range sortedKeys(d.observed()) {
-		if before[c] {
+func (d *device) keepSafe(before map[string]string) {
+	now := d.observed()
+	for _, p := range sortedKeys(now) {
+		if c := now[p]; before[p] == c {
 			if !d.safe[c] {
 				d.note(fmt.Sprintf("%s: safe is %.12q", d.name, c))
 			}

@@ -50,16 +50,13 @@ func leaves(r *ignore.Rules, p string, folder bool) bool {
 	return ok && !u.Keep
 }
 
-// observed is what of the disk's contents no rules may have left out that any device
-// had so far: which of them hold while a pass runs is not known.
-func (d *device) observed() map[string]bool {
-	if len(d.rules) == 0 {
-		return d.disk.contents()
-	}
-	if r := d.disk.rulesHere(); r != nil {
+// observed is what of the disk's contents, by path, no rules may have left out that any
+// device had so far: which of them hold while a pass runs is not known.
+func (d *device) observed() map[string]string {
+	if r := d.disk.rulesHere(); r != nil && len(d.rules) > 0 {
 		d.rules = append(d.rules, r)
 	}
-	m := map[string]bool{}
+	m := map[string]string{}
 	d.disk.walk("", func(p string, _ uint64, n *node) {
 		if n.stat.Type != tree.File || len(n.data) == 0 {
 			return
@@ -69,7 +66,7 @@ func (d *device) observed() map[string]bool {
 				return
 			}
 		}
-		m[n.content()] = true
+		m[p] = n.content()
 	})
 	return m
 }

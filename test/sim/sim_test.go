@@ -118,9 +118,10 @@ func share(t *testing.T) {
 // taught are seeds that failed, and what of (doc/design/0022-simulation.md). They mean
 // something else once the world around them changed.
 var taught = []uint64{
-	62,     // things below a file
-	20_051, // a loop that never slept
-	20_203, // an entry that rests on another history
+	62,        // things below a file
+	20_051,    // a loop that never slept
+	20_203,    // an entry that rests on another history
+	1_000_763, // somebody chose with an older index, before it met its folder
 }
 
 func TestSeedsThatFailed(t *testing.T) {
