@@ -196,9 +196,20 @@ func (r *Region) openSnapshot(e *journal.Entry) ([]seal.Ref, error) {
 }
 
 func pagesOf(refs []seal.Ref, get func(seal.Ref) ([]byte, error), failed *error) iter.Seq[[]byte] {
-	return func(yield func([]byte) bool) {
+	return Pages(func(yield func([]byte, error) bool) {
 		for _, ref := range refs {
-			group, err := get(ref)
+			if !yield(get(ref)) {
+				return
+			}
+		}
+	}, failed)
+}
+
+// Pages yields the pages that are sealed together in groups (spec/operations.md,
+// "Digest and snapshot"), up to the first error, which is in failed afterwards.
+func Pages(groups iter.Seq2[[]byte, error], failed *error) iter.Seq[[]byte] {
+	return func(yield func([]byte) bool) {
+		for group, err := range groups {
 			if err != nil {
 				*failed = err
 				return

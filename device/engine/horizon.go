@@ -14,7 +14,6 @@ import (
 	"signet/core/region"
 	"signet/core/seal"
 	"signet/core/tree"
-	"signet/core/wire"
 )
 
 // Behind a horizon (spec/journal.md) the service has no operations. A device that
@@ -218,25 +217,14 @@ func (d *Device) base(id signet.RegionID) (p region.Progress, pages iter.Seq[[]b
 		return p, nil, nil, false
 	}
 	failed = new(error)
-	return p, func(yield func([]byte) bool) {
+	return p, region.Pages(func(yield func([]byte, error) bool) {
 		for i := 0; ; i++ {
 			group, err := d.Store.Note(basePage(id, i))
-			if err != nil || group == nil {
-				*failed = err
+			if err == nil && group == nil || !yield(group, err) {
 				return
 			}
-			for rd := wire.NewReader(group); rd.Len() > 0; {
-				page := rd.Vec32(len(group))
-				if rd.Err() != nil {
-					*failed = rd.Err()
-					return
-				}
-				if !yield(page) {
-					return
-				}
-			}
 		}
-	}, failed, true
+	}, failed), failed, true
 }
 
 // resumeBase takes up the tree that a region began with, where there is none that

@@ -27,7 +27,9 @@ func addressChanges() (told <-chan struct{}, unsure func() bool, end func()) {
 	f := os.NewFile(uintptr(s), "netlink")
 	tell := make(chan struct{}, 1)
 	var changed, over atomic.Bool
+	ended := make(chan struct{})
 	go func() {
+		defer close(ended)
 		message := make([]byte, 1) // what it says does not matter: the rest of it is cut off
 		for {
 			_, err := f.Read(message)
@@ -42,5 +44,5 @@ func addressChanges() (told <-chan struct{}, unsure func() bool, end func()) {
 			}
 		}
 	}()
-	return tell, func() bool { return changed.Swap(false) || over.Load() }, func() { f.Close() }
+	return tell, func() bool { return changed.Swap(false) || over.Load() }, func() { f.Close(); <-ended }
 }
