@@ -52,6 +52,18 @@ func dieInGC(dir, step string) error {
 	return nil
 }
 
+// killedGC runs gc in a process of its own on a copy of some data, which the bench has
+// from then on, and has it die after so many steps. It returns what it said of the last.
+func (b *bench) killedGC(origin string, steps int) string {
+	b.dir = filepath.Join(b.t.TempDir(), "data")
+	must(b.t, os.CopyFS(b.dir, os.DirFS(origin)))
+	c := exec.Command(os.Args[0])
+	c.Env = append(os.Environ(), "SIGNET_TEST_GC="+b.dir, fmt.Sprintf("SIGNET_TEST_STEP=%d %d", b.millis(), steps))
+	c.Stderr = os.Stderr
+	out, _ := c.Output()
+	return strings.TrimSpace(string(out))
+}
+
 // Killed at any step, and after a loss of power that took what was not synced yet,
 // gc has lost nothing that is live, brings nothing back that is gone, and leaves
 // nothing that the next round does not find.
@@ -82,13 +94,7 @@ func TestKilledGCLosesNothing(t *testing.T) {
 	random := mathrand.New(mathrand.NewPCG(seed, 0))
 	var steps []string
 	for n := 1; n < 200; n++ {
-		b.dir = filepath.Join(t.TempDir(), "data")
-		must(t, os.CopyFS(b.dir, os.DirFS(origin)))
-		c := exec.Command(os.Args[0])
-		c.Env = append(os.Environ(), "SIGNET_TEST_GC="+b.dir, fmt.Sprintf("SIGNET_TEST_STEP=%d %d", b.millis(), n))
-		c.Stderr = os.Stderr
-		out, _ := c.Output()
-		step := strings.TrimSpace(string(out))
+		step := b.killedGC(origin, n)
 		steps = append(steps, step)
 		if step == "" {
 			t.Fatal("the process said nothing")

@@ -1,10 +1,6 @@
 package service
 
 import (
-	"fmt"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -174,13 +170,7 @@ func TestKilledDroppingGoesOn(t *testing.T) {
 	must(t, b.Service.Close())
 	origin := b.dir
 	for n := 1; n < 10; n++ {
-		b.dir = filepath.Join(t.TempDir(), "data")
-		must(t, os.CopyFS(b.dir, os.DirFS(origin)))
-		c := exec.Command(os.Args[0])
-		c.Env = append(os.Environ(), "SIGNET_TEST_GC="+b.dir, fmt.Sprintf("SIGNET_TEST_STEP=%d %d", b.millis(), n))
-		c.Stderr = os.Stderr
-		out, _ := c.Output()
-		step := strings.TrimSpace(string(out))
+		step := b.killedGC(origin, n)
 		b.open()
 		w.connect()
 		if got := uint64(len(w.shorts())); step == "shortened" && got != min(uint64(n*3), at-2) {

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"signet/core/region"
 )
 
 // store asks or changes the index of a device that is closed meanwhile; a
@@ -42,7 +44,7 @@ func TestStartGoesOnFromTheTreeThatWasKept(t *testing.T) {
 	}
 	w := newWorld(t)
 	a, b := w.device("a"), w.device("b")
-	for i := range 2500 {
+	for i := range region.SnapshotEvery + 100 {
 		a.write(fmt.Sprintf("d%d/f%d", i%20, i), fmt.Sprint("file ", i))
 	}
 	a.add("R")
