@@ -115,8 +115,17 @@ type Log interface {
 	// the size given, now and as it happens, until ctx ends or each fails.
 	// A log that the service starts to offer to this device later (a new
 	// region) comes with From 0. When what there was at the beginning is
-	// through, an empty page of the directory says so, once.
-	Wait(ctx context.Context, heads map[LogID]uint64, each func(Page) error) error
+	// through, an empty page of the directory says so, once. What others show
+	// meanwhile goes to shown, if that is not nil; calls do not overlap.
+	Wait(ctx context.Context, heads map[LogID]uint64, each func(Page) error, shown func(Glimpse)) error
+}
+
+// A Glimpse is what a device showed of a file that it is still sending. The service
+// may have lost, repeated or invented it (spec/content.md).
+type Glimpse struct {
+	Region RegionID
+	From   DeviceID
+	Sealed []byte
 }
 
 // A Reoffer is a run of records that a restored service lost, with what shows
@@ -149,6 +158,9 @@ type Chunks interface {
 	// not be what the id promises: the caller checks. object is valid only
 	// during the call, and calls do not overlap. An id that the service lacks is ErrNotFound.
 	Get(ctx context.Context, region RegionID, ids []ObjectID, each func(id ObjectID, object []byte) error) error
+	// Show passes a sealed glimpse to the devices that wait at this moment and may
+	// read the region, and keeps nothing. seen tells whether there was one.
+	Show(ctx context.Context, region RegionID, sealed []byte) (seen bool, err error)
 }
 
 // A Usage says how many bytes the service keeps: records, and objects that they

@@ -23,7 +23,7 @@ func subject(t *testing.T, wrap func(*testing.T, *device) transport.Session) con
 	second := d.add()
 	claim := byte(1)
 	return conformance.Subject{
-		Session: wrap(t, d), Second: wrap(t, second), Log: w.log(), Region: w.region,
+		Session: wrap(t, d), Second: wrap(t, second), Device: d.id(), Log: w.log(), Region: w.region,
 		Next: func(t *testing.T) (signet.Record, int64) { return w.entry(), b.millis() },
 		NewLog: func(t *testing.T) signet.LogID {
 			claim++

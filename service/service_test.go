@@ -491,7 +491,7 @@ func TestRevokedDeviceGetsNothingMore(t *testing.T) {
 	ended := make(chan error, 1)
 	started := make(chan bool, 100)
 	go func() {
-		ended <- other.session.Wait(ctx, nil, func(signet.Page) error { started <- true; return nil })
+		ended <- other.session.Wait(ctx, nil, func(signet.Page) error { started <- true; return nil }, nil)
 	}()
 	<-started
 	d.revoke(other)
@@ -500,6 +500,8 @@ func TestRevokedDeviceGetsNothingMore(t *testing.T) {
 	_, err := other.session.Read(t.Context(), w.log(), 0, signet.LeafOnly)
 	wantIs(t, err, transport.ErrNotEnrolled)
 	wantIs(t, other.session.Put(t.Context(), w.region, [][]byte{{1}}), transport.ErrNotEnrolled)
+	_, err = other.session.Show(t.Context(), w.region, []byte{1})
+	wantIs(t, err, transport.ErrNotEnrolled)
 	// And what it could open is stale for those who stay.
 	wantIs(t, d.append(w.log(), w.entry()), signet.ErrStale)
 }
@@ -523,7 +525,7 @@ func TestWaitBringsRecordsAndNewRegions(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	pages := make(chan signet.Page, 100)
-	go other.session.Wait(ctx, map[signet.LogID]uint64{signet.Directory(b.org()): dirSize}, func(p signet.Page) error { pages <- p; return nil })
+	go other.session.Wait(ctx, map[signet.LogID]uint64{signet.Directory(b.org()): dirSize}, func(p signet.Page) error { pages <- p; return nil }, nil)
 	p := <-pages
 	if p.Log.Kind != signet.DirectoryLog || len(p.Records) != 0 {
 		t.Fatalf("not told that what was there is through: %s, %d records", p.Log, len(p.Records))
@@ -604,11 +606,18 @@ func TestOthersSeeNothingOfARegion(t *testing.T) {
 	wantIs(t, err, signet.ErrNotAllowed)
 	wantIs(t, m.session.Put(t.Context(), w.region, [][]byte{object}), signet.ErrNotAllowed)
 	wantIs(t, m.append(w.log(), w.on(w.device).entry()), signet.ErrNotAllowed)
+	_, err = m.session.Show(t.Context(), w.region, object)
+	wantIs(t, err, signet.ErrNotAllowed)
 	pages := make(chan signet.Page, 10)
 	ctx, cancel := context.WithCancel(t.Context())
-	go m.session.Wait(ctx, nil, func(p signet.Page) error { pages <- p; return nil })
+	go m.session.Wait(ctx, nil, func(p signet.Page) error { pages <- p; return nil }, func(signet.Glimpse) { t.Error("shown a glimpse") })
 	if p := <-pages; p.Log != signet.Directory(b.org()) {
 		t.Errorf("offered %s", p.Log)
+	}
+	seen, err := w.session.Show(t.Context(), w.region, object)
+	must(t, err)
+	if seen {
+		t.Error("a member without a role was shown a glimpse")
 	}
 	cancel()
 	// An object is of its region alone, whoever knows its name.

@@ -9,18 +9,26 @@ import (
 	"sync"
 
 	"signet"
+	"signet/core/journal"
+	"signet/transport"
 )
 
 // A waiter is a session that waits for logs to grow.
 type waiter struct {
+	*session
 	mu    sync.Mutex
 	dirty map[signet.LogID]bool
 	all   bool // look at every log: who may see what may have changed
+	shown []signet.Glimpse
 	bell  chan struct{}
 }
 
-func newWaiter() *waiter {
-	return &waiter{dirty: map[signet.LogID]bool{}, all: true, bell: make(chan struct{}, 1)}
+// mostShown is how many glimpses wait for one stream: 1 MiB. Who takes them more
+// slowly than they come misses some.
+const mostShown = 64
+
+func newWaiter(x *session) *waiter {
+	return &waiter{session: x, dirty: map[signet.LogID]bool{}, all: true, bell: make(chan struct{}, 1)}
 }
 
 func (w *waiter) ring() {
@@ -45,23 +53,57 @@ func (w *waiter) wakeAll() {
 	w.ring()
 }
 
+// show tells what another device shows.
+func (w *waiter) show(g signet.Glimpse) {
+	w.mu.Lock()
+	if len(w.shown) < mostShown {
+		w.shown = append(w.shown, g)
+	}
+	w.mu.Unlock()
+	w.ring()
+}
+
 // take returns what to look at and forgets it.
-func (w *waiter) take() (dirty map[signet.LogID]bool, all bool) {
+func (w *waiter) take() (dirty map[signet.LogID]bool, all bool, shown []signet.Glimpse) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	dirty, all = w.dirty, w.all
-	w.dirty, w.all = map[signet.LogID]bool{}, false
-	return dirty, all
+	dirty, all, shown = w.dirty, w.all, w.shown
+	w.dirty, w.all, w.shown = map[signet.LogID]bool{}, false, nil
+	return dirty, all, shown
+}
+
+// Show implements signet.Chunks. What is shown is in memory until the streams took
+// it, and nowhere else.
+func (x *session) Show(_ context.Context, region signet.RegionID, sealed []byte) (seen bool, err error) {
+	if _, err := x.region(region, journal.Writer); err != nil {
+		return false, err
+	}
+	if len(sealed) > transport.MaxGlimpse {
+		return false, transport.Errorf(transport.KindTooLarge, "glimpse of %d bytes, at most %d allowed", len(sealed), transport.MaxGlimpse)
+	}
+	g := signet.Glimpse{Region: region, From: x.device, Sealed: bytes.Clone(sealed)}
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	for w := range x.waiters {
+		if w.device == x.device {
+			continue
+		}
+		if _, err := w.reads(signet.Journal(region)); err == nil {
+			w.show(g)
+			seen = true
+		}
+	}
+	return seen, nil
 }
 
 // Wait implements signet.Log. Growth while a page is being sent is merged into
-// the next one.
-func (x *session) Wait(ctx context.Context, heads map[signet.LogID]uint64, each func(signet.Page) error) error {
+// the next one. A glimpse goes before the pages that are newer.
+func (x *session) Wait(ctx context.Context, heads map[signet.LogID]uint64, each func(signet.Page) error, shown func(signet.Glimpse)) error {
 	next := make(map[signet.LogID]uint64, len(heads))
 	for l, n := range heads {
 		next[l] = n
 	}
-	w := newWaiter()
+	w := newWaiter(x)
 	x.mu.Lock()
 	x.waiters[w] = struct{}{}
 	x.mu.Unlock()
@@ -71,9 +113,14 @@ func (x *session) Wait(ctx context.Context, heads map[signet.LogID]uint64, each 
 		x.mu.Unlock()
 	}()
 	for first := true; ; first = false {
-		dirty, all := w.take()
+		dirty, all, glimpses := w.take()
 		if err := x.check(all); err != nil {
 			return err
+		}
+		for _, g := range glimpses {
+			if shown != nil {
+				shown(g)
+			}
 		}
 		if all {
 			dirty = x.visible(next)

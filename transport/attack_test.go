@@ -41,7 +41,7 @@ func everything(t *testing.T, c *transport.Client, each func(error)) {
 	each(err)
 	each(c.Put(within(t), signet.RegionID{}, [][]byte{make([]byte, 1<<20)}))
 	each(c.Get(within(t), signet.RegionID{}, []signet.ObjectID{{}}, func(signet.ObjectID, []byte) error { return nil }))
-	each(c.Wait(within(t), nil, func(signet.Page) error { return nil }))
+	each(c.Wait(within(t), nil, func(signet.Page) error { return nil }, nil))
 }
 
 func TestAnotherCertificateThanPinnedIsRefused(t *testing.T) {
@@ -545,7 +545,7 @@ func TestSilentStreamIsTakenForDead(t *testing.T) {
 					}
 				}
 			}), Signer: newKey(t)})
-			err := c.Wait(within(t), nil, func(signet.Page) error { return nil })
+			err := c.Wait(within(t), nil, func(signet.Page) error { return nil }, nil)
 			unavailable(t, err, transport.KindUnreachable)
 			if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 				t.Errorf("%v is taken for the caller's own", err)

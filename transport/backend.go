@@ -86,6 +86,7 @@ const (
 	MaxProof        = 64        // hashes of an inclusion proof
 	MaxObject       = 8 << 20   // a stored object
 	MaxRelay        = 64 << 10  // a relayed message
+	MaxGlimpse      = 16 << 10  // a sealed glimpse
 	MaxSlot         = 7         // the largest slot number of a relay place
 	InvitationSlot  = MaxSlot   // the slot that nobody writes: the service's invitations
 	MaxSealedRecord = 16 << 10  // a sealed record

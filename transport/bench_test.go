@@ -121,7 +121,7 @@ func BenchmarkNotice(b *testing.B) {
 		case <-ctx.Done():
 		}
 		return nil
-	})
+	}, nil)
 	<-pages
 	for b.Loop() {
 		if _, err := c.Append(ctx, dir, record(100), time.Now().UnixMilli()); err != nil {

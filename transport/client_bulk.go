@@ -42,6 +42,18 @@ func bodyOf(b []byte) func() io.ReadCloser {
 	return func() io.ReadCloser { return io.NopCloser(bytes.NewReader(b)) }
 }
 
+// Show implements signet.Chunks.
+func (c *Client) Show(ctx context.Context, region signet.RegionID, sealed []byte) (seen bool, err error) {
+	if len(sealed) > MaxGlimpse {
+		return false, Errorf(KindTooLarge, "glimpse of %d bytes, at most %d allowed", len(sealed), MaxGlimpse)
+	}
+	var w wire.Writer
+	w.Raw(region[:])
+	w.Vec16(sealed)
+	err = c.call(ctx, c.control, pathShow, w.B, 1, func(r *wire.Reader) { seen = takeFlag(r) })
+	return seen, err
+}
+
 // Have implements signet.Chunks, 4,096 ids at a time.
 func (c *Client) Have(ctx context.Context, region signet.RegionID, ids []signet.ObjectID) (missing []signet.ObjectID, err error) {
 	for len(ids) > 0 {

@@ -96,7 +96,7 @@ const maxPing = 10 * time.Minute
 // *Error: KindUnavailable where the service goes down, KindUnreachable where
 // two and a half pings in a row did not come. It is for the caller to wait a
 // little and begin again with its new heads.
-func (c *Client) Wait(ctx context.Context, heads map[signet.LogID]uint64, each func(signet.Page) error) error {
+func (c *Client) Wait(ctx context.Context, heads map[signet.LogID]uint64, each func(signet.Page) error, shown func(signet.Glimpse)) error {
 	if len(heads) > MaxHeads {
 		return Errorf(KindTooLarge, "%d logs to wait for, at most %d allowed", len(heads), MaxHeads)
 	}
@@ -134,6 +134,15 @@ func (c *Client) Wait(ctx context.Context, heads map[signet.LogID]uint64, each f
 			}
 			if err := each(p); err != nil {
 				return err
+			}
+		case frameShown:
+			r := wire.NewReader(body)
+			g := takeGlimpse(r)
+			if err := r.Done(); err != nil {
+				return notSignet(pathWait, err)
+			}
+			if shown != nil {
+				shown(g)
 			}
 		case framePing:
 		case frameEnd:

@@ -66,6 +66,7 @@ var routes = map[string]route{
 	pathUsage:    {32, true, (*call).usage},
 	pathLost:     {0, true, (*call).recovering},
 	pathReoffer:  {maxReoffer, true, (*call).reoffer},
+	pathShow:     {34 + MaxGlimpse, true, (*call).show},
 }
 
 // A call is one request and its answer.

@@ -77,6 +77,27 @@ func putBuffer(b *[]byte) {
 	}
 }
 
+// show passes a glimpse to those who wait.
+func (c *call) show() error {
+	r, err := c.body()
+	if err != nil {
+		return err
+	}
+	var region signet.RegionID
+	r.Raw(region[:])
+	sealed := r.Vec16(MaxGlimpse)
+	if err := r.Done(); err != nil {
+		return malformed(err)
+	}
+	seen, err := c.ch.session.Show(c.r.Context(), region, sealed)
+	if err != nil {
+		return err
+	}
+	var w wire.Writer
+	w.U8(flag(seen))
+	return c.answer(w.B)
+}
+
 // put takes objects as they come and hands them on a buffer at a time, so that
 // what a Put holds does not grow with what it sends.
 func (c *call) put() error {

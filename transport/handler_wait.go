@@ -38,7 +38,7 @@ func (c *call) wait() error {
 		defer cancel()
 		n.ping(ctx, c.limits.Ping, c.ch.server.stop)
 	})
-	err = c.ch.session.Wait(ctx, heads, n.page)
+	err = c.ch.session.Wait(ctx, heads, n.page, n.shown)
 	cancel()
 	pings.Wait()
 	if n.failed != nil {
@@ -94,6 +94,13 @@ func (n *notices) ping(ctx context.Context, every time.Duration, stop <-chan str
 			return
 		}
 	}
+}
+
+// shown sends a glimpse. That a stream failed, the next page or ping finds.
+func (n *notices) shown(g signet.Glimpse) {
+	var w wire.Writer
+	putGlimpse(&w, g)
+	n.send(frameShown, w.B)
 }
 
 // page sends a page, in parts where it is larger than a page may be. Each part

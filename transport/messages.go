@@ -25,6 +25,7 @@ const (
 	pathUsage    = "/v1/usage"
 	pathLost     = "/v1/recovering"
 	pathReoffer  = "/v1/reoffer"
+	pathShow     = "/v1/show"
 )
 
 const (
@@ -43,6 +44,7 @@ const (
 	frameError  = 4 // the JSON of an error; the last frame
 	frameEnd    = 5 // empty; the last frame: Get is complete, Wait is over because the service goes down
 	frameObject = 6 // Get: object id, then the object
+	frameShown  = 7 // Wait: region id, device id, then the sealed glimpse
 
 	frameHeader = 5
 )
@@ -59,6 +61,19 @@ func takeLog(r *wire.Reader) (l signet.LogID) {
 		r.Fail("log kind %d", l.Kind)
 	}
 	return l
+}
+
+func putGlimpse(w *wire.Writer, g signet.Glimpse) {
+	w.Raw(g.Region[:])
+	w.Raw(g.From[:])
+	w.Vec16(g.Sealed)
+}
+
+func takeGlimpse(r *wire.Reader) (g signet.Glimpse) {
+	r.Raw(g.Region[:])
+	r.Raw(g.From[:])
+	g.Sealed = r.Vec16(MaxGlimpse)
+	return g
 }
 
 func putRecord(w *wire.Writer, x signet.Record) {

@@ -102,6 +102,14 @@ func (f *fixture) config() transport.Config {
 	return transport.Config{URL: f.url, Pin: f.pin, Org: f.Org, Device: f.device, Signer: f.signer}
 }
 
+// another is config for another device.
+func (f *fixture) another() transport.Config {
+	c := f.config()
+	rand.Read(c.Device[:])
+	f.Allow(c.Device, f.signer.Public())
+	return c
+}
+
 func dial(t testing.TB, c transport.Config) *transport.Client {
 	t.Helper()
 	client, err := transport.NewClient(c)
@@ -134,8 +142,8 @@ func record(n int) signet.Record {
 }
 
 // subject makes the conformance suite's subject of two sessions on m.
-func subject(m *transporttest.Memory, a, b transport.Session) conformance.Subject {
-	s := conformance.Subject{Session: a, Second: b}
+func subject(m *transporttest.Memory, d signet.DeviceID, a, b transport.Session) conformance.Subject {
+	s := conformance.Subject{Session: a, Second: b, Device: d}
 	rand.Read(s.Region[:])
 	s.Log = signet.Journal(s.Region)
 	m.NewLog(s.Log)
@@ -156,14 +164,14 @@ func subject(m *transporttest.Memory, a, b transport.Session) conformance.Subjec
 func TestClientAndHandlerOverTLSConform(t *testing.T) {
 	conformance.Run(t, func(t *testing.T) conformance.Subject {
 		f := serve(t, transport.Limits{}, false)
-		return subject(f.Memory, dial(t, f.config()), dial(t, f.config()))
+		return subject(f.Memory, f.device, dial(t, f.config()), dial(t, f.another()))
 	})
 }
 
 func TestClientAndHandlerOnLoopbackConform(t *testing.T) {
 	conformance.Run(t, func(t *testing.T) conformance.Subject {
 		f := serve(t, transport.Limits{}, true)
-		return subject(f.Memory, dial(t, f.config()), dial(t, f.config()))
+		return subject(f.Memory, f.device, dial(t, f.config()), dial(t, f.another()))
 	})
 }
 
@@ -174,20 +182,20 @@ func TestMemoryConforms(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		m.Allow(signet.DeviceID{1}, k.Public())
-		open := func() transport.Session {
+		open := func(d signet.DeviceID) transport.Session {
+			m.Allow(d, k.Public())
 			sig, err := k.Sign(key.LabelConnection, []byte("binding"))
 			if err != nil {
 				t.Fatal(err)
 			}
-			s, err := m.Connect(t.Context(), signet.DeviceID{1}, []byte("binding"), sig)
+			s, err := m.Connect(t.Context(), d, []byte("binding"), sig)
 			if err != nil {
 				t.Fatal(err)
 			}
 			t.Cleanup(s.Close)
 			return s
 		}
-		return subject(m, open(), open())
+		return subject(m, signet.DeviceID{1}, open(signet.DeviceID{1}), open(signet.DeviceID{2}))
 	})
 }
 
@@ -287,7 +295,7 @@ func TestRevocationEndsOpenSessions(t *testing.T) {
 		ended <- c.Wait(within(t), map[signet.LogID]uint64{dir: receipt.Position}, func(signet.Page) error {
 			waiting <- true
 			return nil
-		})
+		}, nil)
 	}()
 	<-waiting
 	f.Revoke(f.device)
@@ -397,7 +405,7 @@ func TestServeEndsStreamsAndFinishesRequests(t *testing.T) {
 		ended <- c.Wait(within(t), map[signet.LogID]uint64{dir: receipt.Position}, func(signet.Page) error {
 			waiting <- true
 			return nil
-		})
+		}, nil)
 	}()
 	<-waiting
 	if err := f.stop(); err != nil {
@@ -592,7 +600,7 @@ func TestDropCutsWhatIsLostAndNothingElse(t *testing.T) {
 		ended <- c.Wait(within(t), map[signet.LogID]uint64{signet.Directory(f.config().Org): 0}, func(signet.Page) error {
 			once.Do(func() { close(waiting) })
 			return nil
-		})
+		}, nil)
 	}()
 	<-waiting
 	began := time.Now()

@@ -59,6 +59,7 @@ const (
 	LabelSeedBack     Label = "signet/v1/derive/back-link"  // seals the previous seed
 	LabelSeedOps      Label = "signet/v1/derive/operations" // seals operations blobs
 	LabelSeedRecord   Label = "signet/v1/derive/record"     // seals names and profiles
+	LabelGlimpse      Label = "signet/v1/derive/glimpse"    // seals what is shown of a file that is still being sent
 	LabelRingSecret   Label = "signet/v1/derive/ring-secret"
 	LabelRegionSecret Label = "signet/v1/derive/region-secret"
 	LabelRegionClaim  Label = "signet/v1/derive/region-claim" // HMAC(ring secret, name, count)
@@ -93,7 +94,7 @@ var all = []Label{
 	LabelDeviceID, LabelStatementHash, LabelEntryHash, LabelRevisionHash, LabelProfile, LabelBlob,
 	LabelCheckpointHash, LabelLogKeys, LabelBootstrap, LabelNode,
 	LabelFile, LabelWords, LabelLinkCommit, LabelLinkTranscript,
-	LabelSeedNext, LabelSeedKEM, LabelSeedBack, LabelSeedOps, LabelSeedRecord, LabelRingSecret, LabelRegionSecret,
+	LabelSeedNext, LabelSeedKEM, LabelSeedBack, LabelSeedOps, LabelSeedRecord, LabelGlimpse, LabelRingSecret, LabelRegionSecret,
 	LabelRegionClaim, LabelPlaintextID, LabelRolling, LabelDigest, LabelPage, LabelSecretCommit, LabelChunk,
 	LabelChunkCommit, LabelEnvelope, LabelLink, LabelLinkCode, LabelLinkPlace, LabelRecovery, LabelInvite,
 	LabelSigningSeed, LabelKeyFile,

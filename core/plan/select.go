@@ -32,6 +32,11 @@ func (m Marks) Selected(r tree.Ref) bool {
 	return true
 }
 
+// Takes reports whether what is new in a live folder is selected.
+func (m Marks) Takes(folder tree.Ref) bool {
+	return m.Selected(folder) && m[folder.ID()] != Part
+}
+
 // unasked reports whether a node is in a folder that is Part, and is not marked.
 // A conflict copy is wanted where its folder is.
 func (m Marks) unasked(r tree.Ref) bool {

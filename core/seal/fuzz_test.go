@@ -61,6 +61,22 @@ func FuzzPageParsesAndAppendsSameBytes(f *testing.F) {
 	})
 }
 
+func FuzzGlimpseParsesAndAppendsSameBytes(f *testing.F) {
+	corpus(f, "manifest", "glimpse", "bytes")
+	f.Fuzz(func(t *testing.T, b []byte) {
+		g, err := ParseGlimpse(b)
+		if err != nil {
+			verified(t, err)
+			return
+		}
+		var w wire.Writer
+		g.Append(&w)
+		if !bytes.Equal(w.B, b) {
+			t.Fatalf("%x read and written gives %x", b, w.B)
+		}
+	})
+}
+
 func FuzzRootParsesAndAppendsSameBytes(f *testing.F) {
 	corpus(f, "manifest", "root", "bytes")
 	f.Fuzz(func(t *testing.T, b []byte) {

@@ -164,6 +164,8 @@ func runManifest(c vectors.Case) string {
 		}
 	case "root":
 		_, err = parseRoot(c.Files["bytes"])
+	case "glimpse":
+		_, err = ParseGlimpse(c.Files["bytes"])
 	default:
 		return "unknown kind of vector"
 	}
@@ -400,6 +402,36 @@ func writeManifestVectors(t *testing.T) {
 	content("content-form", "an unknown form", "not-verified", Content{}, func(b []byte) []byte { b[72] = 9; return b })
 	content("content-trailing", "a byte left over", "not-verified", Content{}, func(b []byte) []byte { return append(b, 0) })
 	content("content-negative", "a negative length", "not-verified", Content{Size: -1, Root: &root}, as)
+
+	glimpse := func(name, about, expect string, g Glimpse, change func([]byte) []byte) {
+		var w wire.Writer
+		g.Node, g.Parent, g.Reading = signet.NodeID(fill(11)[:16]), signet.NodeID(fill(12)[:16]), [8]byte(fill(13)[:8])
+		g.Append(&w)
+		v.write(name, about, expect, map[string]string{"what": "glimpse"}, map[string][]byte{"bytes": change(w.B)})
+	}
+	const long = 64<<20 + 1 // 513 pieces, the last of one byte
+	at := func(i ...uint32) (list []Placed) {
+		for _, i := range i {
+			list = append(list, Placed{i, ref(3, 0)})
+		}
+		return list
+	}
+	glimpse("glimpse", "two pieces, one of them the last", "ok", Glimpse{Size: long, Pieces: at(7, 512)}, as)
+	glimpse("glimpse-beyond", "a piece behind the last", "not-verified", Glimpse{Size: long, Pieces: at(7, 513)}, as)
+	glimpse("glimpse-twice", "a piece twice", "not-verified", Glimpse{Size: long, Pieces: at(7, 7)}, as)
+	glimpse("glimpse-order", "not in order", "not-verified", Glimpse{Size: long, Pieces: at(7, 8)}, func(b []byte) []byte { b[glimpseHeader+3] = 9; return b })
+	glimpse("glimpse-none", "no pieces", "not-verified", Glimpse{Size: long}, as)
+	glimpse("glimpse-many", "more pieces than one may show", "not-verified", Glimpse{Size: long, Pieces: func() (list []Placed) {
+		for i := range uint32(MaxGlimpse + 1) {
+			list = append(list, at(i)...)
+		}
+		return list
+	}()}, as)
+	glimpse("glimpse-short-file", "a file that is not long", "not-verified", Glimpse{Size: LongFile - 1, Pieces: at(7)}, as)
+	glimpse("glimpse-huge-file", "a file longer than any", "not-verified", Glimpse{Size: MaxSize + 1, Pieces: at(7)}, as)
+	glimpse("glimpse-format", "an unknown format", "not-verified", Glimpse{Size: long, Pieces: at(7)}, func(b []byte) []byte { return flip(b, 0) })
+	glimpse("glimpse-short", "its last byte missing", "not-verified", Glimpse{Size: long, Pieces: at(7)}, func(b []byte) []byte { return b[:len(b)-1] })
+	glimpse("glimpse-trailing", "a byte left over", "not-verified", Glimpse{Size: long, Pieces: at(7)}, func(b []byte) []byte { return append(b, 0) })
 
 	pages := func(name, about, expect string, left int, b []byte) {
 		v.write(name, about, expect, map[string]string{"what": "page", "left": strconv.Itoa(left)}, map[string][]byte{"bytes": b})

@@ -53,6 +53,7 @@ type haul struct {
 	stat   tree.Stat    // what is read shows this
 	hash   [32]byte     // what is sealed has this; zero where it is only read
 	action *plan.Action // what is fetched
+	sketch *sketch      // what of it was fetched before
 
 	ended   bool
 	dropped bool // nobody wants it; it keeps its place until it has ended
@@ -63,9 +64,14 @@ type haul struct {
 	err  error      // of a fetch: the volume's trouble, not the file's
 }
 
-// discard closes what a haul left. Its bytes stay staged under their name.
+// discard closes what a haul left. Its bytes stay staged under their name, if they
+// have one.
 func (h *haul) discard() {
-	if h.in != nil && h.in.staged != nil {
+	switch {
+	case h.in == nil || h.in.staged == nil:
+	case h.in.sketched:
+		h.in.staged.Discard()
+	default:
 		h.in.staged.Suspend()
 	}
 }
@@ -224,9 +230,10 @@ func (v *volume) readBeside(todo []*item) (done []hashed) {
 	for _, c := range choose(b, b.up, idle, func(it *item) int64 { return it.stat.Size }, saved) {
 		path, _ := v.index.path(c.what.id)
 		h, disk, early := &haul{node: c.what.id, class: c.class, stat: c.what.stat}, v.disk, v.early(c.what)
+		op := tree.Op{Node: h.node, Parent: c.what.parent, Type: tree.File}
 		b.begin(b.up, h, func(ctx context.Context) {
 			ctx, lanes := v.as(ctx, h.class)
-			h.read = v.readHeavy(ctx, disk, path, h.node, early, lanes)
+			h.read = v.readHeavy(ctx, disk, path, op, early, lanes)
 		})
 	}
 	return done
@@ -289,8 +296,21 @@ func (v *volume) fetchBeside(actions []plan.Action) (err error) {
 			err = h.err
 		}
 	}
-	idle, full := v.room(idle)
 	var ready []*fetched
+	idle = slices.DeleteFunc(idle, func(a plan.Action) bool {
+		k := v.sketches.take(a.Remote) // there was room for it when it began
+		if k == nil {
+			return false
+		}
+		f, ok := v.toFetch(a)
+		if !ok {
+			v.sketches.rest(k)
+			return true
+		}
+		v.haulDown(f, line.Largest, k)
+		return true
+	})
+	idle, full := v.room(idle)
 	for _, a := range idle {
 		if f, ok := v.toFetch(a); ok {
 			ready = append(ready, f)
@@ -298,20 +318,24 @@ func (v *volume) fetchBeside(actions []plan.Action) (err error) {
 	}
 	saved := func(f *fetched) bool { _, ok := v.fetchedNow(&f.action); return ok }
 	for _, c := range choose(b, b.down, ready, func(f *fetched) int64 { return f.action.Remote.Size }, saved) {
-		f := c.what
-		h, disk := &haul{node: f.action.Node, class: c.class, action: &f.action, in: f}, v.disk
-		b.begin(b.down, h, func(ctx context.Context) {
-			ctx, lanes := v.as(ctx, h.class)
-			h.err = v.fetchLarge(ctx, disk, f, lanes)
-			if h.err == nil && f.staged != nil {
-				h.err = disk.Settle(ctx, []Staged{f.staged})
-			}
-		})
+		v.haulDown(c.what, c.class, nil)
 	}
 	if err == nil {
 		err = full
 	}
 	return err
+}
+
+// haulDown begins to fetch a file. k is what was fetched of it before, or nil.
+func (v *volume) haulDown(f *fetched, class line.Class, k *sketch) {
+	h, disk := &haul{node: f.action.Node, class: class, action: &f.action, in: f, sketch: k}, v.disk
+	v.beside.begin(v.beside.down, h, func(ctx context.Context) {
+		ctx, lanes := v.as(ctx, h.class)
+		h.err = v.fetchLarge(ctx, disk, f, lanes, k)
+		if h.err == nil && f.staged != nil {
+			h.err = disk.Settle(ctx, []Staged{f.staged})
+		}
+	})
 }
 
 // landBeside puts a heavy file in place, if it has come.

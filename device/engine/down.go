@@ -299,6 +299,8 @@ type fetched struct {
 	old    string // where an older version is, which may have pieces of it; "": none
 	staged Staged
 	err    error
+
+	sketched bool // staged has no name that a later run would look for
 }
 
 // toFetch prepares to fetch what an action wants; not ok where its place is not
@@ -334,7 +336,7 @@ func (v *volume) fetch(ctx context.Context, actions []plan.Action) (done []plan.
 		g.Go(func() error { return v.fetchSmall(gctx, group) })
 	}
 	for _, f := range large {
-		g.Go(func() error { return v.fetchLarge(gctx, v.disk, f, slots) })
+		g.Go(func() error { return v.fetchLarge(gctx, v.disk, f, slots, nil) })
 	}
 	err = g.Wait()
 	defer func() {
@@ -376,7 +378,7 @@ func (v *volume) room(actions []plan.Action) (fit []plan.Action, full error) {
 	if err != nil {
 		return actions, nil // a disk that does not tell is tried
 	}
-	floor := min(1<<30, total/100)
+	floor := floorOf(total)
 	bySize := make([]int, len(actions))
 	for i := range actions {
 		bySize[i] = i
@@ -401,10 +403,16 @@ func (v *volume) room(actions []plan.Action) (fit []plan.Action, full error) {
 	return fit, full
 }
 
+// floorOf is how much of a disk downloads leave free, in bytes.
+func floorOf(total uint64) uint64 { return min(1<<30, total/100) }
+
 // coming is how many bytes the files that travel beside the loop still need.
 func (v *volume) coming() (n uint64) {
+	n = v.sketches.coming()
 	v.beside.keep(v.beside.down, func(h *haul) bool {
-		if r := h.action.Remote; !h.ended {
+		if r := h.action.Remote; !h.ended && h.sketch != nil {
+			n += uint64(max(r.Size-h.sketch.have(), 0))
+		} else if !h.ended {
 			n += uint64(max(r.Size-v.disk.StagedSize(stagedName(r)), 0))
 		}
 		return true
@@ -563,13 +571,9 @@ func (v *volume) fetchSmall(ctx context.Context, group []*fetched) error {
 // verify is the file's own trouble (f.err); what it returns is everybody's.
 func (v *volume) takeSmall(f *fetched, ref seal.Ref, object []byte) (row sealedRow, err error) {
 	v.d.mu.Lock()
-	secret, own := v.region.Secret(), v.region.State.Sole(v.d.Self.Ring)
+	secret := v.region.Secret()
 	v.d.mu.Unlock()
-	open := seal.OpenPiece
-	if own {
-		open = seal.OpenUnnamed
-	}
-	plain, err := open(nil, ref, object)
+	plain, err := v.opener()(nil, ref, object)
 	remote := &f.action.Remote
 	if err == nil && (int64(len(plain)) != remote.Size || seal.FileHash(plain) != remote.Hash) {
 		err = errOther

@@ -5,7 +5,6 @@ import (
 	"slices"
 	"time"
 
-	"signet"
 	"signet/core/tree"
 )
 
@@ -57,7 +56,7 @@ func (v *volume) known(t tree.Type, size int64) {
 
 // readHeavy is hashFile, and where early is set it seals and stores on the way.
 // Where that fails the file is hashed alone, and sealed when its turn comes.
-func (v *volume) readHeavy(ctx context.Context, disk Volume, path string, node signet.NodeID, early bool, lanes lane) hashed {
+func (v *volume) readHeavy(ctx context.Context, disk Volume, path string, op tree.Op, early bool, lanes lane) hashed {
 	r := hashed{began: v.d.Now()}
 	if early {
 		f, err := disk.Read(path)
@@ -69,7 +68,7 @@ func (v *volume) readHeavy(ctx context.Context, disk Volume, path string, node s
 			u := v.newUploader(ctx, lanes, false)
 			defer u.stop()
 			began, sent := v.d.Now(), v.sent()
-			s := v.sealFile(ctx, disk, u, upFile{op: tree.Op{Node: node, Type: tree.File}, path: path})
+			s := v.sealFile(ctx, disk, u, upFile{op: op, path: path})
 			v.measure(v.d.Now().Sub(began), v.sent()-sent)
 			if err := u.flush(); s.err == nil && err == nil {
 				r.sha, r.stat, r.sealed = s.op.Hash, s.stat, &s

@@ -23,34 +23,53 @@ import (
 //
 // What is wrong with the file's objects is the file's own trouble (f.err); what
 // is returned is everybody's.
-func (v *volume) fetchLarge(ctx context.Context, disk Volume, f *fetched, slots lane) error {
-	err := v.assembleLarge(ctx, disk, f, slots)
+//
+// k, if not nil, is what was fetched of the file before an entry named it; it is
+// used up, or goes back.
+func (v *volume) fetchLarge(ctx context.Context, disk Volume, f *fetched, slots lane, k *sketch) error {
+	if k != nil {
+		if err := k.wait(ctx); err != nil {
+			return err
+		}
+	}
+	err := v.assembleLarge(ctx, disk, f, slots, k)
 	if errors.Is(err, signet.ErrNotVerified) || errors.Is(err, signet.ErrNotFound) {
 		f.err, err = err, nil
+	}
+	switch {
+	case k == nil:
+	case err != nil:
+		v.sketches.rest(k)
+	case f.staged == nil:
+		k.drop()
+	default:
+		f.sketched = true
 	}
 	return err
 }
 
-func (v *volume) assembleLarge(ctx context.Context, disk Volume, f *fetched, slots lane) (err error) {
+func (v *volume) assembleLarge(ctx context.Context, disk Volume, f *fetched, slots lane, k *sketch) (err error) {
 	remote := f.action.Remote
 	m, err := v.manifest(ctx, remote.Data)
 	if err != nil {
 		return v.bad(f, err)
 	}
 	v.d.mu.Lock()
-	secret, own := v.region.Secret(), v.region.State.Sole(v.d.Self.Ring)
+	secret := v.region.Secret()
 	v.d.mu.Unlock()
-	s, err := disk.Stage(stagedName(remote))
-	if err != nil {
+	var s Staged
+	if k != nil {
+		s = k.staged
+	} else if s, err = disk.Stage(stagedName(remote)); err != nil {
 		return err
 	}
-	kept := false
+	kept := k != nil // then it is the sketch's
 	defer func() {
 		if !kept {
 			s.Suspend()
 		}
 	}()
-	p := &assembly{v: v, disk: disk, slots: slots, secret: secret, m: m, f: f, staged: s, own: own}
+	p := &assembly{v: v, disk: disk, slots: slots, secret: secret, m: m, f: f, staged: s, sketch: k}
 	err = p.assemble(ctx)
 	if errors.Is(err, errOther) && p.guessed {
 		// Two pieces with one sum: now every piece is looked at by its id.
@@ -78,7 +97,7 @@ type assembly struct {
 	m       *seal.Manifest
 	f       *fetched
 	staged  Staged
-	own     bool    // all that the region names was sealed in this device's ring
+	sketch  *sketch // what is in staged already, if it was fetched before an entry named it
 	at      []int64 // where each piece begins
 	parts   *seal.Parts
 	mu      sync.Mutex
@@ -108,7 +127,7 @@ func (p *assembly) assemble(ctx context.Context) error {
 	}
 	todo, err := p.have(ctx)
 	if err == nil {
-		err = p.get(ctx, todo)
+		err = p.get(ctx, todo, p.ofSketch(todo))
 	}
 	if err == nil {
 		err = p.staged.Truncate(size)
@@ -175,6 +194,9 @@ func (p *assembly) haveOf(first, end int, old Reading, shifts []int64) (todo []i
 	buf := getPiece(int(p.m.Pieces[first].Size))
 	defer func() { putPiece(buf) }()
 	for i := first; i < end; i++ {
+		if p.sketched(i) {
+			continue
+		}
 		piece := &p.m.Pieces[i]
 		buf = slices.Grow(buf[:0], int(piece.Size))[:piece.Size]
 		n, _ := p.staged.ReadAt(buf, p.at[i])
@@ -236,8 +258,9 @@ func (p *assembly) old() (Reading, []int64) {
 	return r, []int64{0}
 }
 
-// get fetches pieces, several requests at once.
-func (p *assembly) get(ctx context.Context, todo []int) error {
+// get fetches pieces, several requests at once, and notes what each was sealed as;
+// rows are those of pieces that are here.
+func (p *assembly) get(ctx context.Context, todo []int, rows []sealedRow) error {
 	by := map[signet.ObjectID][]int{}
 	var ids []signet.ObjectID
 	for _, i := range todo {
@@ -247,15 +270,11 @@ func (p *assembly) get(ctx context.Context, todo []int) error {
 		}
 		by[id] = append(by[id], i)
 	}
-	open := seal.OpenPiece
-	if p.own {
-		open = seal.OpenUnnamed
-	}
+	open := p.v.opener()
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(cap(p.slots))
 	per := max(1, groupSize/max(1, int(p.m.Pieces[0].Size)))
 	var mu sync.Mutex
-	var rows []sealedRow
 	for group := range slices.Chunk(ids, per) {
 		g.Go(func() error {
 			select {

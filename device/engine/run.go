@@ -51,7 +51,7 @@ func (d *Device) discover(ctx context.Context, read func(signet.RegionID) error)
 		}
 		behind = append(behind, signet.RegionID(p.Log.ID))
 		return nil
-	})
+	}, nil)
 	if !errors.Is(err, errCaughtUp) {
 		return err
 	}
@@ -97,7 +97,7 @@ func (d *Device) follow(ctx context.Context) {
 		if err == nil {
 			d.setOnline(true, nil)
 			wait = time.Second
-			err = d.Service.Wait(ctx, d.heads(), func(p signet.Page) error { return d.page(ctx, p) })
+			err = d.Service.Wait(ctx, d.heads(), func(p signet.Page) error { return d.page(ctx, p) }, d.shown)
 		}
 		if ctx.Err() != nil {
 			return
@@ -282,7 +282,7 @@ func (v *volume) run(ctx context.Context) {
 		paused, until, asked := v.begin(cancel)
 		if paused {
 			cancel()
-			v.beside.stop()
+			v.stopBeside()
 			v.setState(Paused, "", "")
 			v.answer(asked)
 			v.surveyPaused(ctx)

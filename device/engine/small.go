@@ -151,7 +151,7 @@ func (o *once) seal(it *item, data []byte, sha [32]byte) {
 	if taken || lost {
 		return
 	}
-	p, err := o.u.piece(o.secret, data, sha)
+	p, err := o.u.piece(o.secret, data, sha, place{})
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if err != nil {

@@ -447,7 +447,7 @@ func (v *volume) sealFile(ctx context.Context, disk Volume, u *uploader, file up
 	sealing := &sealing{u: u, secret: secret}
 	var sha [32]byte
 	if size := out.stat.Size; len(oldPieces) == 0 && size >= seal.LongFile {
-		sha, err = sealing.whole(ctx, f, size)
+		sha, err = sealing.whole(ctx, f, size, v.newShowing(op, size))
 	} else {
 		sha, err = sealing.changes(stopAt{ctx, f}, size, oldPieces)
 	}
@@ -474,7 +474,7 @@ func (v *volume) sealFile(ctx context.Context, disk Volume, u *uploader, file up
 	}
 	c, _, err := secret.Describe(sha, sealing.pieces, old, func(ref seal.Ref, object []byte) error {
 		out.objects = append(out.objects, ref.Object)
-		return u.put(bytes.Clone(object))
+		return u.put(bytes.Clone(object), nil)
 	})
 	if err != nil {
 		out.err = err
@@ -495,8 +495,9 @@ type sealing struct {
 }
 
 // whole seals a long file's first version: each piece is read, hashed and sealed on one of
-// several goroutines, while it is in that core's cache.
-func (s *sealing) whole(ctx context.Context, f io.ReaderAt, size int64) (hash [32]byte, err error) {
+// several goroutines, while it is in that core's cache. What the service has of it is
+// shown meanwhile.
+func (s *sealing) whole(ctx context.Context, f io.ReaderAt, size int64, to *showing) (hash [32]byte, err error) {
 	done, err := s.u.v.d.Store.knowFew(s.u.v.region.ID())
 	if err != nil {
 		return hash, err
@@ -512,7 +513,7 @@ func (s *sealing) whole(ctx context.Context, f io.ReaderAt, size int64) (hash [3
 		}
 		sum := sha256.Sum256(data)
 		parts.Set(i, sum)
-		s.pieces[i], err = s.u.piece(s.secret, data, sum)
+		s.pieces[i], err = s.u.piece(s.secret, data, sum, place{to, uint32(i)})
 		return err
 	})
 	return parts.Sum(), err
@@ -539,7 +540,7 @@ func (s *sealing) changes(r io.Reader, size int64, old []seal.Piece) (hash [32]b
 		copy(data, c.Data)
 		limit <- struct{}{}
 		wg.Go(func() {
-			w.piece, w.err = s.u.piece(s.secret, data, sha256.Sum256(data))
+			w.piece, w.err = s.u.piece(s.secret, data, sha256.Sum256(data), place{})
 			putPiece(data)
 			<-limit
 		})
@@ -648,6 +649,7 @@ type uploader struct {
 	failed  error
 	group   [][]byte
 	rows    []sealedRow
+	shown   []toShow
 	asked   []signet.ObjectID // sealed in an earlier run: whether they arrived is not known
 	size    int
 }
@@ -707,9 +709,21 @@ func (u *uploader) sent(round int, bytes int64, err error) {
 	}
 }
 
+// place is where in a file that is shown a piece is. Zero: in none.
+type place struct {
+	to    *showing
+	index uint32
+}
+
+// toShow is a piece to be shown when it is stored.
+type toShow struct {
+	to *showing
+	seal.Placed
+}
+
 // piece seals a piece, whose SHA-256 is sum, or finds that this device sealed
 // its bytes before.
-func (u *uploader) piece(secret *seal.Secret, data []byte, sum [32]byte) (p seal.Piece, err error) {
+func (u *uploader) piece(secret *seal.Secret, data []byte, sum [32]byte, at place) (p seal.Piece, err error) {
 	p.Sum, p.ID = secret.Sum(data), secret.PlaintextIDOf(sum)
 	ref, ok, err := u.v.d.Store.sealedAs(u.v.region.ID(), p.ID)
 	if err != nil {
@@ -730,13 +744,19 @@ func (u *uploader) piece(secret *seal.Secret, data []byte, sum [32]byte) (p seal
 	u.mu.Lock()
 	u.rows = append(u.rows, sealedRow{p.ID, ref})
 	u.mu.Unlock()
-	return p, u.put(object)
+	if at.to == nil {
+		return p, u.put(object, nil)
+	}
+	return p, u.put(object, &toShow{at.to, seal.Placed{Index: at.index, Ref: ref}})
 }
 
 // put hands over an object, which the uploader keeps.
-func (u *uploader) put(object []byte) error {
+func (u *uploader) put(object []byte, show *toShow) error {
 	u.mu.Lock()
 	u.group = append(u.group, object)
+	if show != nil {
+		u.shown = append(u.shown, *show)
+	}
 	u.size += len(object)
 	if u.size < u.v.d.groupOf(line.Up) {
 		u.mu.Unlock()
@@ -751,14 +771,15 @@ func (u *uploader) put(object []byte) error {
 type bundle struct {
 	group [][]byte
 	rows  []sealedRow
+	shown []toShow
 	round int
 }
 
 // take takes what was gathered for a request. It counts as being sent from here
 // on. With the lock held.
 func (u *uploader) take() bundle {
-	b := bundle{u.group, u.rows, u.round}
-	u.group, u.rows, u.size = nil, nil, 0
+	b := bundle{u.group, u.rows, u.shown, u.round}
+	u.group, u.rows, u.shown, u.size = nil, nil, nil, 0
 	u.sending[u.round]++
 	return b
 }
@@ -804,10 +825,25 @@ func (u *uploader) send(b bundle) error {
 		if err == nil {
 			u.v.count(func(c *Counters) { c.BytesUp += size; c.ObjectsUp += int64(len(group)) })
 			putObjects(group)
+			u.show(b.shown)
 		}
 		u.sent(round, size, err)
 	}()
 	return nil
+}
+
+// show shows what was stored, file by file.
+func (u *uploader) show(list []toShow) {
+	for len(list) > 0 {
+		to, pieces := list[0].to, []seal.Placed(nil)
+		list = slices.DeleteFunc(list, func(s toShow) bool {
+			if s.to == to {
+				pieces = append(pieces, s.Placed)
+			}
+			return s.to == to
+		})
+		to.show(u.ctx, pieces)
+	}
 }
 
 // flush returns when everything handed over before is stored. Others may go on

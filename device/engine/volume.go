@@ -93,6 +93,7 @@ type volume struct {
 	small       map[[32]byte]*seal.Ref     // likewise, of files of one piece
 	crowded     crowded                    // of a service without room
 	beside      *besides                   // large files on their way
+	sketches    sketches                   // and those that come before an entry names them
 	sizes       map[int64]bool             // of large files that the region has; nil until asked for
 	racy        time.Time                  // when files hashed too soon after a change are to be hashed again
 
@@ -280,11 +281,17 @@ func (v *volume) closeDisk() {
 	if v.disk == nil {
 		return
 	}
-	v.beside.stop()
+	v.stopBeside()
 	v.displaced = nil // of that opening; those that are noted are looked at by the next
 	disk := v.disk
 	v.setDisk(nil)
 	disk.Close()
+}
+
+// stopBeside ends all that travels beside the loop.
+func (v *volume) stopBeside() {
+	v.sketches.stop()
+	v.beside.stop()
 }
 
 // ErrOtherVolume says that a folder's marker names another volume.
@@ -497,7 +504,7 @@ func (v *volume) turn(ctx context.Context) (more bool, again time.Time, err erro
 	}
 	v.d.mu.Unlock()
 	if err != nil {
-		v.beside.stop()
+		v.stopBeside()
 		return false, time.Time{}, err
 	}
 	if err := v.open(); err != nil {
@@ -555,6 +562,7 @@ func (v *volume) turn(ctx context.Context) (more bool, again time.Time, err erro
 	}
 	v.unblock(p)
 	v.prune(p)
+	v.sketchBeside()
 	if !slices.ContainsFunc(p.Down, func(a plan.Action) bool { return a.Verb == plan.Release }) {
 		v.inUse = nil
 	}

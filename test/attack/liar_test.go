@@ -227,7 +227,7 @@ func (x *session) spoil(p signet.Page) signet.Page {
 	return p
 }
 
-func (x *session) Wait(ctx context.Context, heads map[signet.LogID]uint64, each func(signet.Page) error) error {
+func (x *session) Wait(ctx context.Context, heads map[signet.LogID]uint64, each func(signet.Page) error, shown func(signet.Glimpse)) error {
 	s, moved, err := x.inner(ctx)
 	if err != nil {
 		return err
@@ -251,7 +251,7 @@ func (x *session) Wait(ctx context.Context, heads map[signet.LogID]uint64, each 
 			p = f.page(min(heads[p.Log], f.size()))
 		}
 		return each(x.spoil(p))
-	})
+	}, shown)
 	mu.Lock()
 	defer mu.Unlock()
 	if gone {
@@ -278,6 +278,14 @@ func (x *session) Put(ctx context.Context, region signet.RegionID, objects [][]b
 		return err
 	}
 	return s.Put(ctx, region, objects)
+}
+
+func (x *session) Show(ctx context.Context, region signet.RegionID, sealed []byte) (bool, error) {
+	s, _, err := x.inner(ctx)
+	if err != nil {
+		return false, err
+	}
+	return s.Show(ctx, region, sealed)
 }
 
 func (x *session) Get(ctx context.Context, region signet.RegionID, ids []signet.ObjectID, each func(signet.ObjectID, []byte) error) error {

@@ -79,6 +79,9 @@ func TestLyingReader(t *testing.T) {
 	if err := s.Put(t.Context(), id, [][]byte{randomBytes(100)}); !errors.Is(err, signet.ErrNotAllowed) {
 		t.Errorf("objects of a reader: %v", err)
 	}
+	if _, err := s.Show(t.Context(), id, randomBytes(100)); !errors.Is(err, signet.ErrNotAllowed) {
+		t.Errorf("a glimpse of a reader: %v", err)
+	}
 
 	of := func(typ journal.Type, change func(x *journal.Draft)) signet.Record {
 		x := now.draft(mallory, typ)

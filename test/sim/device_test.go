@@ -484,7 +484,7 @@ func (l *line) Read(ctx context.Context, log signet.LogID, from uint64, parts si
 }
 
 // Wait ends with the service, or with what the network does at some time.
-func (l *line) Wait(ctx context.Context, heads map[signet.LogID]uint64, each func(signet.Page) error) error {
+func (l *line) Wait(ctx context.Context, heads map[signet.LogID]uint64, each func(signet.Page) error, _ func(signet.Glimpse)) error {
 	var end time.Duration
 	if err := l.call(ctx, "wait", func(context.Context, transport.Session) error {
 		if l.flaky > 0 {
@@ -515,7 +515,7 @@ func (l *line) Wait(ctx context.Context, heads map[signet.LogID]uint64, each fun
 			return err
 		}
 		return each(p)
-	})
+	}, nil)
 	if ctx.Err() != nil {
 		return errLost
 	}
@@ -532,6 +532,11 @@ func (l *line) Have(ctx context.Context, r signet.RegionID, ids []signet.ObjectI
 
 func (l *line) Put(ctx context.Context, r signet.RegionID, objects [][]byte) error {
 	return l.callFor(ctx, fmt.Sprintf("put %d", len(objects)), fmt.Sprintf("%x", sha256.Sum256(bytes.Join(objects, nil))), func(ctx context.Context, s transport.Session) error { return s.Put(ctx, r, objects) })
+}
+
+// Show is for files longer than any here.
+func (l *line) Show(context.Context, signet.RegionID, []byte) (bool, error) {
+	return false, errors.ErrUnsupported
 }
 
 func (l *line) Get(ctx context.Context, r signet.RegionID, ids []signet.ObjectID, each func(signet.ObjectID, []byte) error) error {

@@ -19,9 +19,10 @@ import (
 
 // A Subject is what a test is run on. It is fresh for each test.
 type Subject struct {
-	// Session and Second are two sessions of devices that may read and write
-	// Log and Region; they may be of the same device.
+	// Session and Second are sessions of two devices that may read and write Log
+	// and Region; Device is the first.
 	Session, Second transport.Session
+	Device          signet.DeviceID
 	Log             signet.LogID
 	Region          signet.RegionID
 	// Next makes a record that Session may append to Log now, after those
@@ -51,6 +52,7 @@ func Run(t *testing.T, open func(t *testing.T) Subject) {
 		{"WaitOffersNewLogs", waitOffers},
 		{"WaitSaysWhenWhatWasThereIsThrough", waitSays},
 		{"WaitEndsWithItsCallbackAndItsContext", waitEnds},
+		{"WhatIsShownGoesToOthersWhoWait", showPasses},
 		{"PutObjectsAreHadAndGot", putGet},
 		{"BigObjectsComeBack", bigObjects},
 		{"ManySmallObjectsComeBack", smallObjects},
@@ -226,7 +228,7 @@ func waitWakes(t *testing.T, s Subject) {
 		_, c := s.add(t)
 		last = c.Position
 		return nil
-	})
+	}, nil)
 	if !errors.Is(err, errEnough) {
 		t.Fatalf("wait ended with %v", err)
 	}
@@ -246,7 +248,7 @@ func waitOffers(t *testing.T, s Subject) {
 			return errEnough
 		}
 		return nil
-	})
+	}, nil)
 	if !errors.Is(err, errEnough) {
 		t.Fatalf("wait ended with %v", err)
 	}
@@ -261,7 +263,7 @@ func waitSays(t *testing.T, s Subject) {
 			return errEnough
 		}
 		return nil
-	})
+	}, nil)
 	if !errors.Is(err, errEnough) || !seen {
 		t.Fatalf("wait ended with %v; the log was shown before: %v", err, seen)
 	}
@@ -270,16 +272,58 @@ func waitSays(t *testing.T, s Subject) {
 func waitEnds(t *testing.T, s Subject) {
 	_, c := s.add(t)
 	heads := map[signet.LogID]uint64{s.Log: c.Position}
-	if err := s.Second.Wait(within(t), heads, func(signet.Page) error { return errEnough }); !errors.Is(err, errEnough) {
+	if err := s.Second.Wait(within(t), heads, func(signet.Page) error { return errEnough }, nil); !errors.Is(err, errEnough) {
 		t.Fatalf("wait whose callback failed ended with %v", err)
 	}
 	ctx, cancel := context.WithCancel(within(t))
 	err := s.Second.Wait(ctx, heads, func(signet.Page) error {
 		cancel()
 		return nil
-	})
+	}, nil)
 	if !errors.Is(err, context.Canceled) {
 		t.Fatalf("cancelled wait ended with %v", err)
+	}
+}
+
+func showPasses(t *testing.T, s Subject) {
+	seen, err := s.Session.Show(within(t), s.Region, []byte("to nobody"))
+	must(t, err)
+	if seen {
+		t.Error("somebody saw what was shown to nobody")
+	}
+	var got []signet.Glimpse
+	ctx, cancel := context.WithCancel(within(t))
+	defer cancel()
+	want := [][]byte{[]byte("a glimpse"), make([]byte, transport.MaxGlimpse)}
+	err = s.Second.Wait(ctx, nil, func(p signet.Page) error {
+		if p.Log.Kind != signet.DirectoryLog || len(p.Records) > 0 {
+			return nil
+		}
+		for _, b := range want { // all that there was is through: the stream waits
+			if seen, err := s.Session.Show(within(t), s.Region, b); err != nil || !seen {
+				t.Errorf("shown to a stream that waits: %v, %v", seen, err)
+			}
+		}
+		// One's own streams are told nothing.
+		if seen, err := s.Second.Show(within(t), s.Region, want[0]); err != nil || seen {
+			t.Errorf("shown to itself: %v, %v", seen, err)
+		}
+		return nil
+	}, func(g signet.Glimpse) {
+		if got = append(got, g); len(got) == len(want) {
+			cancel()
+		}
+	})
+	if !errors.Is(err, context.Canceled) || len(got) != len(want) {
+		t.Fatalf("%d of %d were shown: %v", len(got), len(want), err)
+	}
+	for i, g := range got {
+		if g.Region != s.Region || g.From != s.Device || !bytes.Equal(g.Sealed, want[i]) {
+			t.Errorf("glimpse %d came as %d bytes of %s in %s", i, len(g.Sealed), g.From, g.Region)
+		}
+	}
+	if _, err := s.Session.Show(within(t), s.Region, make([]byte, transport.MaxGlimpse+1)); err == nil {
+		t.Error("one that is too large was taken")
 	}
 }
 

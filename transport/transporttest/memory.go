@@ -35,6 +35,7 @@ type Memory struct {
 	objects map[signet.RegionID]map[signet.ObjectID][]byte
 	relay   map[relayKey][]byte
 	records map[[32]byte][][]byte
+	waiting map[*[]signet.Glimpse]signet.DeviceID // what streams are to be shown
 	open    int
 }
 
@@ -57,6 +58,7 @@ func New(org signet.OrgID) *Memory {
 		objects: make(map[signet.RegionID]map[signet.ObjectID][]byte),
 		relay:   make(map[relayKey][]byte),
 		records: make(map[[32]byte][][]byte),
+		waiting: make(map[*[]signet.Glimpse]signet.DeviceID),
 	}
 	m.log(signet.Directory(org))
 	return m
@@ -242,13 +244,17 @@ func (s *session) Read(_ context.Context, l signet.LogID, from uint64, parts sig
 }
 
 // Wait implements signet.Log.
-func (s *session) Wait(ctx context.Context, heads map[signet.LogID]uint64, each func(signet.Page) error) error {
+func (s *session) Wait(ctx context.Context, heads map[signet.LogID]uint64, each func(signet.Page) error, shown func(signet.Glimpse)) error {
 	heads = maps.Clone(heads)
 	if heads == nil {
 		heads = make(map[signet.LogID]uint64)
 	}
+	var mine []signet.Glimpse
+	s.m.change(func() { s.m.waiting[&mine] = s.device })
+	defer s.m.change(func() { delete(s.m.waiting, &mine) })
 	for first := true; ; first = false {
 		var pages []signet.Page
+		var glimpses []signet.Glimpse
 		var gone error
 		err := s.m.await(ctx, func() bool {
 			for l, log := range s.m.logs {
@@ -263,13 +269,19 @@ func (s *session) Wait(ctx context.Context, heads map[signet.LogID]uint64, each 
 			if first {
 				pages = append(pages, s.m.caughtUp(heads))
 			}
-			return gone != nil || len(pages) > 0
+			glimpses, mine = mine, nil
+			return gone != nil || len(pages) > 0 || len(glimpses) > 0
 		})
 		if err != nil {
 			return err
 		}
 		if gone != nil {
 			return gone
+		}
+		for _, g := range glimpses {
+			if shown != nil {
+				shown(g)
+			}
 		}
 		for _, p := range pages {
 			if err := each(p); err != nil {
@@ -285,6 +297,28 @@ func (m *Memory) caughtUp(heads map[signet.LogID]uint64) signet.Page {
 	p := m.page(d, heads[d], signet.LeafOnly)
 	p.Records = nil
 	return p
+}
+
+// Show implements signet.Chunks.
+func (s *session) Show(_ context.Context, region signet.RegionID, sealed []byte) (seen bool, err error) {
+	s.m.mu.Lock()
+	err = s.allowed()
+	s.m.mu.Unlock()
+	if err != nil {
+		return false, err
+	}
+	if len(sealed) > transport.MaxGlimpse {
+		return false, transport.Errorf(transport.KindTooLarge, "glimpse of %d bytes, at most %d allowed", len(sealed), transport.MaxGlimpse)
+	}
+	s.m.change(func() {
+		for list, d := range s.m.waiting {
+			if d != s.device {
+				*list = append(*list, signet.Glimpse{Region: region, From: s.device, Sealed: bytes.Clone(sealed)})
+				seen = true
+			}
+		}
+	})
+	return seen, nil
 }
 
 // Have implements signet.Chunks.
