@@ -19,13 +19,26 @@ import (
 
 // A ledger counts what is asked of a disk and of the service, by words.
 type ledger struct {
-	mu sync.Mutex
-	n  map[string]int
+	mu      sync.Mutex
+	n       map[string]int
+	placing bool // a file was placed, and the disk not synced since
+	placed  int  // turns that placed files
 }
 
 func (l *ledger) note(what string, n int) {
 	l.mu.Lock()
 	l.n[what] += n
+	l.mu.Unlock()
+}
+
+// turn notes that a file was placed, or else that the disk is synced: a turn that
+// places files does so at its end.
+func (l *ledger) turn(placing bool) {
+	l.mu.Lock()
+	if l.placing && !placing {
+		l.placed++
+	}
+	l.placing = placing
 	l.mu.Unlock()
 }
 
@@ -75,6 +88,7 @@ func (b booked) Read(path string) (engine.Reading, error) {
 
 func (b booked) Place(s engine.Staged, path string) (tree.Stat, error) {
 	b.in.note("files placed", 1)
+	b.in.turn(true)
 	return b.Volume.Place(s, path)
 }
 
@@ -99,7 +113,8 @@ func (b booked) Settle(ctx context.Context, files []engine.Staged) error {
 }
 
 func (b booked) Sync(ctx context.Context) error {
-	b.in.note("syncs", 1) // one at the end of each turn that does something
+	b.in.note("syncs", 1) // one at the end of each turn that does something, one before what was found equal is agreed on
+	b.in.turn(false)
 	return b.Volume.Sync(ctx)
 }
 
