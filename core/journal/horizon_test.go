@@ -151,20 +151,19 @@ func TestWhatIsLeftReplaysToTheSame(t *testing.T) {
 			rt.Fatal(err)
 		}
 		var shots []signet.Hash
+		var sizes []uint64 // after each point
+		points := map[string]bool{}
 		var last *journal.Horizon
 		gone := map[uint64]bool{}
 		var mail []signet.Record
 		for range rapid.IntRange(1, 60).Draw(rt, "steps") {
 			by := rapid.SampledFrom(names).Draw(rt, "device")
 			var d *journal.Draft
-			switch rapid.IntRange(0, 9).Draw(rt, "verb") {
-			case 0, 1:
-				d = j.Draft(journal.Content, by)
-			case 2:
-				d = j.Point(by)
-			case 3, 4:
-				d = j.Snapshot(by, rapid.Uint64Range(0, j.State.Size()+1).Draw(rt, "at"))
-			case 5, 6:
+			point := false
+			switch rapid.IntRange(0, 9).Draw(rt, "verb") { // small numbers are drawn more often
+			case 0:
+				j.Now += eightDays / 2
+			case 1, 2:
 				if len(shots) > 0 {
 					l := journal.Limit{Snapshot: rapid.SampledFrom(shots).Draw(rt, "snapshot"), Days: 7}
 					if first := rapid.Uint64Range(0, j.State.Size()).Draw(rt, "first"); rapid.Bool().Draw(rt, "keeps") {
@@ -172,11 +171,21 @@ func TestWhatIsLeftReplaysToTheSame(t *testing.T) {
 					}
 					d = j.Limit(by, l)
 				}
-			case 7:
-				j.Now += eightDays / 2
+			case 3, 4:
+				at := rapid.Uint64Range(0, j.State.Size()+1).Draw(rt, "at")
+				if len(sizes) > 0 && rapid.Bool().Draw(rt, "of a point") {
+					at = rapid.SampledFrom(sizes).Draw(rt, "size")
+				}
+				d = j.Snapshot(by, at)
+			case 5:
+				d, point = j.Point(by), true
+			case 6, 7:
+				d = j.Draft(journal.Content, by)
 			}
 			if d != nil {
-				mail = append(mail, j.Sign(d, by))
+				rec := j.Sign(d, by)
+				points[string(rec.Head)] = point
+				mail = append(mail, rec)
 			}
 			for len(mail) > rapid.IntRange(0, 2).Draw(rt, "late") {
 				n := rapid.IntRange(0, len(mail)-1).Draw(rt, "which")
@@ -185,6 +194,9 @@ func TestWhatIsLeftReplaysToTheSame(t *testing.T) {
 				e, _, err := j.Force(rec)
 				if err != nil {
 					rt.Fatal(err)
+				}
+				if e != nil && points[string(rec.Head)] {
+					sizes = append(sizes, j.State.Size())
 				}
 				if e != nil && e.Type == journal.Snapshot {
 					shots = append(shots, e.Hash)
