@@ -12,12 +12,17 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+
+	"signet/test/unraced"
 )
 
 // programs are the binaries under test.
 var programs struct{ device, service string }
 
-func TestMain(m *testing.M) { os.Exit(run(m)) }
+func TestMain(m *testing.M) {
+	unraced.Main("signet/test/e2e")
+	os.Exit(run(m))
+}
 
 func run(m *testing.M) int {
 	dir, err := os.MkdirTemp("", "signet-e2e-")
@@ -31,7 +36,7 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	build := exec.Command("go", "build", "-trimpath", "-o", dir, "signet/cmd/signet", "signet/cmd/signet-server")
+	build := exec.Command("go", "build", "-o", dir, "signet/cmd/signet", "signet/cmd/signet-server")
 	build.Stdout, build.Stderr = os.Stderr, os.Stderr
 	if err := build.Run(); err != nil {
 		fmt.Fprintln(os.Stderr, "build:", err)

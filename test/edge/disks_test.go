@@ -23,6 +23,7 @@ import (
 	"golang.org/x/text/unicode/norm"
 
 	"signet/test/edge/oddfs"
+	"signet/test/unraced"
 )
 
 // A disk is where a device's folder lies.
@@ -126,37 +127,19 @@ func long(t *testing.T) {
 func TestMain(m *testing.M) {
 	const inside = "SIGNET_EDGE_INSIDE"
 	root := os.Getuid() == 0
-	if os.Getenv(inside) != "" || !root && !raced {
+	if os.Getenv(inside) != "" || !root && !unraced.Raced {
 		os.Exit(run(m))
 	}
-	program := "/proc/self/exe"
-	if raced {
-		dir, err := os.MkdirTemp("", "signet-edge-")
-		if err == nil {
-			program = filepath.Join(dir, "edge.test")
-			err = command("go", "test", "-c", "-o", program, "signet/test/edge")
-		}
-		if err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-	}
-	cmd := exec.Command(program, os.Args[1:]...)
-	cmd.Args[0] = os.Args[0]
-	cmd.Env = append(os.Environ(), inside+"=1")
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	var own uintptr
 	if root {
-		cmd.SysProcAttr.Unshareflags = syscall.CLONE_NEWNS
+		own = syscall.CLONE_NEWNS
 	}
-	if err := cmd.Run(); cmd.ProcessState == nil {
-		fmt.Fprintln(os.Stderr, "no mount namespace of its own:", err)
-		os.Exit(run(m))
+	code, err := unraced.Run("signet/test/edge", own, inside+"=1")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "not without the race detector in a mount namespace of its own:", err)
+		code = run(m)
 	}
-	if raced {
-		os.RemoveAll(filepath.Dir(program))
-	}
-	os.Exit(cmd.ProcessState.ExitCode())
+	os.Exit(code)
 }
 
 // mounts are the disks that all tests share, each with a folder for a device:

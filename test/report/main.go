@@ -4,12 +4,15 @@
 //
 // It fails where anything failed and where a test was skipped: a test that does
 // not run here protects nothing; one that -short leaves out of a stage must have
-// passed in an earlier one. It says where all of it took longer than 25
+// passed in an earlier one. What has no goroutines is tested without the race
+// detector, and all else with it: each package in one of the stages plain and race,
+// whole. It says where all of it took longer than 25
 // minutes, or 45 on a machine that had nothing compiled yet. It does not install
 // what the tests need (scripts/deps does).
 package main
 
 import (
+	"cmp"
 	"flag"
 	"fmt"
 	"os"
@@ -79,8 +82,9 @@ func stages(goroot string) []stage {
 	return []stage{
 		{name: "gofmt", commands: [][]string{append([]string{"gofmt", "-l"}, sources()...)}, quiet: true},
 		{name: "vet", commands: [][]string{{"go", "vet", "./..."}}},
+		{name: "plain", tests: append([]string{"-timeout=10m"}, unraced()...)},
 		// Programs that tests start do not wait a second at their end for late races.
-		{name: "race", env: []string{"SIGNET_TEST_ALL=1", "GORACE=atexit_sleep_ms=50"}, tests: []string{"-race", "-timeout=20m", "./..."}},
+		{name: "race", env: []string{"SIGNET_TEST_ALL=1", "GORACE=atexit_sleep_ms=50"}, tests: append([]string{"-race", "-timeout=20m"}, raced()...)},
 		{name: "sim", tests: []string{"-count=1", "-timeout=10m", "-run=TestSeeds", "./test/sim", "-args", "-workers=2", "-seconds=130", "-first=1000001"}},
 		{name: "fips", env: []string{"GODEBUG=fips140=only", "SIGNET_TEST_ALL=1"}, tests: []string{"-short", "-timeout=10m", "./core/...", "./device/...", "./service/..."}},
 		{name: "grants", tests: []string{"-tags=grants", "-timeout=10m", "-run=Grant|Reader|Role|Demoted|Recipient|Vectors", "./core/journal", "./core/region", "./test/attack"}},
@@ -88,6 +92,40 @@ func stages(goroot string) []stage {
 		{name: "cross", commands: cross()},
 		{name: "sizes", run: sizes},
 	}
+}
+
+// hasNoGoroutines are packages whose code starts no goroutine and waits for nothing
+// (style_test.go sees to it): the race detector has nothing to find in their tests,
+// and makes them five times slower. The empty one is the module's own.
+var hasNoGoroutines = []string{"", "core/..."}
+
+// longest are the packages that take longest, in that order: they begin first, so
+// that no processor has nothing to do at the end while the longest is still at work.
+var longest = []string{"test/e2e", "device/owner", "test/script", "test/sim", "test/edge"}
+
+// unraced are the packages of stage plain, raced those of stage race.
+func unraced() []string { return packages(true) }
+func raced() []string   { return packages(false) }
+
+// packages are those of the module that have goroutines, or have none, longest
+// first. Where they cannot be listed, it is what makes go test say so.
+func packages(plain bool) (list []string) {
+	out, err := exec.Command("go", "list", "./...").Output()
+	if err != nil {
+		return []string{"./..."}
+	}
+	for path := range strings.FieldsSeq(string(out)) {
+		_, name, _ := strings.Cut(path, "/")
+		if plain == slices.ContainsFunc(hasNoGoroutines, func(pattern string) bool {
+			below, all := strings.CutSuffix(pattern, "...")
+			return name == pattern || all && strings.HasPrefix(name, below)
+		}) {
+			list = append(list, "./"+name)
+		}
+	}
+	rank := func(path string) int { return slices.Index(longest, strings.TrimPrefix(path, "./")) }
+	slices.SortStableFunc(list, func(a, b string) int { return cmp.Compare(uint(rank(a)), uint(rank(b))) })
+	return list
 }
 
 // cross builds and vets both programs for every platform that they are for.

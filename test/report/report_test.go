@@ -1,6 +1,8 @@
 package main
 
 import (
+	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -78,6 +80,37 @@ func TestWhatTakesTooLongFails(t *testing.T) {
 	}
 	if whole != l {
 		t.Errorf("all of it may take %v", whole)
+	}
+}
+
+// No package is tested in no stage, and none twice.
+func TestEachPackageIsInStagePlainOrRace(t *testing.T) {
+	t.Chdir("../..")
+	out, err := exec.Command("go", "list", "./...").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []string
+	for path := range strings.FieldsSeq(string(out)) {
+		_, name, _ := strings.Cut(path, "/")
+		all = append(all, "./"+name)
+	}
+	plain, race := unraced(), raced()
+	both := slices.Concat(plain, race)
+	slices.Sort(both)
+	slices.Sort(all)
+	if !slices.Equal(both, all) {
+		t.Errorf("the stages have %q, the module %q", both, all)
+	}
+	for _, p := range []string{"./", "./core/seal", "./core/wire"} {
+		if !slices.Contains(plain, p) {
+			t.Errorf("%s is not in stage plain", p)
+		}
+	}
+	for i, p := range longest {
+		if race[i] != "./"+p {
+			t.Errorf("package %d of stage race is %s, want %s", i, race[i], p)
+		}
 	}
 }
 

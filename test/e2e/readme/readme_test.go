@@ -33,7 +33,7 @@ func block(t *testing.T, text, name string) []string {
 func build(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
-	cmd := exec.Command("go", "build", "-trimpath", "-o", dir+"/", "signet/cmd/signet", "signet/cmd/signet-server")
+	cmd := exec.Command("go", "build", "-o", dir+"/", "signet/cmd/signet", "signet/cmd/signet-server")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}

@@ -1,0 +1,6 @@
+//go:build !race
+
+package unraced
+
+// Raced reports whether this program is built for the race detector.
+const Raced = false
