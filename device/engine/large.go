@@ -38,12 +38,12 @@ func (v *volume) fetchLarge(ctx context.Context, disk Volume, f *fetched, slots 
 	}
 	switch {
 	case k == nil:
-	case err != nil:
-		v.sketches.rest(k)
-	case f.staged == nil:
-		k.drop()
-	default:
+	case f.staged != nil:
 		f.sketched = true
+	case err != nil && ctx.Err() == nil: // the service went away: the entry is tried again
+		v.sketches.rest(k)
+	default:
+		k.drop()
 	}
 	return err
 }
