@@ -84,7 +84,7 @@ func TestColdCopyBringsEverythingBack(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes some seconds")
 	}
-	beside(t)
+	t.Parallel()
 	w := newWorld(t)
 	one := w.device("one")
 	one.run("recovery", "new", "--to", filepath.Join(w.dir, "kit"))
@@ -200,7 +200,7 @@ func TestEachFlippedByteOfAnExportIsNoticedAndNamed(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes some seconds")
 	}
-	beside(t)
+	t.Parallel()
 	w := newWorld(t)
 	one := w.device("one")
 	one.run("recovery", "new", "--to", filepath.Join(w.dir, "kit"))
@@ -282,7 +282,7 @@ func TestExportOfAnotherHistoryIsEvidence(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes some seconds")
 	}
-	beside(t)
+	t.Parallel()
 	w, one, two := pairOf(t)
 	scribble(t, one, 6)
 	one.export()
@@ -314,7 +314,7 @@ func TestOlderExportSaysHowFarItIsBehind(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes some seconds")
 	}
-	beside(t)
+	t.Parallel()
 	w := newWorld(t)
 	one := w.device("one")
 	one.add()

@@ -13,7 +13,9 @@ import (
 
 // How long a change takes from one folder to the other, both daemons running.
 func TestChangeArrivesInMilliseconds(t *testing.T) {
-	beside(t)
+	if testing.Short() {
+		t.Parallel()
+	}
 	n := pick(50, 15)
 	_, one, two := pair(t, 50)
 	one.up()

@@ -27,7 +27,7 @@ func TestKillsLoseNothingSettled(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes some seconds")
 	}
-	beside(t)
+	t.Parallel()
 	killed(t, pick(20, 2), 1)
 }
 

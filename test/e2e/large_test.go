@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -76,12 +77,17 @@ func inodesOf(t *testing.T, dir string) map[string]uint64 {
 	return all
 }
 
+// gigabyte is held while a test has files of that size on the disk several times.
+var gigabyte sync.Mutex
+
 // A small change of a large file costs about what changed, both ways.
 func TestSmallChangeOfLargeFileSendsLittle(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes some seconds")
 	}
 	t.Parallel()
+	gigabyte.Lock()
+	defer gigabyte.Unlock()
 	const size = int64(1 << 30)
 	w := newWorld(t)
 	one, two := w.device("one"), w.device("two")
@@ -174,7 +180,9 @@ func TestKilledUploadGoesOnWhereItWas(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes some seconds")
 	}
-	beside(t)
+	t.Parallel()
+	gigabyte.Lock()
+	defer gigabyte.Unlock()
 	killedUpload(t, 1<<30, 10)
 }
 

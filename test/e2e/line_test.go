@@ -34,6 +34,7 @@ func TestAChangeComesSoonAfterTheNetworkDoes(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes half a minute")
 	}
+	t.Parallel()
 	_, l, one, two := newSlowWorld(t, 0)
 	one.write("a.txt", "a")
 	one.add()

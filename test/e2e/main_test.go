@@ -7,6 +7,7 @@
 package e2e
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -42,6 +43,10 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, "build:", err)
 		return 1
 	}
+	flag.Parse()
+	if !testing.Short() {
+		flag.Set("test.parallel", "4") // half of the time these tests wait
+	}
 	programs.device, programs.service = filepath.Join(dir, "signet"), filepath.Join(dir, "signet-server")
 	return m.Run()
 }
@@ -52,12 +57,4 @@ func pick[T any](full, short T) T {
 		return short
 	}
 	return full
-}
-
-// beside lets a test run beside others where its figures are not the point.
-// With all its size it has the machine to itself.
-func beside(t *testing.T) {
-	if testing.Short() {
-		t.Parallel()
-	}
 }

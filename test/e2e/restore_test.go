@@ -138,7 +138,7 @@ func TestDaemonsMakeARestoredServiceWhole(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes some seconds")
 	}
-	beside(t)
+	t.Parallel()
 	w, one, two := pairOf(t)
 	scribble(t, one, 14)
 	two.sync()
@@ -190,7 +190,7 @@ func TestDeviceThatWasAwayJoinsARestoredServiceInEitherOrder(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes some seconds")
 	}
-	beside(t)
+	t.Parallel()
 	for _, first := range []bool{true, false} {
 		t.Run(fmt.Sprint("first ", first), func(t *testing.T) {
 			w, one, two := pairOf(t)
@@ -236,7 +236,7 @@ func TestKillsDuringAReofferOnlyDelayIt(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes some seconds")
 	}
-	beside(t)
+	t.Parallel()
 	w, one, two := pairOf(t)
 	scribble(t, one, 25)
 	two.sync()
@@ -274,7 +274,7 @@ func TestBackupThatIsKilledLeavesTheOneBefore(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes some seconds")
 	}
-	beside(t)
+	t.Parallel()
 	w, one, _ := pairOf(t)
 	before, err := os.ReadFile(filepath.Join(w.backup(), "backup.json"))
 	if err != nil {
@@ -326,7 +326,7 @@ func TestServiceThatWentBackWithoutAWordStaysAnAlarm(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes some seconds")
 	}
-	beside(t)
+	t.Parallel()
 	w, one, two := pairOf(t)
 	old := w.data() + ".old"
 	w.mustServer("restore", "--from", w.backup(), "--data", old, "--open")
@@ -365,7 +365,7 @@ func TestRestoredServiceThatTookOtherEntriesIsAFork(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes some seconds")
 	}
-	beside(t)
+	t.Parallel()
 	w, one, two := pairOf(t)
 	away := newcomer(t, w, "away", one)
 	w.takeBackup()

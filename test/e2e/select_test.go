@@ -18,7 +18,7 @@ func TestSelectionSurvivesKills(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes some seconds")
 	}
-	beside(t)
+	t.Parallel()
 	w := newWorld(t)
 	one, two := w.device("one"), w.device("two")
 	want := map[string]string{}

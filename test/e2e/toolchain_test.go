@@ -15,7 +15,7 @@ func TestToolchainTreeIsEqualOnThreeDevices(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes some seconds")
 	}
-	beside(t)
+	t.Parallel()
 	out, err := exec.Command("go", "env", "GOROOT").Output()
 	if err != nil {
 		t.Fatal(err)

@@ -110,6 +110,7 @@ func TestUndoBringsBackWhatAVirusEncrypted(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes some seconds")
 	}
+	t.Parallel()
 	n := 2000
 	if testing.Short() {
 		n = 150

@@ -86,6 +86,7 @@ func TestTooFewWatchesAreSaidAndMakeTheRestSlower(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes a minute")
 	}
+	t.Parallel()
 	w := newWorld(t)
 	limit := newWatchLimit(t, 12)
 	one := w.deviceIn("one", limit.enter())
