@@ -5,8 +5,8 @@
 // It fails where anything failed and where a test was skipped: a test that does
 // not run here protects nothing; one that -short leaves out of a stage must have
 // passed in an earlier one. What has no goroutines is tested without the race
-// detector, and all else with it: each package in one of the stages plain and race,
-// whole. It says where all of it took longer than 25
+// detector, and all else with it: each package is in one of the stages plain and race,
+// and tests that are not built for the detector in a stage of their own. It says where all of it took longer than 25
 // minutes, or 45 on a machine that had nothing compiled yet. It does not install
 // what the tests need (scripts/deps does).
 package main
@@ -18,6 +18,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -82,9 +83,10 @@ func stages(goroot string) []stage {
 	return []stage{
 		{name: "gofmt", commands: [][]string{append([]string{"gofmt", "-l"}, sources()...)}, quiet: true},
 		{name: "vet", commands: [][]string{{"go", "vet", "./..."}}},
-		{name: "plain", tests: append([]string{"-timeout=10m"}, unraced()...)},
+		{name: "plain", tests: append([]string{"-timeout=10m"}, packages(true)...)},
+		unraced(),
 		// Programs that tests start do not wait a second at their end for late races.
-		{name: "race", env: []string{"SIGNET_TEST_ALL=1", "GORACE=atexit_sleep_ms=50"}, tests: append([]string{"-race", "-timeout=20m"}, raced()...)},
+		{name: "race", env: []string{"SIGNET_TEST_ALL=1", "GORACE=atexit_sleep_ms=50"}, tests: append([]string{"-race", "-timeout=20m"}, packages(false)...)},
 		{name: "sim", tests: []string{"-count=1", "-timeout=10m", "-run=TestSeeds", "./test/sim", "-args", "-workers=2", "-seconds=130", "-first=1000001"}},
 		{name: "fips", env: []string{"GODEBUG=fips140=only", "SIGNET_TEST_ALL=1"}, tests: []string{"-short", "-timeout=10m", "./core/...", "./device/...", "./service/..."}},
 		{name: "grants", tests: []string{"-tags=grants", "-timeout=10m", "-run=Grant|Reader|Role|Demoted|Recipient|Vectors", "./core/journal", "./core/region", "./test/attack"}},
@@ -103,12 +105,8 @@ var hasNoGoroutines = []string{"", "core/..."}
 // that no processor has nothing to do at the end while the longest is still at work.
 var longest = []string{"test/e2e", "device/owner", "test/script", "test/sim", "test/edge"}
 
-// unraced are the packages of stage plain, raced those of stage race.
-func unraced() []string { return packages(true) }
-func raced() []string   { return packages(false) }
-
-// packages are those of the module that have goroutines, or have none, longest
-// first. Where they cannot be listed, it is what makes go test say so.
+// packages are those of stage plain, or of stage race, longest first. Where they
+// cannot be listed, go test is left to say so.
 func packages(plain bool) (list []string) {
 	out, err := exec.Command("go", "list", "./...").Output()
 	if err != nil {
@@ -139,6 +137,30 @@ func cross() (commands [][]string) {
 	}
 	return commands
 }
+
+// unraced runs the tests that are not built for the race detector: what they count
+// is the same without it, and takes minutes with it. None is in no stage.
+func unraced() stage {
+	list := func(args ...string) (files []string) {
+		out, _ := exec.Command("go", append(append([]string{"list"}, args...), "-f",
+			"{{$d := .Dir}}{{$p := .ImportPath}}{{range .TestGoFiles}}{{$p}} {{$d}}/{{.}}\n{{end}}{{range .XTestGoFiles}}{{$p}} {{$d}}/{{.}}\n{{end}}", "./...")...).Output()
+		return strings.Split(string(out), "\n")
+	}
+	with := list("-race")
+	var names, in []string
+	for _, line := range list() {
+		if pkg, file, _ := strings.Cut(line, " "); !slices.Contains(with, line) {
+			src, _ := os.ReadFile(file)
+			for _, m := range testName.FindAllSubmatch(src, -1) {
+				names = append(names, string(m[1]))
+			}
+			in = append(in, pkg)
+		}
+	}
+	return stage{name: "unraced", tests: append([]string{"-timeout=10m", "-run=^(" + strings.Join(names, "|") + ")$"}, slices.Compact(in)...)}
+}
+
+var testName = regexp.MustCompile(`(?m)^func (Test\w+)\(`)
 
 // sources are the folders and files that gofmt looks at: packages, and not
 // what somebody keeps in the clone beside them.

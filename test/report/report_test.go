@@ -95,7 +95,7 @@ func TestEachPackageIsInStagePlainOrRace(t *testing.T) {
 		_, name, _ := strings.Cut(path, "/")
 		all = append(all, "./"+name)
 	}
-	plain, race := unraced(), raced()
+	plain, race := packages(true), packages(false)
 	both := slices.Concat(plain, race)
 	slices.Sort(both)
 	slices.Sort(all)
@@ -110,6 +110,22 @@ func TestEachPackageIsInStagePlainOrRace(t *testing.T) {
 	for i, p := range longest {
 		if race[i] != "./"+p {
 			t.Errorf("package %d of stage race is %s, want %s", i, race[i], p)
+		}
+	}
+}
+
+// What is left out under the race detector has a stage.
+func TestWhatIsNotBuiltForTheRaceDetectorIsRun(t *testing.T) {
+	t.Chdir("../..")
+	got := unraced().tests
+	for _, name := range []string{"TestWhatTwentyThousandFilesCost", "TestStartGoesOnFromTheTreeThatWasKept", "TestStories"} {
+		if !strings.Contains(got[1], name) {
+			t.Errorf("%s is run by no stage: %q", name, got)
+		}
+	}
+	for _, pkg := range []string{"signet/device/owner", "signet/test/script"} {
+		if !slices.Contains(got, pkg) {
+			t.Errorf("%s is not in %q", pkg, got)
 		}
 	}
 }

@@ -47,7 +47,9 @@ func become() {
 	}
 }
 
-func TestStories(t *testing.T) {
+// stories runs those of files; nil: all.
+func stories(t *testing.T, files []string) {
+	t.Helper()
 	// Other users may look into the folders of scripts: some are other users'.
 	root, err := os.MkdirTemp("", "signet-stories-")
 	if err != nil {
@@ -57,8 +59,13 @@ func TestStories(t *testing.T) {
 	if err := os.Chmod(root, 0o755); err != nil {
 		t.Fatal(err)
 	}
+	dir := "testdata"
+	if files != nil {
+		dir = ""
+	}
 	testscript.Run(t, testscript.Params{
-		Dir:                 "testdata",
+		Dir:                 dir,
+		Files:               files,
 		WorkdirRoot:         root,
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
