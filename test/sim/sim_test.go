@@ -134,23 +134,6 @@ func TestSeedsThatFailed(t *testing.T) {
 	}
 }
 
-func TestSameSeedSameSteps(t *testing.T) {
-	o := once(t)
-	for seed := *firstSeed; seed < *firstSeed+3; seed++ {
-		a, b := simulate(t, o, seed, true), simulate(t, o, seed, true)
-		if a.digest() == b.digest() {
-			continue
-		}
-		for i := range a.trace {
-			if i >= len(b.trace) || a.trace[i] != b.trace[i] {
-				from := max(0, i-20)
-				t.Errorf("seed %d: step %d of %d:\n%s\nand then\n%s", seed, i, len(a.trace), strings.Join(a.trace[from:i+1], "\n"), strings.Join(b.trace[from:min(i+1, len(b.trace))], "\n"))
-				break
-			}
-		}
-	}
-}
-
 // shrink finds fewer troubles, devices and verbs with which a seed still fails:
 // the trouble that is over first is the easiest to follow.
 func shrink(t *testing.T, seed uint64) {
