@@ -251,7 +251,7 @@ func (v *volume) upFiles(ctx context.Context, class line.Class, lead []tree.Item
 			}
 		}()
 	}
-	results := make(chan sealedFile, 1024) // nobody waits while a batch is committed
+	results := make(chan sealedFile, min(len(files), 1024)) // nobody waits while a batch is committed
 	var wg sync.WaitGroup
 	for range min(v.sealers(), len(files)) {
 		wg.Go(func() {
