@@ -2,6 +2,7 @@ package engine
 
 import (
 	"bytes"
+	"database/sql"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -151,20 +152,11 @@ func (s *Store) sealedAs(region signet.RegionID, pid [32]byte) (ref seal.Ref, ok
 	if s.surelyNew(region, pid) {
 		return ref, false, nil
 	}
-	st, err := s.reading("SELECT ref FROM sealed WHERE region = ? AND pid = ?")
-	if err != nil {
-		return ref, false, err
-	}
-	rows, err := st.Query(region[:], pid[:])
-	if err != nil {
-		return ref, false, fmt.Errorf("index: %w", err)
-	}
-	defer rows.Close()
-	if !rows.Next() {
-		return ref, false, rows.Err()
-	}
 	var b []byte
-	if err := rows.Scan(&b); err != nil {
+	switch err := s.row("SELECT ref FROM sealed WHERE region = ? AND pid = ?", []any{region[:], pid[:]}, &b); {
+	case errors.Is(err, sql.ErrNoRows):
+		return ref, false, nil
+	case err != nil:
 		return ref, false, fmt.Errorf("index: %w", err)
 	}
 	r := wire.NewReader(b)
