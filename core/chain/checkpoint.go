@@ -63,8 +63,13 @@ func Sign(s key.Signer, log signet.LogID, size uint64, root signet.Hash, time in
 }
 
 // Open reads a checkpoint and verifies that it is of log and signed by pub.
-// raw is copied. Every failure wraps signet.ErrNotVerified.
+// raw is copied. Every failure wraps signet.ErrNotVerified. What was opened lately is
+// looked up.
 func Open(raw []byte, log signet.LogID, pub *key.Public) (*Checkpoint, error) {
+	t := trace(raw, log, pub)
+	if c := opened.get(t); c != nil {
+		return c, nil
+	}
 	c, err := parse(raw)
 	if err != nil {
 		return nil, err
@@ -75,6 +80,7 @@ func Open(raw []byte, log signet.LogID, pub *key.Public) (*Checkpoint, error) {
 	if err := c.verify(pub); err != nil {
 		return nil, err
 	}
+	opened.add(t, c)
 	return c, nil
 }
 

@@ -71,6 +71,9 @@ func ParsePublic(b []byte) (*Public, error) {
 // Bytes is the encoding that ParsePublic reads.
 func (p *Public) Bytes() []byte { return p.bytes[:] }
 
+// Sum is the SHA-256 of Bytes.
+func (p *Public) Sum() [sha256.Size]byte { return p.sum }
+
 // Equal reports whether p and q are the same key.
 func (p *Public) Equal(q *Public) bool { return p.bytes == q.bytes }
 
@@ -129,7 +132,13 @@ type Private struct {
 	ed   ed25519.PrivateKey
 	ml   *mldsa.PrivateKey
 	pub  *Public
+	own  bool
 }
+
+// RememberOwn has this process take for verified what the pair signs from now on.
+// A service meets each checkpoint that it signed in the entries of those who saw it.
+// It is called before the pair is shared.
+func (p *Private) RememberOwn() { p.own = true }
 
 // Generate makes a new signing pair.
 func Generate() (*Private, error) {
@@ -174,6 +183,9 @@ func (p *Private) Sign(l Label, body []byte) ([]byte, error) {
 			return nil, fmt.Errorf("%s: %w", l, err)
 		}
 		sig = append(sig, ml...)
+	}
+	if p.own {
+		verified.add(trace(p.pub, sig, m))
 	}
 	return sig, nil
 }

@@ -49,6 +49,34 @@ func TestWhatWasVerifiedLendsNothingToOthers(t *testing.T) {
 	}
 }
 
+// Only what a pair that remembers signed itself is taken without being verified, and
+// nothing else of it.
+func TestOwnSignaturesAreRememberedWhereThatWasAskedFor(t *testing.T) {
+	for _, own := range []bool{false, true} {
+		p, err := Generate()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if own {
+			p.RememberOwn()
+		}
+		sig, err := p.Sign(LabelFull, []byte("body"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if has := verified.has(trace(p.Public(), sig, message(LabelFull, []byte("body")))); has != own {
+			t.Errorf("remembers what it signed: %v, want %v", has, own)
+		}
+		if err := p.Public().Verify(LabelFull, []byte("body"), sig); err != nil {
+			t.Error(err)
+		}
+		sig[len(sig)-1] ^= 1
+		if err := p.Public().Verify(LabelFull, []byte("body"), sig); !errors.Is(err, ErrSignature) {
+			t.Errorf("a spoiled one: %v", err)
+		}
+	}
+}
+
 func BenchmarkVerifyAgain(b *testing.B) {
 	p, _ := Generate()
 	body := make([]byte, 400)

@@ -115,6 +115,7 @@ func (a *app) serve(ctx context.Context, s settings, ready func() error) error {
 }
 
 func openService(s settings, logKey *key.Private, connector *ring.Device) (*service.Service, error) {
+	logKey.RememberOwn()
 	svc, err := service.Open(service.Config{Data: s.Data, Key: logKey, Version: version(), Connector: connector, MaxUploads: s.MaxUploads, Quota: s.Quota, Ask: askEvery})
 	if err != nil && newer(err) {
 		return nil, err // check cannot read them either
