@@ -1,7 +1,9 @@
 package seal
 
 import (
+	"crypto/sha256"
 	"fmt"
+	"sync"
 
 	"signet"
 	"signet/core/key"
@@ -68,7 +70,7 @@ func SealEnvelope(c Context, to key.Encryption, seed *Seed, secret *Secret) ([]b
 // the generation's public key (commitment), and the secret against the
 // commitment in the genesis of the owner. A giver that sealed anything else is
 // ErrKeyCommitment; an envelope that does not open at all is ErrOpen; both are
-// signet.ErrNotVerified.
+// signet.ErrNotVerified. What a PrivateKey opened it has still.
 func OpenEnvelope(c Context, with Opener, envelope []byte, commitment key.Encryption, secretCommit signet.Hash) (*Seed, *Secret, error) {
 	if len(envelope) != EnvelopeSize {
 		return nil, nil, fmt.Errorf("open envelope: %d bytes, want %d: %w", len(envelope), EnvelopeSize, ErrOpen)
@@ -76,7 +78,16 @@ func OpenEnvelope(c Context, with Opener, envelope []byte, commitment key.Encryp
 	if envelope[0] != envelopeFormat {
 		return nil, nil, fmt.Errorf("open envelope: format %d, only %d is known: %w", envelope[0], envelopeFormat, ErrOpen)
 	}
-	p, err := with.Open(c.info(), envelope[1:])
+	info := c.info()
+	var had *envelopes
+	if k, ok := with.(*PrivateKey); ok {
+		had = &k.in().had
+	}
+	t := envelopeTrace(info, envelope, commitment, secretCommit)
+	if o := had.get(t); o != nil {
+		return o.seed, o.secret, nil
+	}
+	p, err := with.Open(info, envelope[1:])
 	if err != nil {
 		return nil, nil, fmt.Errorf("open envelope: %w", err)
 	}
@@ -94,7 +105,57 @@ func OpenEnvelope(c Context, with Opener, envelope []byte, commitment key.Encryp
 	if secret.Commit(c.OwnerKind) != secretCommit {
 		return nil, nil, fmt.Errorf("open envelope: secret: %w", ErrKeyCommitment)
 	}
+	had.add(t, &openedEnvelope{seed, secret})
 	return seed, secret, nil
+}
+
+// envelopes are what one key opened: a device asks for the same envelope when it
+// resumes a tree and when it replays what came after, and opening takes 200 µs. They
+// are held no longer than the key is, which opens them anyway.
+type envelopes struct {
+	mu sync.Mutex
+	m  map[[sha256.Size]byte]*openedEnvelope
+}
+
+type openedEnvelope struct {
+	seed   *Seed
+	secret *Secret
+}
+
+// mostEnvelopes is how many a key remembers.
+const mostEnvelopes = 32
+
+// envelopeTrace is what an opened envelope is found by: all that its opening rests on.
+// All parts but info have a fixed length.
+func envelopeTrace(info, envelope []byte, commitment key.Encryption, secretCommit signet.Hash) (t [sha256.Size]byte) {
+	h := sha256.New()
+	h.Write(envelope)
+	h.Write(commitment[:])
+	h.Write(secretCommit[:])
+	h.Write(info)
+	h.Sum(t[:0])
+	return t
+}
+
+func (e *envelopes) get(t [sha256.Size]byte) *openedEnvelope {
+	if e == nil {
+		return nil
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.m[t]
+}
+
+func (e *envelopes) add(t [sha256.Size]byte, o *openedEnvelope) {
+	if e == nil {
+		return
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.m == nil || len(e.m) >= mostEnvelopes {
+		e.m = make(map[[sha256.Size]byte]*openedEnvelope)
+	}
+	e.m[t] = o
 }
 
 // A BackContext is what a back-link is bound to.

@@ -28,6 +28,7 @@ type privateKey struct {
 	seed [key.SeedSize]byte
 	k    hpke.PrivateKey
 	pub  key.Encryption
+	had  envelopes
 }
 
 // New makes a new private key.

@@ -154,6 +154,36 @@ func TestEnvelopeOpensInItsContextOnly(t *testing.T) {
 	refused(t, "empty", open(c, to, nil))
 }
 
+// What a key opened once opens again without it, and lends nothing to what differs.
+func TestEnvelopeThatWasOpenedOpensForTheSameAlone(t *testing.T) {
+	to := must(seal.New())
+	seed, secret := must(seal.NewSeed(nil)), seal.NewSecret()
+	c, public, commit := context(), seed.Public(), secret.Commit(seal.OfRegion)
+	env := must(seal.SealEnvelope(c, to.Public(), seed, secret))
+	for range 100 {
+		s, x, err := seal.OpenEnvelope(c, to, env, public, commit)
+		if err != nil || !bytes.Equal(s.Bytes(), seed.Bytes()) || !bytes.Equal(x.Bytes(), secret.Bytes()) {
+			t.Fatalf("another seed or secret, or %v", err)
+		}
+		other := commit
+		other[0]++
+		if _, _, err := seal.OpenEnvelope(c, to, env, public, other); !errors.Is(err, seal.ErrKeyCommitment) {
+			t.Errorf("another commitment of the secret: %v", err)
+		}
+		if _, _, err := seal.OpenEnvelope(c, to, env, to.Public(), commit); !errors.Is(err, seal.ErrKeyCommitment) {
+			t.Errorf("another commitment of the seed: %v", err)
+		}
+		moved := c
+		moved.Generation++
+		_, _, err = seal.OpenEnvelope(moved, to, env, public, commit)
+		refused(t, "another generation", err)
+		spoiled := bytes.Clone(env)
+		spoiled[len(spoiled)-1] ^= 1
+		_, _, err = seal.OpenEnvelope(c, to, spoiled, public, commit)
+		refused(t, "a spoiled one", err)
+	}
+}
+
 func TestEnvelopeWithAnotherSeedOrSecretIsRefused(t *testing.T) {
 	to := must(seal.New())
 	seed, secret := must(seal.NewSeed(nil)), seal.NewSecret()
