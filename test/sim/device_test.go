@@ -55,6 +55,7 @@ func found(t *testing.T, dir string) *organisation {
 	var err error
 	o.log, err = key.Generate()
 	must(err)
+	o.log.RememberOwn()
 	s := o.serve(t, o.serviceDir())
 	defer s.Close()
 	must(s.SetAddress("https://127.0.0.1:1", nil))

@@ -35,12 +35,37 @@ var memory = struct {
 const blockSize = 32 << 10
 
 type memBlock struct {
-	b      *[blockSize]byte
-	shared bool // with a copy of the file: it is not written
+	files int // that have it in common; it is written while that is one
+	b     [blockSize]byte
+}
+
+// memSpare are blocks that no file has any more: a run takes those of the last one.
+var memSpare []*memBlock
+
+// spareBlock is a block of one file, with anything in it.
+func spareBlock() *memBlock {
+	x := &memBlock{}
+	if n := len(memSpare); n > 0 {
+		x, memSpare = memSpare[n-1], memSpare[:n-1]
+	}
+	x.files = 1
+	return x
+}
+
+func zeroBlock() *memBlock {
+	x := spareBlock()
+	clear(x.b[:])
+	return x
+}
+
+func (x *memBlock) release() {
+	if x.files--; x.files == 0 {
+		memSpare = append(memSpare, x)
+	}
 }
 
 type memFile struct {
-	blocks []memBlock
+	blocks []*memBlock
 	size   int64
 	users  []*memHandle
 	shm    []uintptr // regions of the index of a write-ahead log, which SQLite reads without locks
@@ -72,6 +97,12 @@ var (
 // entry is what SQLite calls a function by. It captures nothing.
 func entry[F any](f F) uintptr { return *(*uintptr)(unsafe.Pointer(&f)) }
 
+// SQLite has room for so many pages, with what it notes of each; more it asks for.
+const (
+	pages    = 4096
+	pageRoom = 4096 + 512
+)
+
 // keepInMemory has SQLite keep all files in this process from now on.
 func keepInMemory() error {
 	memMethods = sqlite3.Tsqlite3_io_methods{
@@ -89,6 +120,20 @@ func keepInMemory() error {
 	}
 	tls := libc.NewTLS()
 	defer tls.Close()
+	// A connection is one goroutine's at a time, nobody asks how much memory is in use,
+	// and pages lie in one piece of memory, which is not given back and asked for
+	// again with every program that ends and begins.
+	for _, c := range [][]any{
+		{int32(sqlite3.SQLITE_CONFIG_MULTITHREAD)},
+		{int32(sqlite3.SQLITE_CONFIG_MEMSTATUS), int32(0)},
+		{int32(sqlite3.SQLITE_CONFIG_PAGECACHE), libc.Xmalloc(tls, pages*pageRoom), int32(pageRoom), int32(pages)},
+	} {
+		args := libc.NewVaList(c[1:]...)
+		if rc := sqlite3.Xsqlite3_config(tls, c[0].(int32), args); rc != sqlite3.SQLITE_OK {
+			return fmt.Errorf("configure SQLite: %d", rc)
+		}
+		libc.Xfree(tls, args)
+	}
 	if rc := sqlite3.Xsqlite3_vfs_register(tls, uintptr(unsafe.Pointer(&memVFS)), 1); rc != sqlite3.SQLITE_OK {
 		return fmt.Errorf("register a VFS: %d", rc)
 	}
@@ -177,11 +222,12 @@ func (f *memFile) write(b []byte, off int64) {
 	for len(b) > 0 {
 		n := int(off / blockSize)
 		for n >= len(f.blocks) {
-			f.blocks = append(f.blocks, memBlock{b: new([blockSize]byte)})
+			f.blocks = append(f.blocks, zeroBlock())
 		}
-		if x := &f.blocks[n]; x.shared {
-			own := *x.b
-			*x = memBlock{b: &own}
+		if x := f.blocks[n]; x.files > 1 {
+			x.files--
+			f.blocks[n] = spareBlock()
+			f.blocks[n].b = x.b
 		}
 		k := copy(f.blocks[n].b[off%blockSize:], b)
 		b, off = b[k:], off+int64(k)
@@ -199,21 +245,24 @@ func memTruncate(_ *libc.TLS, file uintptr, size int64) int32 {
 // truncate leaves nothing but zeros behind the end, for when the file grows again.
 func (f *memFile) truncate(size int64) {
 	if n := int((size + blockSize - 1) / blockSize); n < len(f.blocks) {
+		for _, x := range f.blocks[n:] {
+			x.release()
+		}
 		f.blocks = f.blocks[:n]
 	}
 	if end := min(f.size, int64(len(f.blocks))*blockSize); size < end {
 		f.write(make([]byte, end-size), size)
 	}
 	for int64(len(f.blocks))*blockSize < size {
-		f.blocks = append(f.blocks, memBlock{b: new([blockSize]byte)})
+		f.blocks = append(f.blocks, zeroBlock())
 	}
 	f.size = size
 }
 
 // copy shares all blocks with f until one of the two writes them.
 func (f *memFile) copy() *memFile {
-	for i := range f.blocks {
-		f.blocks[i].shared = true
+	for _, x := range f.blocks {
+		x.files++
 	}
 	return &memFile{blocks: slices.Clone(f.blocks), size: f.size}
 }
@@ -439,6 +488,10 @@ func dropMemory(dir string) {
 	memory.Lock()
 	defer memory.Unlock()
 	maps.DeleteFunc(memory.files, func(p string, f *memFile) bool {
-		return strings.HasPrefix(p, dir+string(filepath.Separator))
+		mine := strings.HasPrefix(p, dir+string(filepath.Separator))
+		if mine && len(f.users) == 0 {
+			f.truncate(0)
+		}
+		return mine
 	})
 }
