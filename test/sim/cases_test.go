@@ -5,7 +5,6 @@ import (
 	"strings"
 	"testing"
 	"testing/cryptotest"
-	"testing/synctest"
 	"time"
 
 	"signet/core/tree"
@@ -31,7 +30,7 @@ func scene(t *testing.T, f func(r *run, a, b *device)) {
 	o := once(t)
 	t.Run("scene", func(t *testing.T) {
 		cryptotest.SetGlobalRandom(t, 1)
-		synctest.Test(t, func(t *testing.T) {
+		bubble(t, func(t *testing.T) {
 			r := newRun(t, o, 1)
 			defer func() { r.service.Close() }()
 			r.flaky, r.liar, r.backs = 0, nil, false

@@ -61,7 +61,7 @@ func once(t *testing.T) (o *organisation) {
 	dir := scratch(t)
 	t.Run("found", func(t *testing.T) {
 		cryptotest.SetGlobalRandom(t, 0)
-		synctest.Test(t, func(t *testing.T) { o = found(t, dir) })
+		bubble(t, func(t *testing.T) { o = found(t, dir) })
 	})
 	return o
 }
@@ -174,13 +174,17 @@ func shrink(t *testing.T, seed uint64) {
 	t.Logf("smaller: go test ./test/sim -run TestSeeds -args %s -verbs %d", strings.Join(args, " "), verbs)
 }
 
+// bubble runs f with a clock of its own. Coders that the last run left in pools have
+// channels of its bubble: two collections empty the pools.
+func bubble(t *testing.T, f func(t *testing.T)) {
+	runtime.GC()
+	runtime.GC()
+	synctest.Test(t, f)
+}
+
 // simulate runs one seed and holds it against the laws.
 func simulate(t *testing.T, o *organisation, seed uint64, tracing bool) (r *run) {
 	t.Helper()
-	// Coders that the last run left in pools have channels of its bubble: two
-	// collections empty the pools.
-	runtime.GC()
-	runtime.GC()
 	ok := t.Run(fmt.Sprint("seed-", seed), func(t *testing.T) {
 		defer func() {
 			if t.Failed() {
@@ -188,7 +192,7 @@ func simulate(t *testing.T, o *organisation, seed uint64, tracing bool) (r *run)
 			}
 		}()
 		cryptotest.SetGlobalRandom(t, seed)
-		synctest.Test(t, func(t *testing.T) {
+		bubble(t, func(t *testing.T) {
 			r = newRun(t, o, seed)
 			r.tracing = tracing
 			defer func() {
@@ -616,7 +620,7 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	runtime.GOMAXPROCS(1)
-	// Each run begins with two collections (simulate), and has not made this much by its
+	// Each run begins with two collections (bubble), and has not made this much by its
 	// end: none comes in the midst of it, and the memory is not given back between two.
 	debug.SetGCPercent(-1)
 	debug.SetMemoryLimit(300 << 20)
