@@ -236,7 +236,10 @@ func copyFiles(from, to string) error {
 
 // begin starts a program, which has its folder. The disk is watched by it alone.
 func (d *device) begin(l *life, flaky int) (*engine.Device, *engine.Store) {
-	d.do(d.name+".look", "begins", nil, func() { d.disk.watch = nil })
+	d.do(d.name+".look", "begins", nil, func() {
+		d.disk.watch = nil
+		d.told() // one that was killed between two passes asked once more
+	})
 	folder := &folderOf{disk: d.disk, life: l, volume: "v", region: d.org.region.String(), stagings: d.stagings, blind: d.blind}
 	d.line = &line{w: d.world, run: d.run, n: d.n, name: d.name, life: l, rnd: d.rnd, flaky: flaky}
 	e, store := d.org.open(d.t, d.n, d.home, d.line, folder, func(what string) { d.do(d.name+".asks", what, l, func() {}) }, d.alarm, d.kept)
