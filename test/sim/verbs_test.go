@@ -106,8 +106,10 @@ func (d *disk) contents() map[string]bool {
 	return m
 }
 
+// saved notes what a user has saved, which is owed from then on. Nobody saves nothing:
+// that is a copy of what a power cut left.
 func (u *user) saved(c, p string) {
-	if !u.torn[c] {
+	if c != "" && !u.torn[c] {
 		u.owed[c] = u.name + ":" + p
 	}
 }
