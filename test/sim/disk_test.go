@@ -701,9 +701,13 @@ func (x displaced) Rescue(p string) error {
 			return fs.ErrNotExist
 		}
 		x.v.nodes[n.stat.Inode] = n
+		if err := x.v.link(p, n.stat.Inode); err != nil { // it stays where it is
+			delete(x.v.nodes, n.stat.Inode)
+			return err
+		}
 		delete(x.v.trash, x.id)
-		defer x.v.changed()
-		return x.v.link(p, n.stat.Inode)
+		x.v.changed()
+		return nil
 	})
 }
 
