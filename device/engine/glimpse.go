@@ -26,6 +26,7 @@ const (
 	mostOffered  = 4096            // pieces that are kept of one that the loop has not looked at
 	deafFor      = 2 * time.Second // how long nothing is shown where nobody looked
 	sketchQuiet  = 2 * time.Minute // after so long without news, a sketch goes
+	sketchers    = 2               // requests of one at once: the others of its class are for what is named
 	sketchRest   = time.Hour       // so long it waits for a service that went away
 )
 
@@ -405,7 +406,7 @@ func (v *volume) wanted(g *seal.Glimpse) bool {
 func (v *volume) fetchSketch(ctx context.Context, k *sketch) {
 	ctx, lanes := v.as(ctx, line.Largest)
 	var work sync.WaitGroup
-	for range cap(lanes) {
+	for range min(sketchers, cap(lanes)) {
 		work.Go(func() {
 			for {
 				list := k.next(groupSize)
