@@ -79,10 +79,12 @@ func (v *volume) readRules(ctx context.Context) (again time.Time, err error) {
 	case v.d.Classify(err) == NotThere:
 		// While the region has them they are being saved, or still to come. A folder
 		// of their name has none: what the last ones leave out of it may keep it there.
+		// Nor has a file that is here under another name than it has in the region.
 		there := false
 		v.d.mu.Lock()
 		for k := range v.region.Tree.Ref(signet.RootNode).Kids() {
-			there = there || k.Type() == tree.File && k.Name() == ignore.File
+			it := v.index.items[k.ID()]
+			there = there || k.Type() == tree.File && k.Name() == ignore.File && (it == nil || it.name == ignore.File)
 		}
 		v.d.mu.Unlock()
 		v.ruled.stat, v.ruled.fault = tree.Stat{}, nil

@@ -361,3 +361,24 @@ func TestRulesTellCaseOnEveryDisk(t *testing.T) {
 	a.sync()
 	a.wantRegion(rulesFile, "Build/x")
 }
+
+// Rules that something else of their name keeps under another name on this disk are
+// none once that is gone here, and not still to come.
+func TestRulesThatHaveAnotherNameHereAreNone(t *testing.T) {
+	a, b := ruledPair(t, "t/skip", "1", "skip", "2")
+	a.write(rulesFile, "skip\n")
+	b.mv("t", rulesFile)
+	b.sync()
+	a.sync()
+	b.sync()
+	same(t, a, b)
+	a.wantFiles(".signetignore CC=skip\n", ".signetignore/skip=1", "skip=2")
+	a.rm(rulesFile) // the folder
+	a.write("new/skip", "3")
+	a.sync()
+	a.sync()
+	b.sync()
+	same(t, a, b)
+	a.wantFiles(".signetignore CC=skip\n", ".signetignore/skip=1", "new/skip=3", "skip=2")
+	quiet(t, a, b)
+}
