@@ -32,6 +32,8 @@ type notedFile struct {
 	Stat    tree.Stat       `json:"stat"` // before it was displaced
 	Name    []byte          `json:"name"`
 	Folders []signet.NodeID `json:"folders"`
+
+	again time.Time // when to look for it once more, as a disk could not say; zero: it was found, or is gone
 }
 
 func displacedNote(volume string) string { return "displaced/" + volume }
@@ -47,7 +49,7 @@ func (v *volume) displace(it *item, path string, always bool, do func() (Displac
 	d := displaced{node: it.id, since: v.d.Now(), at: v.d.Now(), name: it.name, folders: v.index.folders(it)}
 	open := v.writing(path)
 	if open {
-		v.noted = append(v.noted, notedFile{it.id, []byte(path), it.stat, []byte(it.name), d.folders})
+		v.noted = append(v.noted, notedFile{Node: it.id, Path: []byte(path), Stat: it.stat, Name: []byte(it.name), Folders: d.folders})
 		if err := v.saveNoted(); err != nil {
 			return err
 		}
@@ -94,12 +96,22 @@ func (v *volume) loadNoted() error {
 	if err := json.Unmarshal(b, &v.noted); err != nil {
 		return fmt.Errorf("displaced files: %w", err)
 	}
-	for _, n := range v.noted {
-		if old, err := v.disk.Displaced(trashID(n.Node), string(n.Path), n.Stat); err == nil {
-			v.displaced = append(v.displaced, displaced{old, n.Node, time.Time{}, v.d.Now(), string(n.Name), n.Folders})
-		}
+	for i := range v.noted {
+		v.find(&v.noted[i])
 	}
 	return nil
+}
+
+// find looks for what was displaced and noted. Where the disk fails it is looked for
+// again: forgotten, what was saved to it would be in the trash alone.
+func (v *volume) find(n *notedFile) {
+	n.again = time.Time{}
+	switch old, err := v.disk.Displaced(trashID(n.Node), string(n.Path), n.Stat); {
+	case err == nil:
+		v.displaced = append(v.displaced, displaced{old, n.Node, time.Time{}, v.d.Now(), string(n.Name), n.Folders})
+	case v.d.Classify(err) != NotThere:
+		n.again = v.d.Now().Add(settleMost)
+	}
 }
 
 // openStill is when to look at what was replaced and was written to since, or is
@@ -119,6 +131,11 @@ func (v *volume) openStill() (due time.Time) {
 // has to look again.
 func (v *volume) rescue() (again time.Time, err error) {
 	now := v.d.Now()
+	for i := range v.noted {
+		if n := &v.noted[i]; !n.again.IsZero() && !n.again.After(now) {
+			v.find(n)
+		}
+	}
 	left, open := v.displaced[:0], map[signet.NodeID]bool{}
 	for _, d := range v.displaced {
 		if due := d.at.Add(settleWait); due.After(now) {
@@ -145,8 +162,13 @@ func (v *volume) rescue() (again time.Time, err error) {
 		open[d.node] = true
 	}
 	n := len(v.noted)
-	if v.noted = slices.DeleteFunc(v.noted, func(f notedFile) bool { return !open[f.Node] }); len(v.noted) < n {
+	if v.noted = slices.DeleteFunc(v.noted, func(f notedFile) bool { return !open[f.Node] && f.again.IsZero() }); len(v.noted) < n {
 		err = v.saveNoted()
+	}
+	for _, f := range v.noted {
+		if !f.again.IsZero() {
+			again = earliest(again, f.again)
+		}
 	}
 	return again, err
 }

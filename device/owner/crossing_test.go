@@ -8,9 +8,11 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"signet"
+	"signet/core/tree"
 	"signet/device/engine"
 )
 
@@ -165,16 +167,22 @@ func TestOnePassWaitsForWhatAProgramHasOpen(t *testing.T) {
 }
 
 // The same where nothing runs when the program saves: who comes next finds what
-// it saved, because the file was noted before it was replaced or deleted.
+// it saved, because the file was noted before it was replaced or deleted. A disk that
+// cannot say whether it has it is asked again by the next.
 func TestWhatAProgramSavesWhileNothingRunsComesBack(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes some seconds")
 	}
-	for what, change := range map[string]func(a *device){
-		"replaced": func(a *device) { a.write("d/f", "two, by a") },
-		"deleted":  func(a *device) { a.rm("d") },
+	for _, x := range []struct {
+		what   string
+		change func(a *device)
+		sick   bool
+	}{
+		{"replaced", func(a *device) { a.write("d/f", "two, by a") }, false},
+		{"deleted", func(a *device) { a.rm("d") }, false},
+		{"replaced, and the disk fails", func(a *device) { a.write("d/f", "two, by a") }, true},
 	} {
-		t.Run(what, func(t *testing.T) {
+		t.Run(x.what, func(t *testing.T) {
 			w := newWorld(t)
 			a, b := w.device("a"), w.device("b")
 			a.write("d/f", "one")
@@ -187,7 +195,7 @@ func TestWhatAProgramSavesWhileNothingRunsComesBack(t *testing.T) {
 			must(t, err)
 			defer f.Close()
 			stop := b.run()
-			change(a)
+			x.change(a)
 			a.sync()
 			b.eventually("followed", func() bool { return b.listing() == a.listing() })
 			stop()
@@ -195,6 +203,12 @@ func TestWhatAProgramSavesWhileNothingRunsComesBack(t *testing.T) {
 			b.open() // with what the index has
 			_, err = f.WriteString("mine")
 			must(t, errors.Join(err, f.Close()))
+			if x.sick {
+				open := b.Engine.OpenVolume
+				b.Engine.OpenVolume = func(dir string) (engine.Volume, error) { v, err := open(dir); return unsure{v}, err }
+				b.sync()
+				b.Engine.OpenVolume = open
+			}
 			b.sync()
 			a.sync()
 			same(t, a, b)
@@ -203,4 +217,11 @@ func TestWhatAProgramSavesWhileNothingRunsComesBack(t *testing.T) {
 			}
 		})
 	}
+}
+
+// An unsure disk cannot say what lies in its trash.
+type unsure struct{ engine.Volume }
+
+func (unsure) Displaced(id, path string, was tree.Stat) (engine.Displaced, error) {
+	return nil, fmt.Errorf("find %s: %w", path, syscall.EIO)
 }

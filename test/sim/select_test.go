@@ -59,14 +59,15 @@ func (r *run) showSelected() (chosen bool) {
 func (d *device) shows() {
 	e := d.programs[d].engine
 	said := len(e.VolumeStatus("v").Problems) > 0 // of what stays and waits
-	rules, there := d.disk.rulesHere(), map[string]bool{}
-	d.disk.walk("", func(p string, _ uint64, _ *node) { there[p] = true })
+	rules, there, folders := d.disk.rulesHere(), map[string]bool{}, map[string]bool{}
+	d.disk.walk("", func(p string, _ uint64, n *node) { there[p], folders[p] = true, n.stat.Type == tree.Dir })
 	err := e.WithSelection("v", func(t *tree.Tree, m plan.Marks) error {
 		for p, n := range t.Walk() {
 			r := t.Ref(n.ID)
 			switch is := m.Selected(r); {
 			case said || t.Names(n.Parent, tree.Caps{})[n.ID] != n.Name:
 			case leaves(rules, p, r.Type() == tree.Dir): // each disk has its own
+			case there[p] && leaves(rules, p, folders[p]): // and what has the name here may be another thing
 			case is && !there[p] && r.Type() != tree.Dir: // a folder with nothing for this disk is not made
 				d.t.Errorf("%s lacks %s, which is selected", d.name, p)
 			case !is && there[p] && !rules.Empty() && r.Type() == tree.Dir: // for what is ignored in it

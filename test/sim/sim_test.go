@@ -501,14 +501,16 @@ func (r *run) laws() {
 	// alone then.
 	//
 	// What a device kept for itself alone (U1 does not count its trash) is lost
-	// with it, but that of a device that was revoked is where it was.
+	// with it, but that of a device that was revoked is where it was. An older index
+	// does not know which file a program had open when it was displaced: what was saved
+	// to that stays in the trash.
 	kept := map[string]bool{}
 	for _, d := range r.devices {
 		for c := range d.disk.contents() {
 			kept[c] = true
 		}
 		for _, n := range d.disk.trash {
-			if d.gone {
+			if d.gone || d.aged {
 				kept[n.content()] = true
 			}
 		}
