@@ -125,10 +125,15 @@ func (s *sketches) offer(g *seal.Glimpse, now time.Time) (look bool) {
 		s.drop(k) // the file changed while it was read, and is read once more
 	}
 	for _, o := range s.offered {
-		if o.Node == g.Node && o.Reading == g.Reading && o.Size == g.Size && len(o.Pieces) < mostOffered {
-			o.Pieces = append(o.Pieces, g.Pieces...)
-			return false
+		if o.Node != g.Node {
+			continue
 		}
+		if o.Reading != g.Reading || o.Size != g.Size {
+			*o = *g
+		} else if len(o.Pieces) < mostOffered {
+			o.Pieces = append(o.Pieces, g.Pieces...)
+		}
+		return false
 	}
 	if len(s.offered)+len(s.under) >= mostSketches || now.Sub(s.last) < offerEvery {
 		return false // there are more to come of what goes on
@@ -162,6 +167,9 @@ func (s *sketches) begin(g *seal.Glimpse, staged Staged, cancel context.CancelFu
 	defer s.mu.Unlock()
 	if s.under == nil {
 		s.under = map[signet.NodeID]*sketch{}
+	}
+	if was := s.under[k.node]; was != nil { // it rests, and the file was read once more
+		s.drop(was)
 	}
 	s.under[k.node] = k
 	return k
@@ -236,7 +244,7 @@ type sketch struct {
 	staged  Staged
 	timer   *time.Timer   // ends it when nothing more is heard
 	done    chan struct{} // closed when nothing of it is under way any more
-	gone    chan struct{} // closed when its staged file is gone, or somebody else's
+	gone    chan struct{} // closed when its staged file is gone
 	cancel  context.CancelFunc
 
 	mu      sync.Mutex

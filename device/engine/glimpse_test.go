@@ -83,8 +83,13 @@ func TestASketchIsTakenOnceAndMayRest(t *testing.T) {
 			t.Fatal("it did not rest")
 		}
 		s.rest(k)
+		_, l2 := sketching(s, glimpseOf(1, 2, 0)) // the file is read once more
+		synctest.Wait()
+		if !l.gone.Load() || l2.gone.Load() {
+			t.Error("what rested is left where another began, or the other is not")
+		}
 		s.stop()
-		if !l.gone.Load() {
+		if !l2.gone.Load() {
 			t.Error("it is left when all stops")
 		}
 		s.rest(k)
@@ -115,8 +120,9 @@ func TestWhatIsOfferedIsBounded(t *testing.T) {
 	for i := range uint32(2 * mostOffered) {
 		s.offer(glimpseOf(1, 1, i), now)
 	}
+	s.offer(glimpseOf(2, 2, 7), now) // read once more before anybody looked
 	list := s.look()
-	if len(list) != 2 || len(list[0].Pieces) > mostOffered || len(s.look()) != 0 {
+	if len(list) != 2 || list[1].Reading != [8]byte{2} || len(list[0].Pieces) > mostOffered || len(s.look()) != 0 {
 		t.Errorf("%d files, %d pieces of the first", len(list), len(list[0].Pieces))
 	}
 	k, _ := sketching(s, list[0])

@@ -81,13 +81,7 @@ func holding(t *testing.T, sender bool) (a, b *device, s *slow) {
 	}
 	a.write("doc", "one")
 	a.write("gone", "soon")
-	a.add("R")
-	b.add("R")
-	a.run()
-	a.settled()
-	b.run()
-	b.settled()
-	same(t, a, b)
+	inStep(t, a, b)
 	return a, b, s
 }
 

@@ -94,6 +94,13 @@ func pair(t *testing.T, files ...string) (a, b *device) {
 	for _, f := range files {
 		a.write(f, "content of "+f)
 	}
+	inStep(t, a, b)
+	return a, b
+}
+
+// inStep lets both have a region and brings them in step, with daemons.
+func inStep(t *testing.T, a, b *device) {
+	t.Helper()
 	a.add("R")
 	b.add("R")
 	a.run()
@@ -101,7 +108,6 @@ func pair(t *testing.T, files ...string) (a, b *device) {
 	b.run()
 	b.settled()
 	same(t, a, b)
-	return a, b
 }
 
 func TestRunningDaemonKeepsARenameThatCrossesTheCommit(t *testing.T) {

@@ -60,12 +60,7 @@ func shownPair(t *testing.T, bytes int64) (a, b *device, s *stingy) {
 	a, b = w.device("a"), w.device("b")
 	s = a.stint(bytes)
 	a.write("d/doc", "one")
-	a.add("R")
-	b.add("R")
-	a.run()
-	a.settled()
-	b.run()
-	b.settled()
+	inStep(t, a, b)
 	return a, b, s
 }
 
