@@ -7,8 +7,10 @@ import (
 	"testing/cryptotest"
 	"time"
 
+	"signet/core/region"
 	"signet/core/tree"
 	"signet/device/engine"
+	"signet/device/ignore"
 )
 
 // What seeds found, said in a few steps each: seeds mean something else when
@@ -237,4 +239,82 @@ func TestNamesInWhatIsNoFolderAnyMoreAreNotThere(t *testing.T) {
 		})
 		agree(t, a, b, `"a file"`)
 	})
+}
+
+// A user moved a file to where rules ignore it that came when no device had sent the move
+// yet, and gave its name to a new one: that is an edit, as where the rules were there
+// before. The region keeps what was moved alone, or was in step where it is ignored now,
+// or has given its name to a file that the region knew.
+func TestRulesThatComeAfterAMoveFindWhatTookTheName(t *testing.T) {
+	const moved, new = "was in step", "has its name"
+	for _, x := range []struct {
+		taken  string // by "new", or by a file that was in "step"
+		sent   bool   // a pass comes between the move and the rules
+		theirs bool   // the rules are the other device's
+		want   string // where the region has what was moved
+	}{
+		{taken: "new"}, {taken: "new", theirs: true},
+		{want: "one"}, {theirs: true, want: "one"},
+		{taken: "step", want: "one"}, {taken: "step", theirs: true, want: "one"},
+		{sent: true, want: "build/one"}, {taken: "new", sent: true, want: "build/one"}, {taken: "new", sent: true, theirs: true, want: "build/one"},
+	} {
+		scene(t, func(r *run, a, b *device) {
+			u, rules := &user{device: a, rnd: a.rnd}, &user{device: a, rnd: a.rnd}
+			if x.theirs {
+				rules.device = b
+			}
+			u.create("one", moved)
+			u.create("two", new)
+			a.pass()
+			b.pass()
+			u.rename("one", "build/one")
+			switch x.taken {
+			case "new":
+				u.create("one", "new")
+			case "step":
+				u.rename("two", "one")
+			}
+			if x.sent {
+				a.pass()
+			}
+			r.rules = append(r.rules, ignore.Parse([]byte("/build")))
+			rules.create(ignore.File, "/build")
+			rules.pass()
+			r.programs[a] = a.start()
+			defer r.close()
+			for range 2 {
+				r.programs[a].pass()
+				b.pass()
+			}
+			at := ""
+			r.programs[a].engine.WithRegion(r.org.region, func(now *region.Region) error {
+				for p, n := range now.Tree.Walk() {
+					if n.Hash == hashOf(moved) {
+						at = p
+					}
+				}
+				return nil
+			})
+			if at != x.want {
+				t.Errorf("%+v: the region has it at %q", x, at)
+			}
+			if _, n := a.disk.find("build/one"); n == nil || n.content() != moved {
+				t.Errorf("%+v: what was moved is gone from the disk", x)
+			}
+			if !r.history(map[[32]byte]bool{hashOf(moved): true})[hashOf(moved)] {
+				t.Errorf("%+v: what was moved is not in the history", x)
+			}
+			if l := r.notKept(); len(l) > 0 {
+				t.Errorf("%+v: %s", x, l)
+			}
+			// Without a move the law has a word to say; a move that was sent is none.
+			if _, noted := a.moved[moved]; noted && x.sent {
+				t.Errorf("%+v: it is noted as moved, though it was in step since", x)
+			}
+			clear(a.moved)
+			if l := r.notKept(); (len(l) > 0) != (x.want == "") {
+				t.Errorf("%+v: had it not been moved: %s", x, l)
+			}
+		})
+	}
 }

@@ -190,8 +190,9 @@ type device struct {
 	sick     error // of its disk
 	gone     bool  // revoked
 	stagings map[string]*staged
-	kept     *engine.Kept    // of what was sent; nil: nothing
-	safe     map[string]bool // contents that a pass of this device saw from its beginning to its end
+	kept     *engine.Kept      // of what was sent; nil: nothing
+	safe     map[string]bool   // contents that a pass of this device saw from its beginning to its end
+	moved    map[string]string // contents that its user moved since they were in step, and from where
 }
 
 // copyHome makes the index as it is now the one that the next life opens.
@@ -414,6 +415,7 @@ func (d *device) keepSafe(before map[string]string) {
 				d.note(fmt.Sprintf("%s: safe is %.12q", d.name, c))
 			}
 			d.safe[c] = true
+			delete(d.moved, c) // the region has it where it is now
 		}
 	}
 }

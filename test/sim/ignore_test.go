@@ -3,8 +3,10 @@ package sim
 import (
 	"fmt"
 
+	"signet"
 	"signet/core/region"
 	"signet/core/tree"
+	"signet/device/engine"
 	"signet/device/ignore"
 )
 
@@ -116,8 +118,17 @@ func (r *run) regionKeeps() {
 	if len(r.rules) == 0 || r.hidden || r.twoPasts() || r.t.Failed() {
 		return
 	}
+	for _, l := range r.notKept() {
+		r.t.Error(l)
+	}
+}
+
+// notKept says what rules took from the region.
+func (r *run) notKept() (list []string) {
 	there, names := map[[32]byte]bool{}, map[string]bool{}
-	r.programs[r.left()[0]].engine.WithRegion(r.org.region, func(now *region.Region) error {
+	e := r.programs[r.left()[0]].engine
+	var edited map[[32]byte]bool
+	e.WithRegion(r.org.region, func(now *region.Region) error {
 		for p, n := range now.Tree.Walk() {
 			there[n.Hash] = true
 			names[p] = n.Type != tree.Dir
@@ -126,14 +137,61 @@ func (r *run) regionKeeps() {
 	})
 	for _, d := range r.left() {
 		for _, c := range sortedKeys(d.safe) {
-			if from, hid := r.hid[c]; hid && (from == replaced || names[from]) {
-				continue // its file has what took its name
+			if _, owed := r.owed[c]; !owed || r.removed[c] || there[hashOf(c)] {
+				continue
 			}
-			if _, owed := r.owed[c]; owed && !r.removed[c] && !there[hashOf(c)] {
-				r.t.Errorf("nobody removed what %s had in step, and the region has it no more: %.40q", d.name, c)
+			if from, hid := r.hid[c]; hid && (from == replaced || names[from]) || r.hidLater(c, names) {
+				if edited == nil {
+					edited = r.edited(e)
+				}
+				if edited[hashOf(c)] {
+					continue // its file has what took its name
+				}
 			}
+			list = append(list, fmt.Sprintf("nobody removed what %s had in step, and the region has it no more: %.40q", d.name, c))
 		}
 	}
+	return list
+}
+
+// edited are the contents in whose place a file of the region got another.
+func (r *run) edited(e *engine.Device) map[[32]byte]bool {
+	m, has := map[[32]byte]bool{}, map[signet.NodeID][32]byte{}
+	if err := e.Events(r.org.region, func(_ tree.Event, op *tree.Op) error {
+		if op == nil || op.Type != tree.File || op.Kind != tree.Create && op.Kind != tree.Edit {
+			return nil
+		}
+		if was, ok := has[op.Node]; ok && was != op.Hash {
+			m[was] = true
+		}
+		has[op.Node] = op.Hash
+		return nil
+	}); err != nil {
+		r.t.Error(err)
+	}
+	return m
+}
+
+// hidLater reports whether a content lies where it is ignored by rules that may be younger
+// than its move there, while another took its name, which is one of the region's files.
+// Where they came before the device had sent the move, it is as if they had been there.
+func (r *run) hidLater(c string, names map[string]bool) bool {
+	for _, d := range r.devices {
+		if from, moved := d.moved[c]; moved && (from == replaced || names[from]) && d.disk.leavesOut(c) {
+			return true
+		}
+	}
+	return false
+}
+
+// leavesOut reports whether a content is in a file that the disk's own rules leave out.
+func (d *disk) leavesOut(c string) (out bool) {
+	if r := d.rulesHere(); r != nil {
+		d.walk("", func(p string, _ uint64, n *node) {
+			out = out || n.stat.Type == tree.File && n.content() == c && leaves(r, p, false)
+		})
+	}
+	return out
 }
 
 // unrule takes all rules away: what was left out meets what is in the region.

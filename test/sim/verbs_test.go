@@ -300,13 +300,19 @@ func (u *user) renameThen(from, to string, then func()) {
 	})
 }
 
-// hides notes the files that were moved to where they may be ignored. The region keeps
-// them, unless a new file takes their name: that is an edit, as editors save.
+// hides notes the files that were moved, and those of them that were moved to where they
+// may be ignored. The region keeps these, unless a new file takes their name: that is an
+// edit, as editors save.
 func (u *user) hides(from, to string) {
 	note := func(p string, _ uint64, n *node) {
+		if n.stat.Type != tree.File {
+			return
+		}
+		was := from + strings.TrimPrefix(p, to)
+		u.moved[n.content()] = was
 		for _, r := range u.rules {
-			if n.stat.Type == tree.File && leaves(r, p, false) {
-				u.hid[n.content()] = from + strings.TrimPrefix(p, to)
+			if leaves(r, p, false) {
+				u.hid[n.content()] = was
 			}
 		}
 	}
@@ -348,19 +354,20 @@ func (u *user) rotate(paths ...string) {
 		paths[0] = p
 	}
 	u.renameThen(at, paths[0], func() {
-		// Whatever of them is ignored now, another has its name.
+		// Whatever of them is ignored, now or by rules still to come, another has its name.
 		for _, p := range append(was, aside) {
-			for c, from := range u.hid {
-				if from == p || strings.HasPrefix(from, p+"/") {
-					u.hid[c] = replaced
+			for _, noted := range []map[string]string{u.hid, u.moved} {
+				for c, from := range noted {
+					if from == p || strings.HasPrefix(from, p+"/") {
+						noted[c] = replaced
+					}
 				}
 			}
 		}
 	})
 }
 
-// replaced stands for the path of what was moved to where it is ignored while another
-// took its name.
+// replaced stands for the path of what was moved while another took its name.
 const replaced = ""
 
 // remove takes a file, or a folder with all below it, one name at a time.
