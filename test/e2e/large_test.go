@@ -1,8 +1,10 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -234,6 +236,79 @@ func killedUpload(t *testing.T, size int64, kills int) {
 	quiet(t, one, two)
 	w.stop()
 	w.check()
+}
+
+// A device that is shown a long file while another sends it is killed again and
+// again, and so is the service once. It has the file in the end, and of what it
+// fetched ahead nothing is left.
+func TestWhoIsShownAFileIsKilled(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
+	t.Parallel()
+	w := newWorld(t)
+	one, two := w.device("one"), w.device("two")
+	for _, d := range w.devices {
+		d.add()
+		d.sync()
+		d.up()
+		d.ready()
+	}
+	w.limit.Store(32 << 20)
+	const size = 320 << 20
+	writeRandom(t, filepath.Join(one.dir, "film.bin"), size, 71)
+	random := rand.New(rand.NewPCG(7, 1))
+	ahead := 0
+	for i := range 4 {
+		from := w.down.Load()
+		until(t, time.Minute, "two fetches what one sends", func() bool { return w.down.Load() > from+4<<20 })
+		<-time.After(time.Duration(random.Int64N(int64(400 * time.Millisecond))))
+		if staged(t, two) > 0 {
+			ahead++
+		}
+		if w.up.Load() >= size {
+			t.Fatalf("all was sent before kill %d", i+1)
+		}
+		if i == 2 {
+			w.upstream.Store(nil)
+			w.service.end(syscall.SIGKILL)
+			w.start()
+			continue
+		}
+		two.kill()
+		two.up()
+		two.ready()
+	}
+	if ahead == 0 {
+		t.Error("nothing was ever fetched ahead: this test shows nothing")
+	}
+	w.limit.Store(0)
+	wait(t, one, two)
+	agree(t, one, two)
+	for _, d := range w.devices {
+		d.down()
+	}
+	if n := staged(t, two); n > 0 {
+		t.Errorf("%s are left of what was fetched ahead", mib(n))
+	}
+	quiet(t, one, two)
+	w.stop()
+	w.check()
+}
+
+// staged is how many bytes a device has in files that are not placed yet.
+func staged(t *testing.T, d *device) (n int64) {
+	t.Helper()
+	files, err := os.ReadDir(filepath.Join(d.dir, ".signet", "staging"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		if info, err := f.Info(); err == nil { // or it was placed meanwhile
+			n += info.Size()
+		}
+	}
+	return n
 }
 
 // A long file's hash in the journal is not its SHA-256. Listings have that all
