@@ -568,7 +568,9 @@ func (v *volume) fetchSmall(ctx context.Context, group []*fetched) error {
 }
 
 // takeSmall opens the only object of a file and stages it. What does not
-// verify is the file's own trouble (f.err); what it returns is everybody's.
+// verify is the file's own trouble (f.err); what it returns is everybody's. An alarm
+// is raised here and not where the file would land: what is everybody's trouble, as a
+// full disk, ends all that was asked for with it, and what was seen is to be said.
 func (v *volume) takeSmall(f *fetched, ref seal.Ref, object []byte) (row sealedRow, err error) {
 	v.d.mu.Lock()
 	secret := v.region.Secret()
@@ -579,7 +581,7 @@ func (v *volume) takeSmall(f *fetched, ref seal.Ref, object []byte) (row sealedR
 		err = errOther
 	}
 	if err != nil {
-		f.err = v.bad(f, err)
+		f.err = v.d.raise(v.bad(f, err), v.region.ID())
 		return row, nil
 	}
 	if f.err = v.stageWhole(f, plain); f.err != nil && v.d.Classify(f.err) == NoRoom {
@@ -591,7 +593,7 @@ func (v *volume) takeSmall(f *fetched, ref seal.Ref, object []byte) (row sealedR
 	return sealedRow{secret.PlaintextIDOf(remote.Hash), ref}, nil // of one piece, so not a long file
 }
 
-// bad makes an alarm of an object that is not what a signed entry promises.
+// bad is the error of an object that is not what a signed entry promises.
 func (v *volume) bad(f *fetched, err error) error {
 	v.d.mu.Lock()
 	path := v.region.Tree.Path(f.action.Node)

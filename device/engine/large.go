@@ -21,8 +21,9 @@ import (
 // and those that are whole are kept. So are pieces that the file on the disk
 // already has.
 //
-// What is wrong with the file's objects is the file's own trouble (f.err); what
-// is returned is everybody's.
+// What is wrong with the file's objects is the file's own trouble (f.err), and said at
+// once: the file may never land, as nobody wants it any more, or others' trouble ends
+// what was asked for with it. What is returned is everybody's.
 //
 // k, if not nil, is what was fetched of the file before an entry named it; it is
 // used up, or goes back.
@@ -34,7 +35,7 @@ func (v *volume) fetchLarge(ctx context.Context, disk Volume, f *fetched, slots 
 	}
 	err := v.assembleLarge(ctx, disk, f, slots, k)
 	if errors.Is(err, signet.ErrNotVerified) || errors.Is(err, signet.ErrNotFound) {
-		f.err, err = err, nil
+		f.err, err = v.d.raise(err, v.region.ID()), nil
 	}
 	switch {
 	case k == nil:
@@ -292,7 +293,7 @@ func (p *assembly) get(ctx context.Context, todo []int, rows []sealedRow) error 
 					piece := &p.m.Pieces[i]
 					if plain, err = open(plain[:0], piece.Ref, object); err != nil {
 						p.v.d.Store.forgetSealed(p.v.region.ID(), []signet.ObjectID{id}) // nothing new rests on it
-						return p.v.bad(p.f, err)
+						return p.v.d.raise(p.v.bad(p.f, err), p.v.region.ID())
 					}
 					if _, err := p.staged.WriteAt(plain, p.at[i]); err != nil {
 						return err

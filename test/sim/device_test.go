@@ -547,20 +547,26 @@ func (l *line) Show(context.Context, signet.RegionID, []byte) (bool, error) {
 
 func (l *line) Get(ctx context.Context, r signet.RegionID, ids []signet.ObjectID, each func(signet.ObjectID, []byte) error) error {
 	type object struct {
-		id signet.ObjectID
-		b  []byte
+		id     signet.ObjectID
+		b      []byte
+		spoilt bool
 	}
 	var got []object // calling each wants steps of its own
 	err := l.callFor(ctx, fmt.Sprintf("get %d", len(ids)), fmt.Sprint(ids), func(ctx context.Context, s transport.Session) error {
 		return s.Get(ctx, r, ids, func(id signet.ObjectID, b []byte) error {
-			got = append(got, object{id, l.run.liar.object(l.n, append([]byte(nil), b...))})
+			b, spoilt := l.run.liar.object(l.n, append([]byte(nil), b...))
+			got = append(got, object{id, b, spoilt})
 			return nil
 		})
 	})
 	for _, o := range got {
-		if err == nil {
-			err = each(o.id, o.b)
+		if err != nil { // it looks at no more of them
+			break
 		}
+		if o.spoilt {
+			l.run.liar.told[l.n] = "a spoilt object"
+		}
+		err = each(o.id, o.b)
 	}
 	return err
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -186,13 +187,13 @@ func (l *liar) flip(b []byte) []byte {
 	return b
 }
 
-// object is an object as a device is shown it.
-func (l *liar) object(n int, b []byte) []byte {
+// object is an object as a device is shown it, and whether that is spoilt: it is told
+// so when it is handed the object, which it may not be where it gives up before.
+func (l *liar) object(n int, b []byte) (shown []byte, spoilt bool) {
 	if !l.about(n, spoils) || len(b) == 0 || l.rnd.IntN(2) == 0 {
-		return b
+		return b, false
 	}
-	l.told[n] = "a spoilt object"
-	return l.flip(b)
+	return l.flip(b), true
 }
 
 // receipt is one as a device is shown it.
@@ -422,4 +423,43 @@ func TestADaemonThatWasLiedToSaysSoAndRests(t *testing.T) {
 		b.pass()
 		agree(t, a, b, "after the lie")
 	})
+}
+
+// A device was handed an object that is spoilt, and one that is not in the same answer,
+// for which its disk had no room: that ended all that was asked for, and what had been
+// seen was not said. One that it was not handed, as the disk was full before, it cannot
+// say anything of.
+func TestASpoiltObjectIsSaidThoughTheDiskIsFull(t *testing.T) {
+	for _, two := range []string{"22", strings.Repeat("22", 200_000)} { // of one piece, and of some
+		met := map[bool]int{}
+		for seed := range uint64(8) {
+			scene(t, func(r *run, a, b *device) {
+				u := &user{device: a, rnd: a.rnd}
+				b.pass()
+				u.create("one", "1")
+				u.create("two", two)
+				a.pass()
+				r.liar = &liar{kind: spoils, lying: true, rnd: rand.New(rand.NewPCG(seed, 0)), victims: map[int]bool{b.n: true}, told: map[int]string{}, heads: map[signet.LogID][]byte{}}
+				b.disk.fault = func(op, what string) error {
+					if op == "stage" && what != "again" { // what is whole, not what is in parts
+						return errNoSpace
+					}
+					return nil
+				}
+				p := b.start()
+				_, err := p.engine.SyncVolume(r.t.Context(), "v")
+				if errors.Is(err, errNoSpace) {
+					met[r.liar.told[b.n] != ""]++
+				}
+				b.noticed(p.engine)
+				p.end()
+				b.disk.fault, r.liar.lying = nil, false
+				time.Sleep(5 * time.Minute)
+				agree(t, a, b, "22")
+			})
+		}
+		if met[true] == 0 || met[false] == 0 {
+			t.Errorf("the disk was full after a lie %d times, and before one or without any %d times", met[true], met[false])
+		}
+	}
 }
