@@ -2,11 +2,13 @@ package sim
 
 import (
 	"context"
+	"math/rand/v2"
 	"strings"
 	"testing"
 	"testing/cryptotest"
 	"time"
 
+	"signet/core/plan"
 	"signet/core/region"
 	"signet/core/tree"
 	"signet/device/engine"
@@ -316,5 +318,70 @@ func TestRulesThatComeAfterAMoveFindWhatTookTheName(t *testing.T) {
 				t.Errorf("%+v: had it not been moved: %s", x, l)
 			}
 		})
+	}
+	// A file had just been taken from the disk, as it was not selected any more, when the
+}
+
+// power went: it was back, and torn. That is an edit as any, and what it had is in the
+// history, with right; nobody did away with what came back whole, or not at all.
+func TestWhatPowerCutsBringBackTornIsInTheHistory(t *testing.T) {
+	met := map[string]int{}
+	for seed := range uint64(12) {
+		scene(t, func(r *run, a, b *device) {
+			const saved = "what somebody saved"
+			r.devices = r.devices[:2]
+			u := &user{device: a, rnd: a.rnd}
+			u.create("one", saved)
+			u.create("two", "so that this is not all")
+			a.pass()
+			b.pass()
+			chosen := func(m plan.Marks) {
+				p := a.start()
+				defer p.end()
+				err := p.engine.Select("v", func(tr *tree.Tree, _ plan.Marks) (plan.Marks, error) {
+					for path, n := range tr.Walk() {
+						if m != nil && path == "one" {
+							m[n.ID] = plan.Out
+						}
+					}
+					return m, nil
+				})
+				if err != nil {
+					t.Error(err)
+				}
+			}
+			chosen(plan.Marks{})
+			a.rnd = rand.New(rand.NewPCG(seed, 0))
+			l := &life{}
+			a.disk.fault = func(op, _ string) error {
+				if op == "drop" { // it is in the trash, and no folder is synced
+					l.die()
+					return errDead
+				}
+				return nil
+			}
+			a.live(1, false, l)
+			a.disk.fault = nil
+			became := "gone"
+			if _, n := a.disk.find("one"); n != nil && n.content() == saved {
+				became = "whole"
+			} else if n != nil {
+				became = "torn"
+			}
+			met[became]++
+			if r.removed[saved] != (became == "torn") {
+				t.Errorf("it is %s, and counts as done away with: %v", became, r.removed[saved])
+			}
+			chosen(nil)
+			for range 3 {
+				a.pass()
+				b.pass()
+				time.Sleep(5 * time.Minute)
+			}
+			r.laws()
+		})
+	}
+	if met["gone"] == 0 || met["whole"] == 0 || met["torn"] == 0 {
+		t.Errorf("met %v", met)
 	}
 }

@@ -375,12 +375,19 @@ func (d *device) trouble(op, _ string) error {
 func (d *device) cut() {
 	d.note(d.name + ": the power is cut")
 	before := d.disk.contents()
-	d.disk.powerCut(d.rnd)
+	tore := d.disk.powerCut(d.rnd)
 	after := d.disk.contents()
 	for c := range before {
 		if !after[c] {
 			d.removed[c] = true
 			d.forgive(c)
+		}
+	}
+	// A file that the engine had taken from the disk, as it is not selected, and that is
+	// back torn, is an edit. What it had is in the history, where it has to be.
+	for c := range tore {
+		if !after[c] {
+			d.removed[c] = true
 		}
 	}
 	// What it tore nobody saved, and who copies that does not either.

@@ -121,8 +121,10 @@ func (d *disk) changed() { d.past = append(d.past, moment{time.Now(), maps.Clone
 func (d *disk) durable() { d.past = []moment{{time.Now(), maps.Clone(d.nodes)}} }
 
 // powerCut loses names from some moment on, and bytes that were not synced:
-// all, some, or none of them.
-func (d *disk) powerCut(rnd *rand.Rand) {
+// all, some, or none of them. It returns the contents that files had which it tore,
+// also those of files that had no name any more and have it again.
+func (d *disk) powerCut(rnd *rand.Rand) (tore map[string]bool) {
+	were := map[uint64]string{}
 	sure := time.Now().Add(-writeback)
 	for len(d.past) > 1 && d.past[1].at.Before(sure) {
 		d.past = d.past[1:]
@@ -133,6 +135,7 @@ func (d *disk) powerCut(rnd *rand.Rand) {
 		if x.stat.Type != tree.File || bytes.Equal(x.data, x.synced) || x.wrote.Before(sure) {
 			continue
 		}
+		was := x.content()
 		switch rnd.IntN(3) {
 		case 0:
 			x.data = x.synced
@@ -140,6 +143,9 @@ func (d *disk) powerCut(rnd *rand.Rand) {
 			torn := make([]byte, len(x.data))
 			copy(torn, x.data[:rnd.IntN(len(x.data)+1)])
 			x.data = torn
+		}
+		if x.content() != was {
+			were[n] = was
 		}
 		x.synced, x.stat.Size = x.data, int64(len(x.data))
 		d.nodes[n] = &x
@@ -157,6 +163,13 @@ func (d *disk) powerCut(rnd *rand.Rand) {
 	maps.DeleteFunc(d.nodes, func(n uint64, _ *node) bool { return !live[n] })
 	clear(d.open)
 	d.durable()
+	tore = map[string]bool{}
+	for n, was := range were {
+		if live[n] {
+			tore[was] = true
+		}
+	}
+	return tore
 }
 
 func sortedKeys[K cmp.Ordered, V any](m map[K]V) []K {
