@@ -319,9 +319,9 @@ func TestRulesThatComeAfterAMoveFindWhatTookTheName(t *testing.T) {
 			}
 		})
 	}
-	// A file had just been taken from the disk, as it was not selected any more, when the
 }
 
+// A file had just been taken from the disk, as it was not selected any more, when the
 // power went: it was back, and torn. That is an edit as any, and what it had is in the
 // history, with right; nobody did away with what came back whole, or not at all.
 func TestWhatPowerCutsBringBackTornIsInTheHistory(t *testing.T) {
