@@ -48,6 +48,7 @@ type liar struct {
 	lying   bool
 	always  bool                    // not every other time
 	told    map[int]string          // what a device that lives yet has to say
+	gap     map[int]signet.LogID    // it was not shown a record of this, and learns so from what follows
 	heads   map[signet.LogID][]byte // some old checkpoint of each log
 	fork    *service.Service        // the other history
 	with    map[int]transport.Session
@@ -83,7 +84,7 @@ func newLiar(seed uint64, devices int) *liar {
 	if kind = cmp.Or(*lieKind, kind); kind == "" || kind == restores || devices < 2 {
 		return nil
 	}
-	l := &liar{kind: kind, rnd: rnd, victims: map[int]bool{}, told: map[int]string{}, heads: map[signet.LogID][]byte{}, with: map[int]transport.Session{}}
+	l := &liar{kind: kind, rnd: rnd, victims: map[int]bool{}, told: map[int]string{}, gap: map[int]signet.LogID{}, heads: map[signet.LogID][]byte{}, with: map[int]transport.Session{}}
 	l.victims[1+rnd.IntN(devices-1)] = true // never the first
 	for n := 1; n < devices; n++ {
 		if rnd.IntN(2) == 0 {
@@ -132,12 +133,24 @@ func (l *liar) close() {
 	}
 }
 
-// page is a page as a device is shown it. asked says that it is the answer to a
-// question for what follows what the device has.
+// page is a page as a device is shown it: see shown. Where one lacks a record, what
+// there is does not reach what is signed, and the device asks for the rest: with that
+// it has what it was not told the truth of.
 func (l *liar) page(n int, p signet.Page, asked bool) signet.Page {
 	if l == nil {
 		return p
 	}
+	lacked, there := l.gap[n], len(p.Records)
+	p = l.shown(n, p, asked)
+	if asked && lacked == p.Log && there > 0 && len(p.Records) >= there {
+		l.told[n] = fmt.Sprintf("%s in %s", l.kind, p.Log)
+	}
+	return p
+}
+
+// shown is a page as a device is shown it. asked says that it is the answer to a
+// question for what follows what the device has.
+func (l *liar) shown(n int, p signet.Page, asked bool) signet.Page {
 	if l.heads[p.Log] == nil || !l.lying && l.rnd.IntN(4) == 0 {
 		l.heads[p.Log] = p.Checkpoint
 	}
@@ -161,7 +174,9 @@ func (l *liar) page(n int, p signet.Page, asked bool) signet.Page {
 		p.Records = slices.Insert(p.Records, i, p.Records[i])
 		sure = i+1 < len(p.Records)-1 // the last is beyond what is signed
 	case drops:
-		sure = i+1 < len(p.Records) // else it is asked for again
+		if sure = false; asked && i+1 < len(p.Records) { // else it is asked for again
+			l.gap[n] = p.Log
+		}
 		p.Records = slices.Delete(p.Records, i, i+1)
 	case swaps:
 		j := l.rnd.IntN(len(p.Records))
@@ -268,6 +283,7 @@ func (d *device) told() (what string) {
 	if d.liar != nil {
 		what = d.liar.told[d.n]
 		delete(d.liar.told, d.n)
+		delete(d.liar.gap, d.n)
 	}
 	return what
 }
@@ -402,7 +418,7 @@ func (d *device) joinAnew() {
 func TestADaemonThatWasLiedToSaysSoAndRests(t *testing.T) {
 	scene(t, func(r *run, a, b *device) {
 		u := &user{device: a, rnd: a.rnd}
-		r.liar = &liar{kind: withholds, always: true, rnd: a.rnd, victims: map[int]bool{b.n: true}, told: map[int]string{}, heads: map[signet.LogID][]byte{}}
+		r.liar = &liar{kind: withholds, always: true, rnd: a.rnd, victims: map[int]bool{b.n: true}, told: map[int]string{}, gap: map[int]signet.LogID{}, heads: map[signet.LogID][]byte{}}
 		r.daemon(b, func(e *engine.Device) {
 			b.ask(r.t.Context(), e)
 			r.liar.lying = true
@@ -439,7 +455,7 @@ func TestASpoiltObjectIsSaidThoughTheDiskIsFull(t *testing.T) {
 				u.create("one", "1")
 				u.create("two", two)
 				a.pass()
-				r.liar = &liar{kind: spoils, lying: true, rnd: rand.New(rand.NewPCG(seed, 0)), victims: map[int]bool{b.n: true}, told: map[int]string{}, heads: map[signet.LogID][]byte{}}
+				r.liar = &liar{kind: spoils, lying: true, rnd: rand.New(rand.NewPCG(seed, 0)), victims: map[int]bool{b.n: true}, told: map[int]string{}, gap: map[int]signet.LogID{}, heads: map[signet.LogID][]byte{}}
 				b.disk.fault = func(op, what string) error {
 					if op == "stage" && what != "again" { // what is whole, not what is in parts
 						return errNoSpace

@@ -20,9 +20,12 @@ type shape struct {
 	years         uint64        // one in so many seeds lets years pass
 }
 
-// shortFrom is the first of the seeds that are short. Those below mean what they meant
-// when they failed, or were counted as clean.
-const shortFrom = 1_000_000
+// The first of the seeds that are short, and that are dense. Those below mean what they
+// meant when they failed, or were counted as clean.
+const (
+	shortFrom = 1_000_000
+	denseFrom = 2_000_000
+)
 
 // long is the shape of the seeds that were run first. Users stop so often that programs
 // make as many passes as users do verbs, most of which find nothing.
@@ -34,8 +37,16 @@ var long = shape{verbs: 100, spread: 60, devices: []int{2, 3, 4}, pause: 3000, b
 var short = shape{verbs: 100, spread: 10, devices: []int{2, 2, 2, 2, 2, 2, 3, 3, 3, 4}, pause: 1000, breaks: 40, passes: 4, more: 12,
 	between: 15 * time.Second, down: 10 * time.Second, crash: 250, within: 30 * time.Second, ends: true, years: 12}
 
+// dense has as many verbs in a third of the time, and eight of them for a pass: more of
+// them meet each other, and what a run costs are passes.
+var dense = shape{verbs: 100, spread: 10, devices: []int{2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 3, 3, 3, 4}, pause: 300, breaks: 200, passes: 6, more: 12,
+	between: 20 * time.Second, down: 5 * time.Second, crash: 250, within: 15 * time.Second, ends: true, years: 24}
+
 func shapeOf(seed uint64) shape {
-	if seed >= shortFrom {
+	switch {
+	case seed >= denseFrom:
+		return dense
+	case seed >= shortFrom:
 		return short
 	}
 	return long
