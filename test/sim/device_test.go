@@ -35,6 +35,14 @@ type organisation struct {
 	log    *key.Private
 	region signet.RegionID
 	selves []region.Self
+	late   *newcomer
+}
+
+// A newcomer has keys, and is in the ring from some moment of a run on.
+type newcomer struct {
+	self   region.Self
+	device *ring.Device
+	agrees []byte
 }
 
 const most = 4 // devices
@@ -66,14 +74,19 @@ func found(t *testing.T, dir string) *organisation {
 	must(err)
 
 	var devices []*ring.Device
-	for n := range most {
+	keys := func() (*ring.Device, region.Self) {
 		signer, err := key.Generate()
 		must(err)
 		opener, err := seal.New()
 		must(err)
 		d := &ring.Device{Class: ring.Lasting, Where: ring.InFile, Sign: signer.Public(), Seal: opener.Public()}
+		return d, region.Self{Device: d.ID(), Signer: signer, Opener: opener}
+	}
+	for n := range most {
+		d, self := keys()
+		self.Label = deviceName(n)
 		devices = append(devices, d)
-		o.selves = append(o.selves, region.Self{Device: d.ID(), Signer: signer, Opener: opener, Label: deviceName(n)})
+		o.selves = append(o.selves, self)
 	}
 	founder := region.Founder{Device: devices[0], Signer: o.selves[0].Signer}
 	root, org, err := founder.Root(o.log.Public(), invite.Secret)
@@ -111,7 +124,21 @@ func found(t *testing.T, dir string) *organisation {
 		must(d.AddVolume("v", "/", o.region))
 		must(store.Close())
 	}
+	late, self := keys()
+	self.Org, self.Ring = org, ringID
+	agrees, err := ring.SignNewcomer(self.Signer, org, ringID, late)
+	must(err)
+	o.late = &newcomer{self, late, agrees}
 	return o
+}
+
+// with is the organisation with the newcomer as the device of a number, which is not in
+// the ring yet.
+func (o *organisation) with(n int) *organisation {
+	x := *o
+	x.selves = append(slices.Clone(o.selves[:n]), o.late.self)
+	x.selves[n].Label = deviceName(n)
+	return &x
 }
 
 func deviceName(n int) string { return string(rune('a' + n)) }
@@ -189,6 +216,7 @@ type device struct {
 	ruled    int   // how often the rules were changed here
 	sick     error // of its disk
 	gone     bool  // revoked
+	coming   bool  // it is not in the ring yet
 	stagings map[string]*staged
 	kept     *engine.Kept      // of what was sent; nil: nothing
 	safe     map[string]bool   // contents that a pass of this device saw from its beginning to its end
@@ -285,6 +313,12 @@ func (d *device) live(passes int, daemon bool, l *life) {
 			d.revoke = nil
 		}
 	}
+	if d.n == 0 && d.link != nil {
+		if err := d.admit(ctx, e); err == nil || errors.Is(err, errThere) {
+			d.note(d.name + ": linked " + d.link.name)
+			d.link.coming, d.link = false, nil
+		}
+	}
 	defer func() {
 		if !l.dead.Load() {
 			d.noticed(e)
@@ -352,6 +386,18 @@ func (d *device) retire(ctx context.Context, e *engine.Device, gone int) error {
 		return self.Revoke(s, k, d.org.selves[gone].Device, time.Now().UnixMilli())
 	})
 }
+
+// admit has the owner take a newcomer into the ring, whose answer may get lost.
+func (d *device) admit(ctx context.Context, e *engine.Device) error {
+	return e.AppendStatement(ctx, func(s *ring.State, k *region.Keys) (signet.Record, error) {
+		if s.Device(d.org.late.self.Device) != nil {
+			return signet.Record{}, errThere
+		}
+		return d.org.selves[d.n].Add(s, k, d.org.late.device, d.org.late.agrees)
+	})
+}
+
+var errThere = errors.New("it is in the ring")
 
 // trouble is what a disk does to the engine while it is in a bad mood.
 func (d *device) trouble(op, _ string) error {
@@ -631,6 +677,7 @@ type run struct {
 	streams  map[int]context.CancelFunc
 	nth      int
 	revoke   *int              // the device that the owner is to remove
+	link     *device           // that the owner is to link
 	owed     map[string]string // contents that users saved, and where
 	hidden   bool              // some folder could not be looked at, at some time
 	removed  map[string]bool   // contents that somebody did away with somewhere, or a power cut did

@@ -18,6 +18,8 @@ type shape struct {
 	within        time.Duration // what happens once, happens so long after the start, at most
 	ends          bool          // programs end soon after the users are through
 	years         uint64        // one in so many seeds lets years pass
+	links         int           // one in so many runs links a device; 0: none
+	truncates     bool          // users do
 }
 
 // The first of the seeds that are short, and that are dense. Those below mean what they
@@ -41,7 +43,8 @@ var short = shape{verbs: 100, spread: 10, devices: []int{2, 2, 2, 2, 2, 2, 3, 3,
 // them meet each other, and what a run costs are passes. Among dense seeds one in twenty
 // is short.
 var dense = shape{verbs: 100, spread: 10, devices: []int{2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 3, 3, 3, 4}, pause: 300, breaks: 200, passes: 6, more: 12,
-	between: 20 * time.Second, down: 5 * time.Second, crash: 250, within: 15 * time.Second, ends: true, years: 24}
+	between: 20 * time.Second, down: 5 * time.Second, crash: 250, within: 15 * time.Second, ends: true, years: 24,
+	links: 4, truncates: true}
 
 func shapeOf(seed uint64) shape {
 	switch {

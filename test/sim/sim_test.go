@@ -40,7 +40,7 @@ var (
 )
 
 // troubles are what a failing seed is tried without, to find what it takes.
-var troubles = []string{"years", "horizon", "select", "ignore", "restore", "lie", "backup", "crash", "sick", "lost", "older", "restart", "revoke", "coarse", "reuse", "blind"}
+var troubles = []string{"years", "horizon", "select", "ignore", "restore", "lie", "backup", "crash", "sick", "lost", "older", "restart", "revoke", "link", "coarse", "reuse", "blind"}
 
 // off reports whether a trouble is left out. What a seed draws stays the same.
 func off(trouble string) bool { return slices.Contains(strings.Split(*without, ","), trouble) }
@@ -248,23 +248,7 @@ func newRun(t *testing.T, o *organisation, seed uint64) *run {
 		r.flaky = 0
 	}
 	for n := range min(r.shape.devices[rnd.IntN(len(r.shape.devices))], *mostUsers) {
-		d := &device{run: r, n: n, name: deviceName(n), rnd: rand.New(rand.NewPCG(seed, uint64(10+n))), taste: rand.New(rand.NewPCG(seed, uint64(200+n))), whim: rand.New(rand.NewPCG(seed, uint64(300+n))), stagings: map[string]*staged{}, safe: map[string]bool{}, moved: map[string]string{}}
-		d.ignores = d.whim.IntN(5) == 0 && !off("ignore")
-		d.brings = d.whim.IntN(5) == 0 && !off("restore")
-		d.disk = newDisk(r.world, d.name)
-		d.blind = rnd.IntN(4) == 0 && !off("blind")
-		d.chooses = rnd.IntN(3) == 0 && !off("select")
-		d.disk.reuse = rnd.IntN(4) == 0 && !off("reuse")
-		if rnd.IntN(4) == 0 {
-			d.disk.grain = []time.Duration{4 * time.Millisecond, time.Second, 2 * time.Second}[rnd.IntN(3)]
-		}
-		if off("coarse") {
-			d.disk.grain = 1
-		}
-		d.disk.fault = d.trouble
-		d.home = filepath.Join(o.dir, d.name)
-		d.copyHome()
-		r.devices = append(r.devices, d)
+		r.newDevice(seed, n, rnd).copyHome()
 	}
 	r.liar = newLiar(seed, len(r.devices))
 	r.backs = r.liar == nil && !off("backup") && (rand.New(rand.NewPCG(seed, 500)).IntN(8) == 0 || *lieKind == restores)
@@ -277,7 +261,33 @@ func newRun(t *testing.T, o *organisation, seed uint64) *run {
 			t.Cleanup(d.kept.Close)
 		}
 	}
+	if rnd := rand.New(rand.NewPCG(seed, 600)); r.shape.links > 0 && r.liar == nil && !r.backs && rnd.IntN(r.shape.links) == 0 && !off("link") {
+		n := len(r.devices)
+		r.org = o.with(n)
+		r.newDevice(seed, n, rnd).coming = true
+	}
 	return r
+}
+
+// newDevice makes the device of a number, with what rnd says of it.
+func (r *run) newDevice(seed uint64, n int, rnd *rand.Rand) *device {
+	d := &device{run: r, n: n, name: deviceName(n), rnd: rand.New(rand.NewPCG(seed, uint64(10+n))), taste: rand.New(rand.NewPCG(seed, uint64(200+n))), whim: rand.New(rand.NewPCG(seed, uint64(300+n))), stagings: map[string]*staged{}, safe: map[string]bool{}, moved: map[string]string{}}
+	d.ignores = d.whim.IntN(5) == 0 && !off("ignore")
+	d.brings = d.whim.IntN(5) == 0 && !off("restore")
+	d.disk = newDisk(r.world, d.name)
+	d.blind = rnd.IntN(4) == 0 && !off("blind")
+	d.chooses = rnd.IntN(3) == 0 && !off("select")
+	d.disk.reuse = rnd.IntN(4) == 0 && !off("reuse")
+	if rnd.IntN(4) == 0 {
+		d.disk.grain = []time.Duration{4 * time.Millisecond, time.Second, 2 * time.Second}[rnd.IntN(3)]
+	}
+	if off("coarse") {
+		d.disk.grain = 1
+	}
+	d.disk.fault = d.trouble
+	d.home = filepath.Join(r.org.dir, d.name)
+	r.devices = append(r.devices, d)
+	return d
 }
 
 // play lets users and programs go on side by side.
@@ -288,7 +298,11 @@ func (r *run) play(seed uint64) {
 	for _, d := range r.devices {
 		u := &user{device: d, rnd: rand.New(rand.NewPCG(seed, uint64(100+d.n)))}
 		mine := min(verbs/len(r.devices)+1, *mostVerbs)
+		joined := make(chan struct{})
 		r.act(func() {
+			if d.coming {
+				<-joined
+			}
 			for range mine {
 				time.Sleep(time.Duration(u.rnd.IntN(r.shape.pause)) * time.Millisecond)
 				if u.rnd.IntN(r.shape.breaks) == 0 {
@@ -299,6 +313,10 @@ func (r *run) play(seed uint64) {
 			r.working.Add(-1)
 		})
 		r.act(func() {
+			if d.coming {
+				d.arrive()
+			}
+			close(joined)
 			for r.working.Load() > 0 {
 				l := &life{}
 				d.sick = nil
@@ -322,11 +340,20 @@ func (r *run) play(seed uint64) {
 			}
 		})
 	}
-	if rnd.IntN(5) == 0 && len(r.devices) > 2 && !off("revoke") && r.liar == nil && !r.backs {
+	settled := len(r.devices)
+	if last := r.devices[settled-1]; last.coming {
+		settled--
+		wait := upTo(rand.New(rand.NewPCG(seed, 601)), 2*r.shape.within)
+		r.act(func() {
+			time.Sleep(wait)
+			r.do("owner", "wants to link", nil, func() { r.link = last })
+		})
+	}
+	if rnd.IntN(5) == 0 && settled > 2 && !off("revoke") && r.liar == nil && !r.backs {
 		wait := upTo(rnd, r.shape.within)
 		r.act(func() {
 			time.Sleep(wait)
-			gone := len(r.devices) - 1
+			gone := settled - 1
 			r.do("owner", "wants to revoke", nil, func() { r.revoke = &gone })
 		})
 	}
@@ -358,6 +385,14 @@ func (r *run) play(seed uint64) {
 	if err := r.run(200_000); err != nil {
 		r.t.Error(err)
 	}
+}
+
+// arrive waits until the owner has linked the device, and has it join.
+func (d *device) arrive() {
+	for d.coming {
+		time.Sleep(time.Second)
+	}
+	d.joinAnew()
 }
 
 // settle lets all devices sync, one after the other and without trouble, until

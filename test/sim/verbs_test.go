@@ -210,7 +210,11 @@ func (u *user) writeTo(id uint64, p, c string) bool {
 // verb does one of the things that people do.
 func (u *user) verb() {
 	u.verbs.Add(1)
-	switch u.rnd.IntN(20) {
+	kinds := 20
+	if u.shape.truncates {
+		kinds++
+	}
+	switch u.rnd.IntN(kinds) {
 	case 0, 1, 2, 3:
 		u.create(u.somewhere(), u.content())
 	case 4, 5:
@@ -262,7 +266,23 @@ func (u *user) verb() {
 		}
 	case 19:
 		u.symlink(u.somewhere())
+	case 20:
+		u.truncate(u.some(tree.File))
 	}
+}
+
+// truncate takes away the end of a file, in place.
+func (u *user) truncate(p string) {
+	if p == "" {
+		return
+	}
+	c := u.read(p)
+	c = c[:u.rnd.IntN(len(c)+1)]
+	u.step(fmt.Sprintf("truncate %s: %.12q", p, c), func() {
+		if id, n := u.disk.find(p); n != nil && n.stat.Type == tree.File && u.writeTo(id, p, c) {
+			u.saved(c, p)
+		}
+	})
 }
 
 func (u *user) symlink(p string) {
