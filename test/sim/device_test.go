@@ -494,6 +494,7 @@ func (l *line) call(ctx context.Context, what string, f func(ctx context.Context
 // a service that has it looks first at it or at who gave up waiting is chance.
 func (l *line) callFor(ctx context.Context, what, more string, f func(ctx context.Context, s transport.Session) error) (err error) {
 	ctx = context.WithoutCancel(ctx)
+	var late time.Duration
 	if e := l.w.doOne(&step{who: l.name + ".net", what: what, more: more, life: l.life, grant: make(chan error)}, func() {
 		lost := l.flaky > 0 && l.rnd.IntN(l.flaky) == 0
 		if lost { // and the connection with it, which is the session
@@ -512,9 +513,13 @@ func (l *line) callFor(ctx context.Context, what, more string, f func(ctx contex
 			err = errLost
 			l.run.devices[l.n].told() // it never heard of it
 		}
+		if l.run.slow > 0 {
+			late = time.Duration(l.run.lag.Int64N(int64(l.run.slow)))
+		}
 	}); e != nil {
 		return e
 	}
+	time.Sleep(late)
 	return err
 }
 
@@ -678,6 +683,8 @@ type run struct {
 	nth      int
 	revoke   *int              // the device that the owner is to remove
 	link     *device           // that the owner is to link
+	slow     time.Duration     // the network: answers take so long, at most
+	lag      *rand.Rand        // how long each takes
 	owed     map[string]string // contents that users saved, and where
 	hidden   bool              // some folder could not be looked at, at some time
 	removed  map[string]bool   // contents that somebody did away with somewhere, or a power cut did

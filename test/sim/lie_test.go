@@ -306,7 +306,7 @@ func (r *run) honest() {
 		return
 	}
 	r.liar.close()
-	r.flaky = 0
+	r.flaky, r.slow = 0, 0
 	r.act(func() {
 		waits := false
 		for round := range 3 {

@@ -40,7 +40,7 @@ var (
 )
 
 // troubles are what a failing seed is tried without, to find what it takes.
-var troubles = []string{"years", "horizon", "select", "ignore", "restore", "lie", "backup", "crash", "sick", "lost", "older", "restart", "revoke", "link", "coarse", "reuse", "blind"}
+var troubles = []string{"years", "horizon", "select", "ignore", "restore", "lie", "backup", "crash", "sick", "lost", "older", "restart", "revoke", "link", "slow", "coarse", "reuse", "blind"}
 
 // off reports whether a trouble is left out. What a seed draws stays the same.
 func off(trouble string) bool { return slices.Contains(strings.Split(*without, ","), trouble) }
@@ -266,6 +266,10 @@ func newRun(t *testing.T, o *organisation, seed uint64) *run {
 		r.org = o.with(n)
 		r.newDevice(seed, n, rnd).coming = true
 	}
+	r.lag = rand.New(rand.NewPCG(seed, 602))
+	if r.shape.slows > 0 && r.liar == nil && r.lag.IntN(r.shape.slows) == 0 && !off("slow") {
+		r.slow = []time.Duration{100 * time.Millisecond, time.Second, 10 * time.Second}[r.lag.IntN(3)]
+	}
 	return r
 }
 
@@ -401,7 +405,7 @@ func (r *run) settle() {
 	if r.t.Failed() {
 		return
 	}
-	r.flaky = 0
+	r.flaky, r.slow = 0, 0
 	for _, d := range r.devices {
 		d.sick = nil
 		if d.gone { // or it was asked for, and did not come to pass
