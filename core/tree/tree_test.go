@@ -143,6 +143,62 @@ func rebase(rt *rapid.T, t *Tree, op *Op) {
 	}
 }
 
+// A device saves a file fifty times, each upon the one before, and sends the entries
+// without waiting for any. Where another's edit comes first, all of them are of one
+// conflict copy; where it comes between two of them, so are those after it, as none of
+// them knew of it: it is the other's edit that has the copy.
+func TestAChainThatLostItsFirstRaceIsOneConflictCopy(t *testing.T) {
+	const saves = 50
+	for _, at := range []int{0, 1, 25, saves} { // the other's edit comes after so many
+		tr := New()
+		position := uint64(0)
+		apply := func(device byte, op Op) signet.RevisionID {
+			t.Helper()
+			it, err := NewItem(op)
+			if err != nil {
+				t.Fatal(err)
+			}
+			b, err := NewBatch("device", []Item{it})
+			if err != nil {
+				t.Fatal(err)
+			}
+			position++
+			tr.Apply(Entry{Hash: sha256.Sum256([]byte{byte(position)}), Position: position, Time: int64(position) * 60000, Device: signet.DeviceID{device}}, b)
+			if err := tr.check(); err != nil {
+				t.Fatal(err)
+			}
+			return it.Revision
+		}
+		file := signet.NodeID{1}
+		create := Op{Kind: Create, Node: file, Name: "f", Mode: 0o644}
+		content(&create, "common")
+		first := apply(1, create)
+		other := Op{Kind: Edit, Node: file, BaseContent: first}
+		content(&other, "the other's")
+		base, last := first, ""
+		for n := range saves {
+			if n == at {
+				apply(2, other)
+			}
+			op := Op{Kind: Edit, Node: file, BaseContent: base}
+			last = fmt.Sprintf("saved %d times", n+1)
+			content(&op, last)
+			base = apply(1, op)
+		}
+		if at == saves {
+			apply(2, other)
+		}
+		has := map[[32]byte]int{}
+		for _, n := range tr.Walk() {
+			has[n.Hash]++
+		}
+		mine, others := sha256.Sum256([]byte(last)), sha256.Sum256([]byte("the other's"))
+		if tr.Conflicts() != 1 || len(has) != 2 || has[mine] != 1 || has[others] != 1 {
+			t.Errorf("the other's after %d saves: %d conflict copies, %d contents, the last one saved %d times, the other's %d times", at, tr.Conflicts(), len(has), has[mine], has[others])
+		}
+	}
+}
+
 func TestReplayHoldsItsPromises(t *testing.T) {
 	var key1, key2 DigestKey
 	key1[0], key2[0] = 1, 2
