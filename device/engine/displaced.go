@@ -33,7 +33,7 @@ type notedFile struct {
 	Name    []byte          `json:"name"`
 	Folders []signet.NodeID `json:"folders"`
 
-	again time.Time // when to look for it once more, as a disk could not say; zero: it was found, or is gone
+	again time.Time // when to look for it once more, where that was not the last time; zero: it is among the displaced, or gone
 }
 
 func displacedNote(volume string) string { return "displaced/" + volume }
@@ -152,8 +152,12 @@ func (v *volume) rescue() (again time.Time, err error) {
 			d.at = now
 			again = earliest(again, now.Add(settleWait))
 			left = append(left, d)
-		default:
-			open[d.node] = true
+		default: // it stays noted, and is looked for once more
+			for i := range v.noted {
+				if n := &v.noted[i]; n.Node == d.node {
+					n.again = now.Add(settleMost)
+				}
+			}
 		}
 	}
 	clear(v.displaced[len(left):])

@@ -433,3 +433,51 @@ func TestSavesOverASlowLineAreOneConflictCopyAtMost(t *testing.T) {
 		t.Errorf("conflict copies, and how often there were so many: %v", copies)
 	}
 }
+
+// What a program saved to a file that had been replaced could not be brought back at
+// first, as its disk failed, and there was more to do. It stays noted, and is tried again.
+func TestWhatCouldNotBeBroughtBackIsTriedAgain(t *testing.T) {
+	scene(t, func(r *run, a, b *device) {
+		x, y := &user{device: a, rnd: a.rnd}, &user{device: b, rnd: b.rnd}
+		x.create("d/f", "one")
+		a.pass()
+		b.pass()
+		id, _ := b.disk.find("d/f")
+		y.step("open d/f", func() { b.disk.open[id]++ })
+		x.create("d/f", "two")
+		a.pass()
+		b.pass()
+		y.step("save d/f", func() {
+			if !y.writeTo(id, "d/f", "mine") {
+				t.Error("the file is nowhere")
+			}
+			delete(b.disk.open, id)
+		})
+		p := b.start()
+		defer p.end()
+		failed := 0
+		b.disk.fault = func(op, _ string) error {
+			if op == "rescue" {
+				failed++
+				return errIO
+			}
+			return nil
+		}
+		sent := make(chan struct{})
+		r.act(func() {
+			time.Sleep(time.Second) // b waits for what the file had to settle, and goes on after that
+			x.create("g", "more")
+			a.pass()
+			close(sent)
+		})
+		p.pass()
+		<-sent
+		b.disk.fault = nil
+		time.Sleep(2 * time.Minute)
+		p.pass()
+		a.pass()
+		if l := a.disk.listing(); failed == 0 || !strings.Contains(l, `"mine"`) || l != b.disk.listing() {
+			t.Errorf("failed %d times, a has\n%s\nb has\n%s", failed, l, b.disk.listing())
+		}
+	})
+}
