@@ -254,12 +254,14 @@ func TestRulesThatComeAfterAMoveFindWhatTookTheName(t *testing.T) {
 		taken  string // by "new", or by a file that was in "step"
 		sent   bool   // a pass comes between the move and the rules
 		theirs bool   // the rules are the other device's
+		onto   string // "two", a file, or "more", a folder: cannot be moved onto the folder "build"
 		want   string // where the region has what was moved
 	}{
 		{taken: "new"}, {taken: "new", theirs: true},
 		{want: "one"}, {theirs: true, want: "one"},
 		{taken: "step", want: "one"}, {taken: "step", theirs: true, want: "one"},
 		{sent: true, want: "build/one"}, {taken: "new", sent: true, want: "build/one"}, {taken: "new", sent: true, theirs: true, want: "build/one"},
+		{taken: "new", onto: "two"}, {onto: "two", want: "one"}, {onto: "more", sent: true, want: "build/one"},
 	} {
 		scene(t, func(r *run, a, b *device) {
 			u, rules := &user{device: a, rnd: a.rnd}, &user{device: a, rnd: a.rnd}
@@ -268,6 +270,7 @@ func TestRulesThatComeAfterAMoveFindWhatTookTheName(t *testing.T) {
 			}
 			u.create("one", moved)
 			u.create("two", new)
+			u.create("more/one", "in another folder")
 			a.pass()
 			b.pass()
 			u.rename("one", "build/one")
@@ -280,6 +283,7 @@ func TestRulesThatComeAfterAMoveFindWhatTookTheName(t *testing.T) {
 			if x.sent {
 				a.pass()
 			}
+			u.rename(x.onto, "build")
 			r.rules = append(r.rules, ignore.Parse([]byte("/build")))
 			rules.create(ignore.File, "/build")
 			rules.pass()

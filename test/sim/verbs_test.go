@@ -314,9 +314,10 @@ func (u *user) renameThen(from, to string, then func()) {
 		return
 	}
 	u.step("rename "+from+" -> "+to, func() {
-		u.renameNow(from, to)
-		u.hides(from, to)
-		then()
+		if u.renameNow(from, to) {
+			u.hides(from, to)
+			then()
+		}
 	})
 }
 
@@ -342,13 +343,16 @@ func (u *user) hides(from, to string) {
 	}
 }
 
-func (u *user) renameNow(from, to string) {
+// renameNow reports whether it moved something: what is at to may be what was in the way.
+func (u *user) renameNow(from, to string) bool {
 	if _, n := u.disk.find(from); n == nil || !u.folders(to) {
-		return
+		return false
 	}
-	if over, err := u.disk.move(from, to); err == nil {
+	over, err := u.disk.move(from, to)
+	if err == nil {
 		u.gone(over)
 	}
+	return err == nil
 }
 
 func (u *user) swap(a, b string) { u.rotate(a, b) }
