@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math/rand/v2"
@@ -254,6 +255,7 @@ func TestRulesThatComeAfterAMoveFindWhatTookTheName(t *testing.T) {
 		taken  string // by "new", or by a file that was in "step"
 		sent   bool   // a pass comes between the move and the rules
 		theirs bool   // the rules are the other device's
+		by     string // a name that it has between the two
 		onto   string // "two", a file, or "more", a folder: cannot be moved onto the folder "build"
 		want   string // where the region has what was moved
 	}{
@@ -262,6 +264,7 @@ func TestRulesThatComeAfterAMoveFindWhatTookTheName(t *testing.T) {
 		{taken: "step", want: "one"}, {taken: "step", theirs: true, want: "one"},
 		{sent: true, want: "build/one"}, {taken: "new", sent: true, want: "build/one"}, {taken: "new", sent: true, theirs: true, want: "build/one"},
 		{taken: "new", onto: "two"}, {onto: "two", want: "one"}, {onto: "more", sent: true, want: "build/one"},
+		{taken: "new", by: "between"}, {taken: "new", by: "build/two"}, {by: "between", want: "one"}, {taken: "step", by: "between", want: "one"},
 	} {
 		scene(t, func(r *run, a, b *device) {
 			u, rules := &user{device: a, rnd: a.rnd}, &user{device: a, rnd: a.rnd}
@@ -273,7 +276,9 @@ func TestRulesThatComeAfterAMoveFindWhatTookTheName(t *testing.T) {
 			u.create("more/one", "in another folder")
 			a.pass()
 			b.pass()
-			u.rename("one", "build/one")
+			if u.rename("one", cmp.Or(x.by, "build/one")); x.by != "" {
+				u.rename(x.by, "build/one")
+			}
 			switch x.taken {
 			case "new":
 				u.create("one", "new")

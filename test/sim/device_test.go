@@ -218,9 +218,9 @@ type device struct {
 	gone     bool  // revoked
 	coming   bool  // it is not in the ring yet
 	stagings map[string]*staged
-	kept     *engine.Kept      // of what was sent; nil: nothing
-	safe     map[string]bool   // contents that a pass of this device saw from its beginning to its end
-	moved    map[string]string // contents that its user moved since they were in step, and from where
+	kept     *engine.Kept        // of what was sent; nil: nothing
+	safe     map[string]bool     // contents that a pass of this device saw from its beginning to its end
+	moved    map[string][]string // contents that its user moved since they were in step, and all names they had
 }
 
 // copyHome makes the index as it is now the one that the next life opens.

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"slices"
 
 	"signet"
 	"signet/core/region"
@@ -174,10 +175,13 @@ func (r *run) edited(e *engine.Device) map[[32]byte]bool {
 
 // hidLater reports whether a content lies where it is ignored by rules that may be younger
 // than its move there, while another took its name, which is one of the region's files.
-// Where they came before the device had sent the move, it is as if they had been there.
+// Where they came before the device had sent the move, it is as if they had been there. It
+// may have been moved more than once: which of its names the region has is not known, as
+// a pass that met problems is not taken for one that has all in step.
 func (r *run) hidLater(c string, names map[string]bool) bool {
 	for _, d := range r.devices {
-		if from, moved := d.moved[c]; moved && (from == replaced || names[from]) && d.disk.leavesOut(c) {
+		taken := func(from string) bool { return from == replaced || names[from] }
+		if slices.ContainsFunc(d.moved[c], taken) && d.disk.leavesOut(c) {
 			return true
 		}
 	}

@@ -275,7 +275,7 @@ func newRun(t *testing.T, o *organisation, seed uint64) *run {
 
 // newDevice makes the device of a number, with what rnd says of it.
 func (r *run) newDevice(seed uint64, n int, rnd *rand.Rand) *device {
-	d := &device{run: r, n: n, name: deviceName(n), rnd: rand.New(rand.NewPCG(seed, uint64(10+n))), taste: rand.New(rand.NewPCG(seed, uint64(200+n))), whim: rand.New(rand.NewPCG(seed, uint64(300+n))), stagings: map[string]*staged{}, safe: map[string]bool{}, moved: map[string]string{}}
+	d := &device{run: r, n: n, name: deviceName(n), rnd: rand.New(rand.NewPCG(seed, uint64(10+n))), taste: rand.New(rand.NewPCG(seed, uint64(200+n))), whim: rand.New(rand.NewPCG(seed, uint64(300+n))), stagings: map[string]*staged{}, safe: map[string]bool{}, moved: map[string][]string{}}
 	d.ignores = d.whim.IntN(5) == 0 && !off("ignore")
 	d.brings = d.whim.IntN(5) == 0 && !off("restore")
 	d.disk = newDisk(r.world, d.name)

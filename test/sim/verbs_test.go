@@ -330,7 +330,9 @@ func (u *user) hides(from, to string) {
 			return
 		}
 		was := from + strings.TrimPrefix(p, to)
-		u.moved[n.content()] = was
+		if c := n.content(); !slices.Contains(u.moved[c], was) {
+			u.moved[c] = append(u.moved[c], was)
+		}
 		for _, r := range u.rules {
 			if leaves(r, p, false) {
 				u.hid[n.content()] = was
@@ -371,7 +373,7 @@ func (u *user) rotate(paths ...string) {
 		return
 	}
 	const aside = "aside"
-	at, was := aside, slices.Clone(paths)
+	at, was := aside, append(slices.Clone(paths), aside)
 	u.rename(paths[0], aside)
 	for _, p := range paths[1:] {
 		u.rename(p, paths[0])
@@ -379,13 +381,17 @@ func (u *user) rotate(paths ...string) {
 	}
 	u.renameThen(at, paths[0], func() {
 		// Whatever of them is ignored, now or by rules still to come, another has its name.
-		for _, p := range append(was, aside) {
-			for _, noted := range []map[string]string{u.hid, u.moved} {
-				for c, from := range noted {
-					if from == p || strings.HasPrefix(from, p+"/") {
-						noted[c] = replaced
-					}
-				}
+		took := func(from string) bool {
+			return slices.ContainsFunc(was, func(p string) bool { return from == p || strings.HasPrefix(from, p+"/") })
+		}
+		for c, from := range u.hid {
+			if took(from) {
+				u.hid[c] = replaced
+			}
+		}
+		for c, names := range u.moved {
+			if slices.ContainsFunc(names, took) && !slices.Contains(names, replaced) {
+				u.moved[c] = append(names, replaced)
 			}
 		}
 	})
