@@ -15,10 +15,10 @@ import (
 
 // limit shows and changes how fast this device may send and fetch.
 func (a *app) limit() *cobra.Command {
-	var up, down, battery, metered string
+	var up, down, battery, metered, room string
 	var schedule []string
 	var cmd *cobra.Command
-	cmd = a.command("limit [flags]", "Show or set how fast this device may send and fetch", 0, 0, func(ctx context.Context, _ []string) error {
+	cmd = a.command("limit [flags]", "Show or set how fast this device may send and fetch, and how full it makes a disk", 0, 0, func(ctx context.Context, _ []string) error {
 		var p owner.LimitParams
 		for _, f := range []struct {
 			flag, text string
@@ -53,6 +53,13 @@ func (a *app) limit() *cobra.Command {
 			}
 			*f.to = &pause
 		}
+		if cmd.Flags().Changed("keep-free") {
+			bytes, err := line.ParseRoom(room)
+			if err != nil {
+				return control.Usagef("--keep-free: %v", err)
+			}
+			p.KeepFree = &owner.Room{Bytes: bytes}
+		}
 		raw, err := a.call(ctx, "limit", p)
 		if err != nil {
 			return err
@@ -63,6 +70,7 @@ func (a *app) limit() *cobra.Command {
 	f.StringVar(&up, "up", "", "most that is sent in a second, such as 500K, 2M or 10Mbit; off: no limit")
 	f.StringVar(&down, "down", "", "most that is fetched in a second")
 	f.StringArrayVar(&schedule, "schedule", nil, `other limits at some times, such as "mon-fri 08:00-18:00 up 1M" or "22:00-06:00 pause", several of them separated by ";"; off: none`)
+	f.StringVar(&room, "keep-free", "", "how much of a disk downloads leave free, such as 5G; default: 1G, or 1 % of a smaller disk")
 	f.StringVar(&battery, "on-battery", "", "pause or run while the machine runs on its battery (default run)")
 	f.StringVar(&metered, "on-metered", "", "pause or run while the network costs by the byte (default run)")
 	return cmd
@@ -95,6 +103,9 @@ func showLimits(w io.Writer, l owner.Limited) error {
 	}
 	if l.OnMetered {
 		fmt.Fprintln(w, "    paused while the network costs by the byte")
+	}
+	if l.KeepFree != nil {
+		fmt.Fprintf(w, "    downloads leave %s of a disk free\n", size(*l.KeepFree))
 	}
 	switch {
 	case l.Now.Pause:

@@ -82,8 +82,10 @@ type Device struct {
 	giving baton               // one goroutine at a time re-offers
 	early  early
 
-	held  atomic.Pointer[string] // why all volumes are paused; nil: they are not
-	nudge chan struct{}          // has an element when the service is to be tried at once
+	held atomic.Pointer[string] // why all volumes are paused; nil: they are not
+
+	keepFree atomic.Pointer[uint64] // of a disk, by downloads; nil: not said
+	nudge    chan struct{}          // has an element when the service is to be tried at once
 
 	mu          sync.Mutex // guards all below, and the regions themselves
 	dir         journal.Directory

@@ -378,7 +378,7 @@ func (v *volume) room(actions []plan.Action) (fit []plan.Action, full error) {
 	if err != nil {
 		return actions, nil // a disk that does not tell is tried
 	}
-	floor := floorOf(total)
+	floor := v.d.floorOf(total)
 	bySize := make([]int, len(actions))
 	for i := range actions {
 		bySize[i] = i
@@ -403,8 +403,18 @@ func (v *volume) room(actions []plan.Action) (fit []plan.Action, full error) {
 	return fit, full
 }
 
-// floorOf is how much of a disk downloads leave free, in bytes.
-func floorOf(total uint64) uint64 { return min(1<<30, total/100) }
+// floorOf is how much of a disk downloads leave free, in bytes: what a person said
+// (KeepFree), or 1 GiB, or 1 % of a smaller disk.
+func (d *Device) floorOf(total uint64) uint64 {
+	if n := d.keepFree.Load(); n != nil {
+		return *n
+	}
+	return min(1<<30, total/100)
+}
+
+// KeepFree says how much of each disk downloads leave free, in bytes; nil: see floorOf.
+// It is not kept: whoever runs the device says it again.
+func (d *Device) KeepFree(n *uint64) { d.keepFree.Store(n) }
 
 // coming is how many bytes the files that travel beside the loop still need.
 func (v *volume) coming() (n uint64) {

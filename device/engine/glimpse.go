@@ -394,7 +394,7 @@ func (v *volume) wanted(g *seal.Glimpse) bool {
 		return false
 	}
 	free, total, err := v.disk.Free()
-	if err != nil || v.coming()+uint64(g.Size)+floorOf(total) > free {
+	if err != nil || v.coming()+uint64(g.Size)+v.d.floorOf(total) > free {
 		return false
 	}
 	v.mu.Lock()

@@ -25,6 +25,9 @@ type Limits struct {
 	OnBattery bool `json:"pause_on_battery"`
 	// OnMetered does so while it says that the network costs by the byte.
 	OnMetered bool `json:"pause_on_metered"`
+	// KeepFree is how much of a disk downloads leave free, in bytes; nil: 1 GiB, or 1 %
+	// of the disk where that is less.
+	KeepFree *int64 `json:"keep_free,omitempty"`
 }
 
 // format is the number of the stored form.
@@ -110,19 +113,40 @@ func ParseRate(s string) (int64, error) {
 	if text == "off" || text == "none" || text == "unlimited" {
 		return 0, nil
 	}
+	v, ok := amount(text)
+	if !ok {
+		return 0, fmt.Errorf("%q is no rate: write it as 500K, 2M or 10Mbit (a second), or off", s)
+	}
+	if v < least || v > math.MaxInt64/1024 {
+		return 0, fmt.Errorf("a rate of %s is not possible: at least 1K, or off for no limit", s)
+	}
+	return int64(v), nil
+}
+
+// ParseRoom reads how much of a disk is kept free, in bytes: 500M, 5G (of 1,024), 20GB
+// (of 1,000), 0. The word default is nil.
+func ParseRoom(s string) (*int64, error) {
+	text := strings.ToLower(strings.TrimSpace(s))
+	if text == "default" {
+		return nil, nil
+	}
+	v, ok := amount(text)
+	if !ok || v > math.MaxInt64/1024 || strings.HasSuffix(text, "bit") || strings.HasSuffix(text, "bps") {
+		return nil, fmt.Errorf("%q is no size: write it as 500M, 5G or 0, or default", s)
+	}
+	n := int64(v)
+	return &n, nil
+}
+
+// amount reads a number with a unit.
+func amount(text string) (v float64, ok bool) {
 	n := 0
 	for n < len(text) && (text[n] >= '0' && text[n] <= '9' || text[n] == '.') {
 		n++
 	}
 	v, err := strconv.ParseFloat(text[:n], 64)
 	factor, ok := rateUnits[strings.TrimSpace(text[n:])]
-	if err != nil || !ok {
-		return 0, fmt.Errorf("%q is no rate: write it as 500K, 2M or 10Mbit (a second), or off", s)
-	}
-	if v *= factor; v < least || v > math.MaxInt64/1024 {
-		return 0, fmt.Errorf("a rate of %s is not possible: at least 1K, or off for no limit", s)
-	}
-	return int64(v), nil
+	return v * factor, ok && err == nil
 }
 
 // least is the least limit, in bytes a second: below, requests would not end in

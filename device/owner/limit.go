@@ -67,6 +67,12 @@ func (o *Owner) adjust() line.Rates {
 	now := limits.At(o.now())
 	o.Line.SetLimit(line.Up, now.Up)
 	o.Line.SetLimit(line.Down, now.Down)
+	var room *uint64
+	if limits.KeepFree != nil {
+		n := uint64(max(*limits.KeepFree, 0))
+		room = &n
+	}
+	o.Engine.KeepFree(room)
 	why := ""
 	switch {
 	case now.Pause:
@@ -87,6 +93,12 @@ type LimitParams struct {
 	Schedule  *[]line.Window `json:"schedule,omitempty"` // in place of the one there is
 	OnBattery *bool          `json:"pause_on_battery,omitempty"`
 	OnMetered *bool          `json:"pause_on_metered,omitempty"`
+	KeepFree  *Room          `json:"keep_free,omitempty"`
+}
+
+// A Room is how much of a disk downloads leave free.
+type Room struct {
+	Bytes *int64 `json:"bytes"` // null: 1 GiB, or 1 % of the disk where that is less
 }
 
 // Limited says which limits a device's line has.
@@ -96,6 +108,7 @@ type Limited struct {
 	Schedule  []line.Window `json:"schedule"`
 	OnBattery bool          `json:"pause_on_battery"`
 	OnMetered bool          `json:"pause_on_metered"`
+	KeepFree  *int64        `json:"keep_free"` // of a disk, by downloads; null: 1 GiB, or 1 % where that is less
 	Now       LimitedNow    `json:"now"`
 	Daemon    bool          `json:"daemon"`
 }
@@ -126,6 +139,9 @@ func (w *Work) limit(_ context.Context, p LimitParams, _ control.UI) (any, error
 	if p.OnMetered != nil {
 		l.OnMetered = *p.OnMetered
 	}
+	if p.KeepFree != nil {
+		l.KeepFree = p.KeepFree.Bytes
+	}
 	if p != (LimitParams{}) {
 		if err := l.Save(w.Home.LimitsFile()); err != nil {
 			w.mu.Unlock()
@@ -135,7 +151,10 @@ func (w *Work) limit(_ context.Context, p LimitParams, _ control.UI) (any, error
 	w.limits = l
 	w.mu.Unlock()
 	now := w.adjust()
-	out := Limited{Up: l.Up, Down: l.Down, Schedule: l.Schedule, OnBattery: l.OnBattery, OnMetered: l.OnMetered, Now: LimitedNow{now.Up, now.Down, now.Pause}, Daemon: w.Running}
+	if p.KeepFree != nil {
+		w.Engine.Nudge() // what waits for room may have it now
+	}
+	out := Limited{Up: l.Up, Down: l.Down, Schedule: l.Schedule, OnBattery: l.OnBattery, OnMetered: l.OnMetered, KeepFree: l.KeepFree, Now: LimitedNow{now.Up, now.Down, now.Pause}, Daemon: w.Running}
 	if out.Schedule == nil {
 		out.Schedule = []line.Window{}
 	}

@@ -150,6 +150,29 @@ func TestCase088FileThatGrowsForEver(t *testing.T) {
 	})
 }
 
+// Locks are advice on Linux; a file of a share that a program on Windows has locked
+// answers so.
+func TestCase089FileThatAnotherProgramLocks(t *testing.T) {
+	alone(t, oddfs.Options{}, func(t *testing.T, w *world, odd *oddfs.Disk) {
+		a, b := w.pair("locked", "other", "new locked")
+		a.write("locked", "saved, and still locked")
+		a.write("other", "goes on")
+		odd.Break("locked", syscall.EBUSY)
+		a.try()
+		a.try()
+		b.sync()
+		if b.read("locked") != "first locked" || b.read("other") != "goes on" {
+			t.Errorf("b has %q", b.files())
+		}
+		if p := a.status().Problems; len(p) != 1 || p[0].Path != "locked" || p[0].Kind != "unreadable" {
+			t.Errorf("status says %+v", p)
+		}
+		odd.Break("locked", 0)
+		a.late += 4 * time.Minute
+		w.want("locked=saved, and still locked", "other=goes on", "new locked=first new locked")
+	})
+}
+
 func TestCase090FileVanishesBeforeItIsOpened(t *testing.T) {
 	on(t, exact, func(t *testing.T, w *world) {
 		a, _ := w.pair("f", "kept")

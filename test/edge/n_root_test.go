@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"signet/core/tree"
 	"signet/device/engine"
@@ -81,6 +82,45 @@ func (f failing) Scan(ctx context.Context, from string, skip func(string) bool, 
 			l.Err, l.Entries = err, nil
 		}
 		return emit(l)
+	})
+}
+
+// A roomy disk says that it has so much.
+type roomy struct {
+	engine.Volume
+	free, total uint64
+}
+
+func (r roomy) Free() (free, total uint64, err error) { return r.free, r.total, nil }
+
+func TestCase120FloorOfFreeSpace(t *testing.T) {
+	on(t, real, func(t *testing.T, w *world) {
+		a, b := w.pair("f")
+		const free, total = 10 << 30, 1 << 40
+		b.hook(func(v engine.Volume) engine.Volume { return roomy{v, free, total} })
+		a.write("small", "fits")
+		a.sync()
+		keep := func(n uint64) { b.Engine.KeepFree(&n) }
+		keep(free - 2)
+		b.try()
+		if b.has("small") {
+			t.Error("b went below its floor")
+		}
+		b.write("mine", "is sent all the same")
+		b.try()
+		a.sync()
+		if a.read("mine") != "is sent all the same" {
+			t.Errorf("a has %q", a.files())
+		}
+		keep(free - 1000)
+		b.late += 4 * time.Minute
+		b.sync()
+		if b.read("small") != "fits" {
+			t.Errorf("b has %q", b.files())
+		}
+		b.Engine.KeepFree(nil)
+		b.plainly()
+		w.want("f=first f", "small=fits", "mine=is sent all the same")
 	})
 }
 

@@ -23,10 +23,7 @@ type known struct {
 	open string // what is not covered, and why
 }
 
-const (
-	placeholders = "there are no placeholders yet"
-	noLinux      = "cannot be had on Linux"
-)
+const placeholders = "there are no placeholders yet"
 
 var catalogue = []known{
 	1:   {"both edit one file", "test/e2e.TestConcurrentEditsKeepBoth", ""},
@@ -117,7 +114,7 @@ var catalogue = []known{
 	86:  {"the disk fails while a file is read", "", ""},
 	87:  {"a file changes while it is read", "device/disk.TestIntactNoticesATornRead", ""},
 	88:  {"a file that grows for ever", "device/owner.TestFileThatIsBeingWrittenIsNotReadAllTheTime", ""},
-	89:  {"a file that another program locks", "", noLinux + ": locks there are advice"},
+	89:  {"a file that another program locks", "", ""},
 	90:  {"a file vanishes between look and reading", "", ""},
 	91:  {"a store through a memory map", "", ""},
 	92:  {"bytes that change without a trace", "", "that they do not travel is covered; that a deep verification finds them waits for one that looks at the disk"},
@@ -148,14 +145,14 @@ var catalogue = []known{
 	117: {"the service is full", "test/e2e.TestFullServiceTakesWhatFitsAndTheRestLater", ""},
 	118: {"no inodes, read-only, files too large for the disk", "device/disk.TestAFullOrReadOnlyDiskIsNamedAndChangesNothing", ""},
 	119: {"room for what a download still lacks", "test/e2e.TestFullDiskOfReceiver", ""},
-	120: {"a floor of free space", "", "there is a floor; that it can be set is not built yet"},
+	120: {"a floor of free space", "test/script.TestStories", ""},
 	121: {"a download is cut", "device/owner.TestAFilmOnItsWayIsLeftByAPauseAndGoesOnAfter", ""},
 	122: {"an upload is cut and the program started again", "test/e2e.TestKilledUploadGoesOnWhereItWas", ""},
 	123: {"a damaged object", "device/owner.TestDamagedObjectIsAnAlarmAndHoldsUpNoOtherFile test/attack.TestDeviceRefusesObjectWithOneBitFlipped", ""},
 	124: {"an object that the service lost", "test/e2e.TestDaemonsMakeARestoredServiceWhole", "other devices supply it again after a restoring only"},
 	125: {"one large file and many small ones", "device/owner.TestADocumentDoesNotWaitForAFilm", ""},
-	126: {"small files without end beside a large one", "device/owner.TestADocumentDoesNotWaitForAFilm", "that it gets its share of the line is not measured"},
-	127: {"a cap on the line", "", "there are no limits yet"},
+	126: {"small files without end beside a large one", "device/owner.TestADocumentDoesNotWaitForAFilm test/e2e.TestADocumentIsNotHeldUpByASeeding", ""},
+	127: {"a cap on the line", "test/e2e.TestALimitHoldsInBothDirections", ""},
 	128: {"a small change of a large file", "test/e2e.TestSmallChangeOfLargeFileSendsLittle", ""},
 	129: {"something inserted at the beginning", "test/e2e.TestSmallChangeOfLargeFileSendsLittle", ""},
 	130: {"the service went back", "test/attack.TestDeviceRefusesServiceThatWentBack test/attack.TestRunningDaemonRefusesServiceThatWentBack test/e2e.TestDaemonsMakeARestoredServiceWhole test/e2e.TestServiceThatWentBackWithoutAWordStaysAnAlarm", ""},
@@ -196,7 +193,7 @@ var catalogue = []known{
 	165: {"bits that must not travel", "device/disk.TestPlaceGivesContentModeAndTimeUnderAFreeName", ""},
 	166: {"bombs", "test/attack.TestLyingClient device/owner.TestObjectIsNotTakenForWhatItsWriterSaysItIs", ""},
 	167: {"rules and selections that change", "device/owner.TestRuleForFilesOfTheRegionDeletesNothing device/owner.TestEqualFilesMeetWithoutConflictWhenARuleGoes device/owner.TestWhatIsUnsentIsSentBeforeItGoes device/owner.TestPartsOfFoldersAndWhatIsNewInThem device/owner.TestCrashWhileFilesGo core/plan.TestSelectionDeletesNothing", ""},
-	168: {"a restore while another edits", "device/owner.TestRestoreAtATimeBringsBackPlacesAndModes", "history is not pruned yet"},
+	168: {"a restore while another edits", "device/owner.TestRestoreAtATimeBringsBackPlacesAndModes test/sim.TestWhatIsBroughtBackIsSpared", ""},
 }
 
 const cases = 168
