@@ -455,6 +455,9 @@ func (c Counters) Minus(o Counters) Counters {
 		c.ObjectsUp - o.ObjectsUp, c.ObjectsDown - o.ObjectsDown, c.Entries - o.Entries, c.Moves - o.Moves, c.Deletes - o.Deletes, c.Conflicts - o.Conflicts, c.Released - o.Released}
 }
 
+// Plus is the sum of two.
+func (c Counters) Plus(o Counters) Counters { return c.Minus(Counters{}.Minus(o)) }
+
 // Rate is the upload rate that was last measured, in bytes a second; 0 where
 // none was.
 func (d *Device) Rate() float64 {

@@ -452,6 +452,8 @@ func (v *volume) judge(err error, more bool, again time.Time) time.Time {
 			v.setState(Syncing, "", "")
 		case v.dying.n > 0, v.returning.n > 0: // they wait for what may come yet
 			v.setState(Syncing, "", "")
+		case v.waitsForOthers() != "":
+			v.setState(Syncing, v.waitsForOthers(), "")
 		case v.stuck > 0: // the plan is not empty, and nothing of it can be done
 			v.setState(Syncing, "", "")
 		case len(v.index.unread) > 0 && !again.IsZero() && again.Before(v.d.Now().Add(settleWait)):
@@ -583,7 +585,7 @@ func (v *volume) sync(ctx context.Context) (Counters, error) {
 	v.mu.Lock()
 	v.counters = Counters{}
 	v.mu.Unlock()
-	v.scan, v.beside = true, newBesides(ctx, v.wake)
+	v.scan, v.beside, v.moving = true, newBesides(ctx, v.wake), moving{}
 	defer v.close()
 	for {
 		if err := v.d.SyncRegion(ctx, v.region.ID()); err != nil {

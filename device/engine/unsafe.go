@@ -109,7 +109,7 @@ func (v *volume) lookOnce(ctx context.Context) error {
 // else does. Where it cannot be looked at, they get what was seen last.
 func (v *volume) surveyPaused(ctx context.Context) {
 	v.mu.Lock()
-	asked := len(v.surveys) > 0
+	asked := len(v.surveys)+len(v.inquiries) > 0
 	v.mu.Unlock()
 	if asked {
 		_ = v.lookOnce(ctx)
@@ -118,8 +118,10 @@ func (v *volume) surveyPaused(ctx context.Context) {
 	}
 }
 
-// answerSurveys answers those who asked what is unsafe. Of the loop.
+// answerSurveys answers those who asked what is unsafe, people and other volumes. Of the
+// loop.
 func (v *volume) answerSurveys() {
+	v.answerInquiries()
 	v.mu.Lock()
 	asked := v.surveys
 	v.surveys = nil
@@ -145,11 +147,10 @@ func (v *volume) survey() Survey {
 			s.Odd++
 			continue
 		}
-		b, had := v.index.base.Get(id)
-		if had && b.Type == it.stat.Type && (it.stat.Type == tree.Link && b.Target == it.stat.Target ||
-			it.stat.Type == tree.File && it.sha != [32]byte{} && b.Hash == it.sha && b.Size == it.stat.Size) {
+		if v.isSafe(id, it) {
 			continue
 		}
+		_, had := v.index.base.Get(id)
 		path, ok := v.index.path(id)
 		if !ok {
 			continue
@@ -179,6 +180,13 @@ func (v *volume) survey() Survey {
 	s.Rate = v.pace.rate(v.d.Now())
 	v.mu.Unlock()
 	return s
+}
+
+// isSafe reports whether the service has what the last look saw of a file or link.
+func (v *volume) isSafe(id signet.NodeID, it *item) bool {
+	b, had := v.index.base.Get(id)
+	return had && b.Type == it.stat.Type && (it.stat.Type == tree.Link && b.Target == it.stat.Target ||
+		it.stat.Type == tree.File && it.sha != [32]byte{} && b.Hash == it.sha && b.Size == it.stat.Size)
 }
 
 // lacks counts what the region has, as far as it was read, and the folder does not,

@@ -94,23 +94,25 @@ type volume struct {
 	crowded     crowded                    // of a service without room
 	beside      *besides                   // large files on their way
 	sketches    sketches                   // and those that come before an entry names them
+	moving      moving                     // files that leave for another volume
 	sizes       map[int64]bool             // of large files that the region has; nil until asked for
 	racy        time.Time                  // when files hashed too soon after a change are to be hashed again
 
-	mu       sync.Mutex
-	status   VolumeStatus
-	counters Counters
-	guard    guard
-	marks    plan.Marks // what is selected; never changed, but replaced
-	number   uint64     // how often somebody chose
-	taken    plan.Marks // what plans are made by, of this life or the last
-	joining  bool       // taken is of the last life
-	rechosen bool       // by others than the loop, since its last plan
-	asked    int        // how often a full look was asked for, and answered
-	answered int
-	paused   pause
-	surveys  []chan<- Survey // of those who ask what is unsafe
-	poke     chan struct{}
+	mu        sync.Mutex
+	status    VolumeStatus
+	counters  Counters
+	guard     guard
+	marks     plan.Marks // what is selected; never changed, but replaced
+	number    uint64     // how often somebody chose
+	taken     plan.Marks // what plans are made by, of this life or the last
+	joining   bool       // taken is of the last life
+	rechosen  bool       // by others than the loop, since its last plan
+	asked     int        // how often a full look was asked for, and answered
+	answered  int
+	paused    pause
+	surveys   []chan<- Survey // of those who ask what is unsafe
+	inquiries []*inquiry      // of other volumes
+	poke      chan struct{}
 	// interrupt ends the turn that is going on.
 	interrupt context.CancelFunc
 	total     Counters // since the volume was added, with what counters had when stored
@@ -633,6 +635,9 @@ func (v *volume) turn(ctx context.Context) (more bool, again time.Time, err erro
 // no room for.
 func (v *volume) send(ctx context.Context, p *plan.Plan) (sent int, waiting time.Time, over *QuotaError, err error) {
 	waiting = v.hesitate(p)
+	if due := v.keepLeaving(ctx, p); !due.IsZero() {
+		waiting = earliest(waiting, due)
+	}
 	if over, err = v.makeFit(ctx, p); err != nil {
 		return 0, waiting, nil, err
 	}

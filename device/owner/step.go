@@ -60,10 +60,28 @@ func (w *Work) bringInStep(ctx context.Context, dir string, ui control.UI, stand
 		}
 	}
 	out := SyncResult{Volumes: []Synced{}}
+	step := func(id string) (engine.Counters, error) {
+		stop := w.progress(ctx, id, ui)
+		defer stop()
+		return w.syncOne(ctx, id)
+	}
+	type done struct {
+		c   engine.Counters
+		err error
+	}
+	did := map[string]done{}
 	for _, v := range vs {
-		stop := w.progress(ctx, v.ID, ui)
-		c, err := w.syncOne(ctx, v.ID)
-		stop()
+		c, err := step(v.ID)
+		did[v.ID] = done{c, err}
+	}
+	for _, v := range vs {
+		if d := did[v.ID]; d.err == nil && w.Engine.Leaving(v.ID) { // what was moved from it to another is safe there by now
+			c, err := step(v.ID)
+			did[v.ID] = done{d.c.Plus(c), err}
+		}
+	}
+	for _, v := range vs {
+		c, err := did[v.ID].c, did[v.ID].err
 		s := w.Engine.VolumeStatus(v.ID)
 		one := Synced{Region: s.Region, State: s.State, Reason: s.Reason, HeldDeletes: s.HeldDeletes, Problems: s.Problems, Counters: c}
 		one.Path, one.PathB64 = control.Name(v.Dir)

@@ -60,7 +60,7 @@ var catalogue = []known{
 	32:  {"renamed and edited, size and time as before", "", ""},
 	33:  {"moved into an ignored folder", "device/owner.TestMoveToWhereItIsIgnoredDeletesNothing device/owner.TestFilesOfUnselectedNamesAndMoves", ""},
 	34:  {"a placeholder is moved", "", placeholders},
-	35:  {"moved from one region to another", "", "a move between two volumes is a deletion here and a new file there, whichever is seen first; that the copy is committed before is not promised yet"},
+	35:  {"moved from one region to another", "device/owner.TestCase035WhatIsMovedToAnotherRegionIsThereBeforeItIsDeletedHere device/owner.TestWhatIsMovedToAnotherRegionWithoutADaemon", ""},
 	36:  {"moved out of the folder", "", ""},
 	37:  {"moved where another made a file", "core/plan.TestTwoDevices", ""},
 	38:  {"moved over another file", "test/e2e.TestOfflineMovesSendNothing", ""},
