@@ -41,11 +41,23 @@ func alone(t *testing.T, o oddfs.Options, do func(t *testing.T, w *world, odd *o
 }
 
 func TestCase086ErrorInTheMiddleOfReading(t *testing.T) {
-	alone(t, oddfs.Options{}, func(t *testing.T, w *world, odd *oddfs.Disk) {
+	alone(t, oddfs.Options{}, cannotBeRead(syscall.EIO))
+}
+
+// Locks are advice on Linux; a file of a share that a program on Windows has locked
+// answers so.
+func TestCase089FileThatAnotherProgramLocks(t *testing.T) {
+	alone(t, oddfs.Options{}, cannotBeRead(syscall.EBUSY))
+}
+
+// cannotBeRead has a file that was edited answer with an error: it alone waits, and the
+// status says so.
+func cannotBeRead(with syscall.Errno) func(*testing.T, *world, *oddfs.Disk) {
+	return func(t *testing.T, w *world, odd *oddfs.Disk) {
 		a, b := w.pair("bad", "good", "new bad")
 		a.write("bad", "cannot be read")
 		a.write("good", "goes on")
-		odd.Break("bad", syscall.EIO)
+		odd.Break("bad", with)
 		a.try()
 		a.try()
 		b.sync()
@@ -58,7 +70,7 @@ func TestCase086ErrorInTheMiddleOfReading(t *testing.T) {
 		odd.Break("bad", 0)
 		a.late += 4 * time.Minute
 		w.want("bad=cannot be read", "good=goes on", "new bad=first new bad")
-	})
+	}
 }
 
 // A reader's disk does something before a file is opened, and while it is read.
@@ -147,29 +159,6 @@ func TestCase088FileThatGrowsForEver(t *testing.T) {
 		}
 		must(t, f.Close())
 		a.rest()
-	})
-}
-
-// Locks are advice on Linux; a file of a share that a program on Windows has locked
-// answers so.
-func TestCase089FileThatAnotherProgramLocks(t *testing.T) {
-	alone(t, oddfs.Options{}, func(t *testing.T, w *world, odd *oddfs.Disk) {
-		a, b := w.pair("locked", "other", "new locked")
-		a.write("locked", "saved, and still locked")
-		a.write("other", "goes on")
-		odd.Break("locked", syscall.EBUSY)
-		a.try()
-		a.try()
-		b.sync()
-		if b.read("locked") != "first locked" || b.read("other") != "goes on" {
-			t.Errorf("b has %q", b.files())
-		}
-		if p := a.status().Problems; len(p) != 1 || p[0].Path != "locked" || p[0].Kind != "unreadable" {
-			t.Errorf("status says %+v", p)
-		}
-		odd.Break("locked", 0)
-		a.late += 4 * time.Minute
-		w.want("locked=saved, and still locked", "other=goes on", "new locked=first new locked")
 	})
 }
 
