@@ -41,51 +41,54 @@ const (
 	full           // ß is ss, too
 )
 
-// A nameDisk is a folder of the disk in which names can be tried.
-type nameDisk interface {
-	folds() bool              // the folder's own name
-	create(name string) error // an empty file
-	has(name string) bool
-	names() []string
-	remove(name string)
+// A NameDisk is a folder of a disk in which names can be tried.
+type NameDisk interface {
+	Folds() bool              // the folder's own name
+	Create(name string) error // an empty file
+	Has(name string) bool
+	Names() []string
+	Remove(name string)
 }
+
+// CapsOf is Caps of a disk that no Volume is on, as it is found out by trying.
+func CapsOf(d NameDisk) tree.Caps { return probeNames(d).caps() }
 
 // probeNames finds out by trying: a few system calls. A crash leaves an empty
 // file in staging, which the next opening removes. Where nothing can be
 // written nothing is refused, and nothing else either will be.
-func probeNames(d nameDisk) (t traits) {
+func probeNames(d NameDisk) (t traits) {
 	if runtime.GOOS == "windows" { // some of these are not refused but mean something else
 		t.chars, t.ends, t.utf8, t.words = true, true, true, true
 	}
-	if d.folds() {
+	if d.Folds() {
 		t.fold = ascii
 	}
 	const name = "names-\u00e9\u00df" // é, ß
-	if err := d.create(name); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := d.Create(name); err != nil && !errors.Is(err, fs.ErrExist) {
 		if t.fold != exact {
 			t.fold, t.normal = simple, runtime.GOOS != "windows"
 		}
 		return t
 	}
-	t.normal = d.has("names-e\u0301\u00df")
+	t.normal = d.Has("names-e\u0301\u00df")
 	if t.fold != exact {
 		switch {
-		case d.has("NAMES-\u00c9SS"):
+		case d.Has("NAMES-\u00c9SS"):
 			t.fold = full
-		case d.has("NAMES-\u00c9\u00df"):
+		case d.Has("NAMES-\u00c9\u00df"):
 			t.fold = simple
 		}
 	}
 	if t.normal {
-		for _, n := range d.names() {
+		for _, n := range d.Names() {
 			t.decomposes = t.decomposes || n == norm.NFD.String(name)
 		}
 	}
-	d.remove(name)
+	d.Remove(name)
 	refuses := func(name string) bool {
-		err := d.create(name)
+		err := d.Create(name)
 		if err == nil || errors.Is(err, fs.ErrExist) {
-			d.remove(name)
+			d.Remove(name)
 			return false
 		}
 		switch kindOf(err) {
@@ -96,10 +99,10 @@ func probeNames(d nameDisk) (t traits) {
 	}
 	t.chars = t.chars || refuses("names:")
 	if t.chars && !t.ends {
-		err := d.create("names.")
-		t.ends = !slices.Contains(d.names(), "names.")
+		err := d.Create("names.")
+		t.ends = !slices.Contains(d.Names(), "names.")
 		if err == nil || errors.Is(err, fs.ErrExist) {
-			d.remove("names.")
+			d.Remove("names.")
 		}
 	}
 	t.words = t.words || t.chars && refuses("CON")
@@ -110,7 +113,7 @@ func probeNames(d nameDisk) (t traits) {
 // staging is where names are tried.
 type staging struct{ fs *fsys }
 
-func (s staging) create(name string) error {
+func (s staging) Create(name string) error {
 	f, err := s.fs.create(stagingPath + "/" + name)
 	if err != nil {
 		return err
@@ -118,26 +121,26 @@ func (s staging) create(name string) error {
 	return f.Close()
 }
 
-func (s staging) has(name string) bool {
+func (s staging) Has(name string) bool {
 	_, err := s.fs.lstat(stagingPath + "/" + name)
 	return err == nil
 }
 
 // Nobody else makes anything in .signet, so what is there under this name is
 // the staging folder.
-func (s staging) folds() bool {
+func (s staging) Folds() bool {
 	_, err := s.fs.lstat(private + "/STAGING")
 	return err == nil
 }
 
-func (s staging) names() (l []string) {
+func (s staging) Names() (l []string) {
 	for _, e := range s.fs.list(stagingPath, new(scratch)).Entries {
 		l = append(l, e.Name)
 	}
 	return l
 }
 
-func (s staging) remove(name string) { s.fs.unlink(stagingPath + "/" + name) }
+func (s staging) Remove(name string) { s.fs.unlink(stagingPath + "/" + name) }
 
 func (t traits) caps() (c tree.Caps) {
 	if t.fold != exact || t.normal {

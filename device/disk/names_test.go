@@ -23,15 +23,15 @@ type model struct {
 	strips bool // dots at the end
 }
 
-func (m *model) folds() bool { return m.key("staging") == m.key("STAGING") }
+func (m *model) Folds() bool { return m.key("staging") == m.key("STAGING") }
 
-func (m *model) create(name string) error {
+func (m *model) Create(name string) error {
 	switch {
 	case m.full:
 		return syscall.ENOSPC
 	case m.bad != nil && m.bad(name):
 		return m.why
-	case m.has(name):
+	case m.Has(name):
 		return fs.ErrExist
 	}
 	if m.strips {
@@ -41,9 +41,9 @@ func (m *model) create(name string) error {
 	return nil
 }
 
-func (m *model) has(name string) bool { _, ok := m.there[m.kept(name)]; return ok }
-func (m *model) remove(name string)   { delete(m.there, m.kept(name)) }
-func (m *model) names() (l []string) {
+func (m *model) Has(name string) bool { _, ok := m.there[m.kept(name)]; return ok }
+func (m *model) Remove(name string)   { delete(m.there, m.kept(name)) }
+func (m *model) Names() (l []string) {
 	for _, n := range m.there {
 		if m.spells != nil {
 			n = m.spells(n)
@@ -92,7 +92,7 @@ func TestDiskIsAskedWhatNamesItHolds(t *testing.T) {
 				if len(c.disk.there) > 0 {
 					t.Errorf("left %v", c.disk.there)
 				}
-				c.disk.create("names-éß")
+				c.disk.Create("names-éß")
 			}
 		})
 	}
