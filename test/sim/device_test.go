@@ -449,7 +449,7 @@ func (d *device) cut() {
 // that programs go on writing to is not among what is said to be safe, nor one that
 // was moved meanwhile, which a look at one folder after another may not meet.
 func (d *device) passed(before map[string]string, e *engine.Device) {
-	if st := e.VolumeStatus("v"); len(st.Problems) == 0 && st.SafeFiles == st.Files {
+	if st := e.VolumeStatus("v"); !d.troubled(st.Problems) && st.SafeFiles == st.Files {
 		d.do(d.name+".look", "after", nil, func() { d.keepSafe(before) })
 	}
 }
@@ -697,6 +697,7 @@ type run struct {
 	aged     bool            // an older index was brought back
 	trusted  bool            // the service is honest, and everybody was told so
 	written  map[string]bool // contents that users wrote, or that a power cut left of them
+	words    []string        // names that users give, where a disk may fold them; nil: names
 	rules    []*ignore.Rules // that any device had, as far as that is known
 	verbs    atomic.Int32
 	working  atomic.Int32 // users that are not through

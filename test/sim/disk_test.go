@@ -39,6 +39,9 @@ type disk struct {
 	thrown int    // how often something came into the trash
 	watch  []chan engine.Event
 
+	letters letters
+	caps    tree.Caps // what of that is found out
+
 	lost func(content []byte) // a user's own doing: overwritten or removed
 }
 
@@ -103,6 +106,7 @@ func (d *disk) now() int64 { return time.Now().Truncate(d.grain).UnixNano() }
 // tell has those who watch look at a path. Who does not keep up is told that
 // something was missed.
 func (d *disk) tell(p string, kind engine.EventKind) {
+	p = d.heard(p)
 	for _, w := range d.watch {
 		select {
 		case w <- engine.Event{Path: p, Kind: kind}:
@@ -188,8 +192,7 @@ func (d *disk) find(p string) (uint64, *node) {
 		return at, d.nodes[at]
 	}
 	for name := range strings.SplitSeq(p, "/") {
-		at = d.nodes[at].kids[name]
-		if at == 0 {
+		if _, at = d.kid(d.nodes[at], name); at == 0 {
 			return 0, nil
 		}
 	}
@@ -220,7 +223,9 @@ func (d *disk) set(id uint64, f func(*node)) *node {
 }
 
 // name puts a node in a folder, or with 0 takes the name away.
+// One that is there keeps its spelling.
 func (d *disk) link(p string, id uint64) error {
+	p = d.heard(p) // by its name of before, where that goes
 	defer d.tell(p, engine.Touched)
 	folder, name := split(p)
 	f, n, err := d.lookup(folder)
@@ -231,6 +236,7 @@ func (d *disk) link(p string, id uint64) error {
 		return fmt.Errorf("%s: %w", folder, fs.ErrNotExist)
 	}
 	now := d.now()
+	name, _ = d.kid(n, name)
 	d.set(f, func(n *node) {
 		if id == 0 {
 			delete(n.kids, name)
@@ -282,30 +288,58 @@ func (d *disk) create(s tree.Stat, data []byte) uint64 {
 	return id
 }
 
-// move renames; what has the name is taken away before, and returned.
+// move renames; what has the name is taken away before, and returned. Where both are one
+// name, it is spelt the new way from then on, or nothing happens.
 func (d *disk) move(from, to string) (over *node, err error) {
 	id, n, err := d.lookup(from)
 	if err != nil {
 		return nil, err
 	}
-	if to == from || strings.HasPrefix(to+"/", from+"/") {
+	if d.inside(to, id) && !d.respells(from, to) {
 		return nil, fmt.Errorf("%s into itself: %w", from, fs.ErrInvalid)
 	}
-	if old, x := d.find(to); x != nil {
+	old, x := d.find(to)
+	if old == id {
+		d.link(from, 0)
+	} else if x != nil {
 		if x.stat.Type == tree.Dir && len(x.kids) > 0 || (x.stat.Type == tree.Dir) != (n.stat.Type == tree.Dir) {
 			return nil, fmt.Errorf("%s: %w", to, errTaken)
 		}
 		over = x
 		delete(d.nodes, old)
+		if d.letters.fold && !d.letters.stiff {
+			d.link(to, 0) // and with it how it was spelt
+		}
 	}
 	if err := d.link(to, id); err != nil {
 		return nil, err
 	}
-	d.link(from, 0)
+	if old != id {
+		d.link(from, 0)
+	}
 	d.tell(to, engine.Arrived)
 	now := d.now()
 	d.set(id, func(n *node) { n.stat.CTime = now })
 	return over, nil
+}
+
+// inside reports whether a path leads to a node or into it.
+func (d *disk) inside(p string, id uint64) bool {
+	for ; p != ""; p, _ = split(p) {
+		if at, _ := d.find(p); at == id {
+			return true
+		}
+	}
+	return false
+}
+
+// respells reports whether a rename only has a node's name be spelt otherwise.
+func (d *disk) respells(from, to string) bool {
+	a, _ := d.find(from)
+	b, _ := d.find(to)
+	_, was := split(d.spelt(from))
+	_, will := split(to)
+	return a == b && !d.letters.stiff && was != d.letters.given(will)
 }
 
 func (d *disk) remove(p string) (*node, error) {
@@ -327,7 +361,7 @@ func (d *disk) walk(p string, f func(p string, id uint64, n *node)) {
 	if n == nil {
 		return
 	}
-	for _, name := range sortedKeys(n.kids) {
+	for _, name := range d.kidsOf(n) {
 		at := name
 		if p != "" {
 			at = p + "/" + name
@@ -364,7 +398,7 @@ func (v *folderOf) step(what string, f func() error) (err error) {
 }
 
 func (v *folderOf) Identity() (string, string) { return v.volume, v.region }
-func (v *folderOf) Caps() tree.Caps            { return tree.Caps{} }
+func (v *folderOf) Caps() tree.Caps            { return v.caps }
 func (v *folderOf) Choice() (uint64, error)    { return v.choice, nil }
 func (v *folderOf) SetChoice(n uint64) error {
 	return v.step("note choice", func() error { v.choice = n; return nil })
@@ -398,7 +432,7 @@ func (v *folderOf) Scan(_ context.Context, from string, skip func(string) bool, 
 				return err
 			}
 			l.Stat = n.stat
-			for _, name := range sortedKeys(n.kids) {
+			for _, name := range v.kidsOf(n) {
 				l.Entries = append(l.Entries, engine.Entry{Name: name, Stat: v.nodes[n.kids[name]].stat})
 			}
 			return nil
@@ -769,7 +803,7 @@ func (v *folderOf) Move(from, to string, expect tree.Stat) (st tree.Stat, err er
 		if n == nil || !same(n.stat, expect) {
 			return errChanged
 		}
-		if err := v.free(to); err != nil {
+		if err := v.free(to); err != nil && !v.respells(from, to) {
 			return err
 		}
 		if folder, _ := split(to); v.dirAt(folder) == nil {

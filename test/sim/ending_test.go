@@ -118,6 +118,9 @@ func (r *run) years(short bool) {
 		if err != nil {
 			r.t.Error(err)
 		}
+		if r.cased() {
+			r.showTree("U2 after years", e)
+		}
 		for _, op := range d.versions(e) {
 			if err := e.Fetch(r.t.Context(), r.org.region, op.Content, op.Hash, &strings.Builder{}); err != nil && kept[string(op.Content)] {
 				r.t.Errorf("a version of %d bytes is kept, and cannot be had: %v", op.Size, err)
@@ -127,12 +130,7 @@ func (r *run) years(short bool) {
 	if err := r.run(200_000); err != nil {
 		r.t.Error(err)
 	}
-	first := r.left()[0].disk.listing()
-	for _, d := range r.left()[1:] {
-		if l := d.disk.listing(); l != first {
-			r.t.Errorf("U2: after years trees differ:\n%s\n%s:\n%s", first, d.name, l)
-		}
-	}
+	r.alike("U2 after years")
 }
 
 // Versions that no kept point holds are condemned, and collected after the grace;

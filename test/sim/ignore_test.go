@@ -17,7 +17,7 @@ func (d *device) rule() {
 	u := &user{device: d, rnd: d.whim}
 	d.ruled++
 	text := fmt.Sprintf("# %s%d\n", d.name, d.ruled)
-	name := func() string { return names[u.rnd.IntN(len(names))] }
+	name := func() string { return u.word(u.rnd) }
 	for range u.rnd.IntN(4) {
 		switch u.rnd.IntN(8) {
 		case 0, 1, 2:
@@ -133,6 +133,11 @@ func (r *run) notKept() (list []string) {
 		for p, n := range now.Tree.Walk() {
 			there[n.Hash] = true
 			names[p] = n.Type != tree.Dir
+			for _, d := range r.left() {
+				if d.disk.letters.fold { // by what it is called there
+					names[pathOn(now.Tree, n.ID, d.disk.caps)] = n.Type != tree.Dir
+				}
+			}
 		}
 		return nil
 	})

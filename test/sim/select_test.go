@@ -58,20 +58,23 @@ func (r *run) showSelected() (chosen bool) {
 
 func (d *device) shows() {
 	e := d.programs[d].engine
-	said := len(e.VolumeStatus("v").Problems) > 0 // of what stays and waits
+	said := d.troubled(e.VolumeStatus("v").Problems) // of what stays and waits
 	rules, there, folders := d.disk.rulesHere(), map[string]bool{}, map[string]bool{}
 	d.disk.walk("", func(p string, _ uint64, n *node) { there[p], folders[p] = true, n.stat.Type == tree.Dir })
 	err := e.WithSelection("v", func(t *tree.Tree, m plan.Marks) error {
 		for p, n := range t.Walk() {
 			r := t.Ref(n.ID)
+			if d.cased() {
+				p = pathOn(t, n.ID, d.disk.caps)
+			}
 			switch is := m.Selected(r); {
-			case said || t.Names(n.Parent, tree.Caps{})[n.ID] != n.Name:
+			case said || !d.cased() && t.Names(n.Parent, tree.Caps{})[n.ID] != n.Name:
 			case leaves(rules, p, r.Type() == tree.Dir): // each disk has its own
 			case there[p] && leaves(rules, p, folders[p]): // and what has the name here may be another thing
 			case is && !there[p] && r.Type() != tree.Dir: // a folder with nothing for this disk is not made
 				d.t.Errorf("%s lacks %s, which is selected", d.name, p)
 			case !is && there[p] && !rules.Empty() && r.Type() == tree.Dir: // for what is ignored in it
-			case !is && there[p] && !twice(t, n):
+			case !is && there[p] && !twice(t, n, d.disk.caps):
 				d.t.Errorf("%s has %s, which is not selected", d.name, p)
 			}
 		}
@@ -87,10 +90,10 @@ func (d *device) shows() {
 
 // twice reports whether another node has the path of one, or one on the way
 // to it has the name of another: its path on a disk is then another one.
-func twice(t *tree.Tree, n tree.Node) bool {
+func twice(t *tree.Tree, n tree.Node, caps tree.Caps) bool {
 	for n.ID != n.Parent {
 		for _, k := range t.Children(n.Parent) {
-			if k.ID != n.ID && k.Name == n.Name {
+			if k.ID != n.ID && caps.Equal(k.Name, n.Name) {
 				return true
 			}
 		}

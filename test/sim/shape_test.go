@@ -21,6 +21,7 @@ type shape struct {
 	links         int           // one in so many runs links a device; 0: none
 	truncates     bool          // users do
 	slows         int           // in one of so many runs the network is slow; 0: none
+	folds         int           // one in so many runs has disks that fold names; 0: none
 }
 
 // The first of the seeds that are short, and that are dense. Those below mean what they
@@ -45,7 +46,7 @@ var short = shape{verbs: 100, spread: 10, devices: []int{2, 2, 2, 2, 2, 2, 3, 3,
 // is short.
 var dense = shape{verbs: 100, spread: 10, devices: []int{2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 3, 3, 3, 4}, pause: 300, breaks: 200, passes: 6, more: 12,
 	between: 20 * time.Second, down: 5 * time.Second, crash: 250, within: 15 * time.Second, ends: true, years: 24,
-	links: 4, truncates: true, slows: 4}
+	links: 4, truncates: true, slows: 4, folds: 6}
 
 func shapeOf(seed uint64) shape {
 	switch {

@@ -22,11 +22,20 @@ var names = []string{"a", "b", "c", "d", "docs", "x.txt", "ä", "Z"}
 
 // somewhere is a path that may or may not be there, at most three deep.
 func (u *user) somewhere() string {
-	p := names[u.rnd.IntN(len(names))]
+	p := u.word(u.rnd)
 	for range u.rnd.IntN(3) {
-		p += "/" + names[u.rnd.IntN(len(names))]
+		p += "/" + u.word(u.rnd)
 	}
 	return p
+}
+
+// word is one of the names that users give.
+func (r *run) word(rnd *rand.Rand) string {
+	list := names
+	if r.cased() {
+		list = r.words
+	}
+	return list[rnd.IntN(len(list))]
 }
 
 // some is a path of what is there, of a type (0: any); "" where there is none.
@@ -135,6 +144,7 @@ func (u *user) create(p, c string) {
 		if !u.folders(p) {
 			return
 		}
+		p = u.disk.spelt(p) // programs write to what is there, whatever they call it
 		if _, n := u.disk.find(p); n != nil {
 			if n.stat.Type == tree.Dir {
 				return
@@ -234,7 +244,11 @@ func (u *user) verb() {
 	case 9:
 		u.touch(u.some(tree.File), func(s *tree.Stat) { s.Mode ^= 0o111 })
 	case 10, 11:
-		u.rename(u.some(0), u.somewhere())
+		if p := u.some(0); u.cased() && u.rnd.IntN(3) == 0 {
+			u.rename(p, u.respelt(p))
+		} else {
+			u.rename(p, u.somewhere())
+		}
 	case 12:
 		u.swap(u.some(0), u.some(0))
 	case 13:
@@ -259,7 +273,7 @@ func (u *user) verb() {
 			case 0:
 				u.create(p, u.content())
 			case 1:
-				u.create(p+"/"+names[u.rnd.IntN(len(names))], u.content())
+				u.create(p+"/"+u.word(u.rnd), u.content())
 			case 2:
 				u.symlink(p)
 			}
@@ -286,7 +300,7 @@ func (u *user) truncate(p string) {
 }
 
 func (u *user) symlink(p string) {
-	target := names[u.rnd.IntN(len(names))]
+	target := u.word(u.rnd)
 	u.step("symlink "+p, func() {
 		if _, n := u.disk.find(p); n == nil && u.folders(p) {
 			u.disk.link(p, u.disk.create(tree.Stat{Type: tree.Link, Mode: 0o777, Target: target}, nil))
@@ -315,7 +329,7 @@ func (u *user) renameThen(from, to string, then func()) {
 	}
 	u.step("rename "+from+" -> "+to, func() {
 		if u.renameNow(from, to) {
-			u.hides(from, to)
+			u.hides(from, u.disk.spelt(to))
 			then()
 		}
 	})
