@@ -191,7 +191,8 @@ func (v *volume) ignores(folder, name string) bool {
 }
 
 // ignored is plan.Input.Ignored: it judges a node of the region by the path that
-// it would have on this disk. With the device's lock held.
+// it has on this disk, or would have, if no other one had its name. With the device's
+// lock held.
 func (v *volume) ignored() func(tree.Ref) bool {
 	type where struct {
 		path    string

@@ -64,12 +64,14 @@ func (d *device) shows() {
 	err := e.WithSelection("v", func(t *tree.Tree, m plan.Marks) error {
 		for p, n := range t.Walk() {
 			r := t.Ref(n.ID)
+			own := p
 			if d.cased() {
-				p = pathOn(t, n.ID, d.disk.caps)
+				p, own = pathOn(t, n.ID, d.disk.caps), join(pathOn(t, n.Parent, d.disk.caps), n.Name)
 			}
 			switch is := m.Selected(r); {
 			case said || !d.cased() && t.Names(n.Parent, tree.Caps{})[n.ID] != n.Name:
 			case leaves(rules, p, r.Type() == tree.Dir): // each disk has its own
+			case !there[p] && leaves(rules, own, r.Type() == tree.Dir): // what is not here has no other name yet
 			case there[p] && leaves(rules, p, folders[p]): // and what has the name here may be another thing
 			case is && !there[p] && r.Type() != tree.Dir: // a folder with nothing for this disk is not made
 				d.t.Errorf("%s lacks %s, which is selected", d.name, p)
