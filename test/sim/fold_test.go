@@ -6,6 +6,8 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"testing"
+	"time"
 
 	"golang.org/x/text/unicode/norm"
 
@@ -272,4 +274,190 @@ func (r *run) troubled(problems []engine.Problem) bool {
 		return len(problems) > 0
 	}
 	return len(lost)+len(ignored) > 0
+}
+
+// folding is scene with a second device whose disk folds names, for each kind of those.
+func folding(t *testing.T, f func(r *run, a, b *device)) {
+	for _, l := range kindsOfLetters {
+		t.Run(fmt.Sprintf("%+v", l), func(t *testing.T) {
+			scene(t, func(r *run, a, b *device) {
+				b.disk.take(l)
+				r.words = cased
+				r.devices = r.devices[:2]
+				f(r, a, b)
+			})
+		})
+	}
+}
+
+// holds fails where a region has something else than some contents at some paths, in
+// pairs, or a disk something else than it is to show of that.
+func (r *run) holds(d *device, pairs ...string) {
+	r.t.Helper()
+	p := d.start()
+	defer p.end()
+	is := map[string]string{}
+	err := p.engine.WithRegion(r.org.region, func(now *region.Region) error {
+		for path, n := range now.Tree.Walk() {
+			if n.Type == tree.File {
+				is[path] = fmt.Sprintf("%x", n.Hash)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		r.t.Error(err)
+	}
+	for i := 0; i < len(pairs); i += 2 {
+		if is[pairs[i]] != fmt.Sprintf("%x", hashOf(pairs[i+1])) {
+			r.t.Errorf("the region lacks %q at %q", pairs[i+1], pairs[i])
+		}
+	}
+	if len(is) != len(pairs)/2 {
+		r.t.Errorf("the region has %q", sortedKeys(is))
+	}
+	r.showTree("it", p.engine)
+}
+
+// inStep lets both devices sync until neither has anything to do.
+func inStep(a, b *device) (sum engine.Counters) {
+	for range 3 {
+		for _, d := range []*device{a, b} {
+			c := d.pass()
+			sum.FilesUp, sum.FilesDown, sum.Moves, sum.Deletes = sum.FilesUp+c.FilesUp, sum.FilesDown+c.FilesDown, sum.Moves+c.Moves, sum.Deletes+c.Deletes
+		}
+		time.Sleep(2 * time.Minute)
+	}
+	return sum
+}
+
+// Two names that are one for a disk are two files there, the younger under an alias, and
+// the status says so. What is done to the alias is done to its node.
+func TestNamesThatAreOneForADiskAreTwoFilesThere(t *testing.T) {
+	folding(t, func(r *run, a, b *device) {
+		u, other := &user{device: a, rnd: a.rnd}, &user{device: b, rnd: b.rnd}
+		u.create("a", "the first")
+		a.pass()
+		u.create("A", "the second")
+		u.create("docs/x", "lower")
+		a.pass()
+		u.create("Docs/x", "upper")
+		inStep(a, b)
+		p := b.start()
+		p.pass()
+		p.saysAliases()
+		_, said, _ := engine.Split(p.engine.VolumeStatus("v").Problems)
+		p.end()
+		if len(said) != 2 || said[0].Path != "A" || said[1].Path != "Docs" {
+			t.Errorf("it says %+v", said)
+		}
+		r.holds(b, "a", "the first", "A", "the second", "docs/x", "lower", "Docs/x", "upper")
+		alias := ""
+		b.disk.walk("", func(p string, _ uint64, n *node) {
+			if n.content() == "the second" {
+				alias = p
+			}
+		})
+		if alias == "A" || alias == "" {
+			t.Errorf("the alias is %q", alias)
+			return
+		}
+		other.overwrite(alias, "the second, edited")
+		other.create("A", "the first, edited") // whatever it is called by
+		inStep(a, b)
+		r.holds(a, "a", "the first, edited", "A", "the second, edited", "docs/x", "lower", "Docs/x", "upper")
+		other.remove(alias)
+		inStep(a, b)
+		r.holds(a, "a", "the first, edited", "docs/x", "lower", "Docs/x", "upper")
+		u.remove("docs") // its name goes to the other
+		inStep(a, b)
+		r.holds(b, "a", "the first, edited", "Docs/x", "upper")
+		if _, n := b.disk.find("Docs"); n == nil || b.disk.spelt("docs") != "Docs" {
+			t.Errorf("b has\n%s", b.disk.listing())
+		}
+	})
+}
+
+// A name that changes in case alone, or in its Unicode form, is a rename on all disks, with
+// no content sent or fetched, whether a look at all of it finds that or a watch.
+func TestARenameOfCaseAloneIsARename(t *testing.T) {
+	for _, watched := range []bool{false, true} {
+		folding(t, func(r *run, a, b *device) {
+			u, other := &user{device: a, rnd: a.rnd}, &user{device: b, rnd: b.rnd}
+			u.create("a", "a file")
+			u.create("docs/x", "in a folder")
+			inStep(a, b)
+			respell := func(u *user, from, to string) {
+				u.rename(from, to)
+				if u.disk.spelt(from) == from { // as where the disk does nothing for it
+					u.rename(from, "aside")
+					u.rename("aside", to)
+				}
+			}
+			deed := func(d *device, f func()) engine.Counters {
+				if !watched {
+					f()
+					return inStep(a, b)
+				}
+				d.blind = false
+				r.daemon(d, func(e *engine.Device) {
+					content := func() int64 {
+						d.ask(r.t.Context(), e)
+						c := e.VolumeStatus("v").Counters
+						return c.FilesUp + c.FilesDown + c.Deletes
+					}
+					before := content()
+					f()
+					time.Sleep(time.Minute)
+					if n := content() - before; n > 0 {
+						t.Errorf("%s sent, fetched or deleted %d files", d.name, n)
+					}
+				})
+				d.blind = true
+				return inStep(a, b)
+			}
+			for _, by := range []*user{u, other} {
+				c := deed(by.device, func() {
+					respell(by, "a", "A")
+					respell(by, "docs", "DOCS")
+				})
+				if c.FilesUp+c.FilesDown+c.Deletes > 0 || c.Moves == 0 {
+					t.Errorf("%s renamed, and did %+v", by.name, c)
+				}
+				r.holds(a, "A", "a file", "DOCS/x", "in a folder")
+				r.holds(b, "A", "a file", "DOCS/x", "in a folder")
+				deed(by.device, func() {
+					respell(by, "A", "a")
+					respell(by, "DOCS", "docs")
+				})
+				r.holds(b, "a", "a file", "docs/x", "in a folder")
+			}
+		})
+	}
+}
+
+// A name in either form is one node, wherever it is written to, and its bytes are those
+// that it was made with.
+func TestANameKeepsTheFormThatItWasMadeWith(t *testing.T) {
+	const composed, decomposed = "\u00e4/\u00e9.txt", "a\u0308/e\u0301.txt"
+	folding(t, func(r *run, a, b *device) {
+		u, other := &user{device: a, rnd: a.rnd}, &user{device: b, rnd: b.rnd}
+		u.create(composed, "first")
+		inStep(a, b)
+		at := composed
+		if b.disk.letters.normal {
+			at = decomposed // is found by it
+		}
+		other.overwrite(at, "second")
+		if c := inStep(a, b); c.Moves+c.Deletes > 0 || c.FilesUp != 1 || c.FilesDown != 1 {
+			t.Errorf("did %+v", c)
+		}
+		r.holds(a, composed, "second")
+		other.create(at, "third") // saved by renaming
+		inStep(a, b)
+		r.holds(a, composed, "third")
+		u.create(decomposed, "the other form") // beside it
+		inStep(a, b)
+		r.holds(b, composed, "third", decomposed, "the other form")
+	})
 }
