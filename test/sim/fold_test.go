@@ -143,7 +143,6 @@ func (r *run) drawLetters(seed uint64) {
 		kind := kindsOfLetters[own.IntN(len(kindsOfLetters))]
 		if (own.IntN(3) == 0 || d.n == first) && !off("fold") {
 			d.disk.take(kind)
-			r.note(fmt.Sprintf("%s: the disk is %+v", d.name, kind))
 		}
 	}
 }
@@ -175,6 +174,16 @@ func pathOn(t *tree.Tree, id signet.NodeID, caps tree.Caps) string {
 	}
 	n, _ := t.Node(id)
 	return join(pathOn(t, n.Parent, caps), t.Names(n.Parent, caps)[id])
+}
+
+// judgedOn is the path by which rules leave out a live node on a disk that has some paths:
+// what is not there has no other name than its own yet.
+func judgedOn(t *tree.Tree, id signet.NodeID, caps tree.Caps, there map[string]bool) string {
+	p := pathOn(t, id, caps)
+	if n, _ := t.Node(id); id != signet.RootNode && !there[p] {
+		return join(judgedOn(t, n.Parent, caps, there), n.Name)
+	}
+	return p
 }
 
 // shown is what a tree shows on a disk: what of it is listed, and with that a hash of all

@@ -66,16 +66,17 @@ func (d *device) shows() {
 			r := t.Ref(n.ID)
 			own := p
 			if d.cased() {
-				p, own = pathOn(t, n.ID, d.disk.caps), join(pathOn(t, n.Parent, d.disk.caps), n.Name)
+				p, own = pathOn(t, n.ID, d.disk.caps), judgedOn(t, n.ID, d.disk.caps, there)
 			}
+			here := d.disk.spelt(p)
 			switch is := m.Selected(r); {
 			case said || !d.cased() && t.Names(n.Parent, tree.Caps{})[n.ID] != n.Name:
 			case leaves(rules, p, r.Type() == tree.Dir): // each disk has its own
 			case !there[p] && leaves(rules, own, r.Type() == tree.Dir): // what is not here has no other name yet
-			case there[p] && leaves(rules, p, folders[p]): // and what has the name here may be another thing
+			case there[here] && leaves(rules, here, folders[here]): // and what has the name here may be another thing
 			case is && !there[p] && r.Type() != tree.Dir: // a folder with nothing for this disk is not made
 				d.t.Errorf("%s lacks %s, which is selected", d.name, p)
-			case !is && there[p] && !rules.Empty() && r.Type() == tree.Dir: // for what is ignored in it
+			case !is && there[p] && !rules.Empty() && (r.Type() == tree.Dir || folders[p]): // for what is ignored in it
 			case !is && there[p] && !twice(t, n, d.disk.caps):
 				d.t.Errorf("%s has %s, which is not selected", d.name, p)
 			}

@@ -195,6 +195,11 @@ func simulate(t *testing.T, o *organisation, seed uint64, tracing bool) (r *run)
 		bubble(t, func(t *testing.T) {
 			r = newRun(t, o, seed)
 			r.tracing = tracing
+			for _, d := range r.devices {
+				if d.disk.letters.fold {
+					r.note(fmt.Sprintf("%s: the disk is %+v", d.name, d.disk.letters))
+				}
+			}
 			defer func() {
 				if t.Failed() && tracing {
 					for i, l := range r.trace {
