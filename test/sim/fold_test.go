@@ -29,8 +29,9 @@ type letters struct {
 // kindsOfLetters are disks of Windows, of Linux (ext4 with casefold, and VFAT), and of Macs.
 var kindsOfLetters = []letters{{fold: true}, {fold: true, stiff: true}, {fold: true, normal: true}, {fold: true, normal: true, stiff: true}, {fold: true, normal: true, decomposes: true}}
 
-// cased are names of runs in which a disk may fold: few, so that many are one.
-var cased = []string{"a", "A", "b", "docs", "Docs", "x.txt", "X.txt", "\u00e4", "a\u0308", "\u00c4"}
+// cased are names of runs in which a disk may fold: few, so that many are one. The last two
+// are one for what is found out about such a disk, and two for the disk itself.
+var cased = []string{"a", "A", "b", "docs", "Docs", "x.txt", "X.txt", "\u00e4", "a\u0308", "\u00c4", "s", "\u017f"}
 
 // key is the same for names that are one.
 func (l letters) key(name string) string {
