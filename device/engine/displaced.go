@@ -40,16 +40,19 @@ func displacedNote(volume string) string { return "displaced/" + volume }
 
 // displace has do put a file into the trash, and keeps an eye on it: always, or
 // only while a program has it open for writing. A crash after the note and
-// before do leaves a note of nothing, which the next opening drops.
+// before do leaves a note of nothing, which the next opening drops. One that was opened
+// between the two is noted after do; were we killed just there, what is saved to it would
+// be in the trash.
 func (v *volume) displace(it *item, path string, always bool, do func() (Displaced, error)) error {
 	if it.stat.Type != tree.File {
 		_, err := do()
 		return err
 	}
 	d := displaced{node: it.id, since: v.d.Now(), at: v.d.Now(), name: it.name, folders: v.index.folders(it)}
+	note := notedFile{Node: it.id, Path: []byte(path), Stat: it.stat, Name: []byte(it.name), Folders: d.folders}
 	open := v.writing(path)
 	if open {
-		v.noted = append(v.noted, notedFile{Node: it.id, Path: []byte(path), Stat: it.stat, Name: []byte(it.name), Folders: d.folders})
+		v.noted = append(v.noted, note)
 		if err := v.saveNoted(); err != nil {
 			return err
 		}
@@ -61,6 +64,10 @@ func (v *volume) displace(it *item, path string, always bool, do func() (Displac
 	case err == nil && (always || open || old.Writing()):
 		d.Displaced = old
 		v.displaced = append(v.displaced, d)
+		if !open && old.Writing() { // opened since it was asked
+			v.noted = append(v.noted, note)
+			_ = v.saveNoted() // it is displaced, and watched for as long as we run
+		}
 	}
 	return err
 }

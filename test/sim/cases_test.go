@@ -490,3 +490,34 @@ func TestWhatCouldNotBeBroughtBackIsTriedAgain(t *testing.T) {
 		}
 	})
 }
+
+// A program opened a file at the very moment when it was replaced, Signet ended, and the
+// program saved.
+func TestWhatWasOpenedAsItWasReplacedComesBack(t *testing.T) {
+	scene(t, func(r *run, a, b *device) {
+		x, y := &user{device: a, rnd: a.rnd}, &user{device: b, rnd: b.rnd}
+		x.create("f", "one")
+		a.pass()
+		b.pass()
+		id, _ := b.disk.find("f")
+		x.create("f", "two")
+		a.pass()
+		b.disk.fault = func(op, _ string) error {
+			if op == "replace" {
+				b.disk.open[id] = 1
+			}
+			return nil
+		}
+		b.pass()
+		b.disk.fault = nil
+		y.step("save f", func() {
+			if b.disk.open[id] == 0 || !y.writeTo(id, "f", "mine") {
+				t.Error("it was not opened, or is nowhere")
+			}
+			delete(b.disk.open, id)
+		})
+		b.pass()
+		a.pass()
+		agree(t, a, b, `"mine"`)
+	})
+}
