@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -363,6 +364,50 @@ func TestFolderMovedIntoWhatWasDeletedInItGoes(t *testing.T) {
 		if got := ann.list(); got != c.want {
 			t.Errorf("ann has\n%s\nwant\n%s", got, c.want)
 		}
+	}
+}
+
+// One moved something into a folder and deleted it there; the other, which knows of
+// neither, changes it or puts something into it, and deletes that folder with the rest.
+// What is put where nothing lives wakes it, in the folder: a deletion of all that is in
+// there would take along what was saved a moment ago.
+func TestFolderInWhichSomethingWakesIsNotDeleted(t *testing.T) {
+	start := do(mkdir("D"), write("D/y", "0"), mkdir("D/s"), write("D/s/z", "0"),
+		mkdir("X"), write("X/x", "0"), mkdir("X/t"), write("f", "0"), write("g", "0"))
+	file := do(mv("f", "D/f"), step, rm("D/f"))
+	folder := do(mv("X", "D/X"), step, rm("D/X"))
+	below := do(mv("X", "D/s/X"), step, rm("D/s/X"))
+	for _, c := range []struct {
+		name     string
+		ann, ben deed
+		want     string // but for what neither touched
+	}{
+		{"a file is edited", file, do(write("f", "1"), rm("D")), "D/\nD/f: 1"},
+		{"its mode is changed", file, do(chmod("f"), rm("D")), "D/\nD/f: 0 (x)"},
+		{"a file is made in a folder", folder, do(write("X/new", "1"), rm("D")), "D/\nD/X/\nD/X/new: 1"},
+		{"in a new folder", folder, do(mkdir("X/n"), write("X/n/new", "1"), rm("D")), "D/\nD/X/\nD/X/n/\nD/X/n/new: 1"},
+		{"a file in a folder is edited", folder, do(write("X/x", "1"), rm("D")), "D/\nD/X/\nD/X/x: 1"},
+		{"one is moved there", folder, do(mv("g", "X/g"), rm("D")), "D/\nD/X/\nD/X/g: 0"},
+		{"a folder's mode is changed", folder, do(func(d *device) { d.chmod("X", 0o700) }, rm("D")), "D/\nD/X/\nD/X/t/\nD/X/x: 0"},
+		{"it is moved away", folder, do(write("X/new", "1"), mv("X", "Y"), rm("D")), "Y/\nY/new: 1\nY/t/\nY/x: 0"},
+		{"far down", below, do(write("X/t/new", "1"), rm("D")), "D/\nD/s/\nD/s/X/\nD/s/X/t/\nD/s/X/t/new: 1"},
+		{"below what was deleted too", do(mv("X", "D/s/X"), step, rm("D/s")), do(write("X/new", "1"), rm("D")), "D/\nD/s/\nD/s/X/\nD/s/X/new: 1"},
+		{"another has the name", folder, do(write("X/new", "1"), rm("D"), write("D", "2")), "D CC: 2\nD/\nD/X/\nD/X/new: 1"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld(t, "ann", "ben")
+			ann, ben := w.devices[0], w.devices[1]
+			start(ann)
+			w.settle()
+			c.ann(ann)
+			ann.sync()
+			c.ben(ben)
+			w.settle()
+			got := slices.DeleteFunc(ben.lines(), func(l string) bool { return l[0] != 'D' && l[0] != 'Y' })
+			if got := conflictsShort(got); got != c.want {
+				t.Errorf("got\n%s\nwant\n%s", got, c.want)
+			}
+		})
 	}
 }
 

@@ -60,6 +60,7 @@ type item struct {
 	edit   bool // Up has its content
 	del    bool // Up deletes it
 	sheds  bool // so it does, and moves a folder out of it
+	woken  bool // something dead in it lives again by what Up has
 	back   bool // deleted here, and comes back because others changed its folder
 	held   bool
 	move   moving

@@ -368,9 +368,10 @@ func (p *planner) upDeletes() {
 			it.back = up.back || !p.unchanged(up)
 		}
 	}
+	p.wake()
 	for _, it := range slices.Backward(p.order) { // children before parents
 		b := it.base
-		if b == nil || it.local != nil || p.absence(it) != gone || it.back || !p.unchanged(it) || !p.allGo(it) {
+		if b == nil || it.local != nil || p.absence(it) != gone || it.back || it.woken || !p.unchanged(it) || !p.allGo(it) {
 			continue
 		}
 		it.del = true
@@ -405,6 +406,32 @@ func (p *planner) upDeletes() {
 			continue
 		}
 		p.out.Up = append(p.out.Up, op)
+	}
+}
+
+// wake finds the folders in which something dead lives again by what is sent before the
+// deletions: others moved it there and deleted it, and this disk has it elsewhere, where
+// it was changed or something was put into it. To delete such a folder with all in it
+// would take that along, as what this device put counts as seen. So it stays, as it
+// would had what was put come first; what else is in it goes.
+func (p *planner) wake() {
+	for i := range p.out.Up {
+		op := &p.out.Up[i]
+		n := op.Node
+		if op.Kind == tree.Create || op.Kind == tree.Move {
+			n = op.Parent
+		}
+		for n != signet.RootNode {
+			it := p.get(n)
+			if it.moveUp || !it.ref.OK() { // where it comes to, its own operation says
+				break
+			}
+			if it.live() {
+				it.woken = true
+				break
+			}
+			n = it.ref.Parent()
+		}
 	}
 }
 

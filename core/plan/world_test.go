@@ -32,6 +32,7 @@ type entry struct {
 	e    tree.Entry
 	b    *tree.Batch
 	seen map[id]Local // what the writer's disk was
+	next bool         // the writer had all before it, but for what it sent of the same plan
 }
 
 type device struct {
@@ -254,6 +255,11 @@ func (d *device) pull() {
 		e := d.w.journal[d.pos]
 		d.last = d.last[max(0, len(d.last)-6):]
 		for i, o := range d.tree.Apply(e.e, e.b) {
+			for _, n := range o.Removed {
+				if l, here := e.seen[n]; here && e.next && e.e.Device == d.id {
+					d.w.t.Fatalf("%s sends a %s of %v that removes %q, which is on its disk:\n%s", d.name, e.b.Items[i].Op.Kind, e.b.Items[i].Op.Node, l.Name, d.list())
+				}
+			}
 			if op := e.b.Items[i].Op; d.acknowledges && e.e.Device == d.id {
 				if b, ok := Acknowledge(d.base[op.Node], e.seen[op.Node], op, o); ok {
 					d.base[op.Node] = b
@@ -381,6 +387,7 @@ func (d *device) note(p *Plan) {
 // into entries of one operation.
 func (d *device) commit(ops []tree.Op, split bool) {
 	d.w.t.Helper()
+	next := d.pos == len(d.w.journal)
 	for len(ops) > 0 {
 		n := len(ops)
 		if split {
@@ -401,7 +408,7 @@ func (d *device) commit(ops []tree.Op, split bool) {
 		}
 		pos := uint64(len(d.w.journal) + 1)
 		d.w.journal = append(d.w.journal, entry{tree.Entry{Hash: sha256.Sum256(fmt.Append(nil, pos)), Position: pos,
-			Time: int64(pos) * 60000, Device: d.id}, b, maps.Clone(d.disk)})
+			Time: int64(pos) * 60000, Device: d.id}, b, maps.Clone(d.disk), next})
 		ops = ops[n:]
 	}
 }
