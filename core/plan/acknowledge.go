@@ -23,6 +23,9 @@ func Acknowledge(old Base, l Local, op tree.Op, o tree.Outcome) (b Base, ok bool
 	b = old
 	if op.Kind == tree.Edit && o.Node != op.Node && (o.Result == tree.Applied || o.Result == tree.Conflicted) && !op.Restored {
 		b.Type, b.Content, b.Size, b.Hash, b.Target, b.MTime = op.Type, o.Revision, op.Size, op.Hash, op.Target, op.MTime
+		if o.Result == tree.Conflicted && l.Type == op.Type {
+			b.Mode = l.Mode // a copy has that of the node: what the user had made of it is no change of the copy's
+		}
 		return b, old.Type != 0
 	}
 	if o.Result != tree.Applied || o.Node != op.Node || op.Restored {
