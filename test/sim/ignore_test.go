@@ -160,17 +160,18 @@ func (r *run) notKept() (list []string) {
 	return list
 }
 
-// edited are the contents in whose place a file of the region got another.
+// edited are the contents in whose place a file of the region got another. An edit that
+// lost is of the conflict copy that it made.
 func (r *run) edited(e *engine.Device) map[[32]byte]bool {
 	m, has := map[[32]byte]bool{}, map[signet.NodeID][32]byte{}
-	if err := e.Events(r.org.region, func(_ tree.Event, op *tree.Op) error {
-		if op == nil || op.Type != tree.File || op.Kind != tree.Create && op.Kind != tree.Edit {
+	if err := e.Events(r.org.region, func(did tree.Event, op *tree.Op) error {
+		if op == nil || op.Type != tree.File || did.Type != tree.File || op.Kind != tree.Create && op.Kind != tree.Edit {
 			return nil
 		}
-		if was, ok := has[op.Node]; ok && was != op.Hash {
+		if was, ok := has[did.Node]; ok && was != op.Hash {
 			m[was] = true
 		}
-		has[op.Node] = op.Hash
+		has[did.Node] = op.Hash
 		return nil
 	}); err != nil {
 		r.t.Error(err)
