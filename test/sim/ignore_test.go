@@ -39,9 +39,18 @@ func (d *device) rule() {
 	u.create(ignore.File, text)
 }
 
+// ruleFile is what has the name of the rules, in its very spelling; nil: nothing.
+func (d *disk) ruleFile() *node {
+	if d.spelt(ignore.File) != ignore.File {
+		return nil
+	}
+	_, n := d.find(ignore.File)
+	return n
+}
+
 // rulesHere are those that the disk has now; nil: none.
 func (d *disk) rulesHere() *ignore.Rules {
-	if _, n := d.find(ignore.File); n != nil && n.stat.Type == tree.File {
+	if n := d.ruleFile(); n != nil && n.stat.Type == tree.File {
 		return ignore.Parse(n.data)
 	}
 	return nil
@@ -89,7 +98,7 @@ func (r *run) ignoredNow() (list []ignored) {
 		if rules == nil {
 			continue
 		}
-		_, n := d.disk.find(ignore.File)
+		n := d.disk.ruleFile()
 		d.disk.walk("", func(p string, _ uint64, x *node) {
 			if x.stat.Type == tree.File && len(x.data) > 0 && leaves(rules, p, false) {
 				list = append(list, ignored{d: d, path: p, content: x.content(), rules: n.content()})
@@ -104,7 +113,7 @@ func (r *run) ignoredNow() (list []ignored) {
 // somebody removed it, or nobody here selected it.
 func (r *run) stayed(list []ignored) {
 	for _, i := range list {
-		_, n := i.d.disk.find(ignore.File)
+		n := i.d.disk.ruleFile()
 		same := n != nil && n.content() == i.rules
 		if !same && (i.d.chooses || r.removed[i.content]) || i.d.disk.anywhere(i.content) {
 			continue
@@ -209,7 +218,7 @@ func (r *run) unrule() {
 	for round := 0; len(r.rules) > 0 && !r.t.Failed(); round++ {
 		var at *device
 		for _, d := range r.left() {
-			if _, n := d.disk.find(ignore.File); n != nil {
+			if d.disk.ruleFile() != nil {
 				at = d
 			}
 		}
