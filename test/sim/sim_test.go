@@ -550,7 +550,7 @@ func (r *run) laws() {
 	// with it, but that of a device that was revoked is where it was. An older index
 	// does not know which file a program had open when it was displaced: what was saved
 	// to that stays in the trash.
-	kept := map[string]bool{}
+	kept, aside := map[string]bool{}, map[string]bool{}
 	for _, d := range r.devices {
 		for c := range d.disk.contents() {
 			kept[c] = true
@@ -558,6 +558,9 @@ func (r *run) laws() {
 		for _, n := range d.disk.trash {
 			if d.gone || d.aged {
 				kept[n.content()] = true
+			}
+			if d.aged {
+				aside[n.content()] = true
 			}
 		}
 	}
@@ -573,7 +576,7 @@ func (r *run) laws() {
 		switch {
 		case !kept[c]:
 			missing = append(missing, c)
-		case !r.hidden && !r.removed[c] && !r.left()[0].disk.anywhere(c) && !r.devices[r.owed[c][0]-'a'].gone:
+		case !r.hidden && !r.removed[c] && !aside[c] && !r.left()[0].disk.anywhere(c) && !r.devices[r.owed[c][0]-'a'].gone:
 			r.t.Errorf("U1: nobody removed what was saved at %s, and it is in no file: %.40q", r.owed[c], c)
 		}
 	}
