@@ -242,7 +242,11 @@ func (x *index) drop(it *item) {
 		x.forget(it.id)
 	}
 	for _, k := range x.kids[it.id] {
-		x.drop(k)
+		if x.strayed[k] {
+			x.dropAway(k) // its folder was removed, it was not
+		} else {
+			x.drop(k)
+		}
 	}
 	delete(x.kids, it.id)
 	delete(x.blind, it.id)

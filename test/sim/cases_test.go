@@ -331,6 +331,50 @@ func TestRulesThatComeAfterAMoveFindWhatTookTheName(t *testing.T) {
 	}
 }
 
+// A user moved a file to where it is ignored, and removed the folder that it had been in,
+// which took it for gone with the rest of that: other devices lost it. It is no deletion,
+// whatever becomes of the folder.
+func TestWhatIsMovedToWhereItIsIgnoredStaysThoughItsFolderGoes(t *testing.T) {
+	for _, x := range []struct{ before, swapped bool }{{}, {before: true}, {swapped: true}, {before: true, swapped: true}} {
+		scene(t, func(r *run, a, b *device) {
+			u := &user{device: a, rnd: a.rnd}
+			rules := func() { u.create(ignore.File, "*.txt") }
+			u.create("folder/one", "was in step")
+			u.create("folder/two", "goes with its folder")
+			u.create("more/x.txt", "another")
+			a.pass()
+			b.pass()
+			if x.before {
+				rules()
+				a.pass()
+				b.pass()
+			}
+			if x.swapped {
+				u.swap("more/x.txt", "folder/one")
+			} else {
+				u.rename("folder/one", "more/y.txt")
+			}
+			u.remove("folder")
+			if !x.before {
+				rules()
+			}
+			for range 3 {
+				a.pass()
+				b.pass()
+				time.Sleep(5 * time.Minute)
+			}
+			for _, d := range []*device{a, b} {
+				if _, n := d.disk.find("folder/one"); n == nil || n.content() != "was in step" {
+					t.Errorf("%+v: %s has\n%s", x, d.name, d.disk.listing())
+				}
+				if _, n := d.disk.find("folder/two"); n != nil {
+					t.Errorf("%+v: %s has what was removed", x, d.name)
+				}
+			}
+		})
+	}
+}
+
 // A file had just been taken from the disk, as it was not selected any more, when the
 // power went: it was back, and torn. That is an edit as any, and what it had is in the
 // history, with right; nobody did away with what came back whole, or not at all.
