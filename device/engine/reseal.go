@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"signet"
 	"signet/core/plan"
@@ -74,6 +75,7 @@ func (v *volume) lost(ctx context.Context) (files []upFile, missing []signet.Obj
 		}
 	}
 	v.d.mu.Unlock()
+	slices.SortFunc(nodes, func(a, b tree.Node) int { return a.ID.Compare(b.ID) }) // in an order that is the same at every run
 	objects := map[signet.NodeID][]signet.ObjectID{}
 	var all []signet.ObjectID
 	for _, n := range nodes {
