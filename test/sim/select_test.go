@@ -73,7 +73,8 @@ func (d *device) shows() {
 			case said || !d.cased() && t.Names(n.Parent, tree.Caps{})[n.ID] != n.Name:
 			case leaves(rules, p, r.Type() == tree.Dir): // each disk has its own
 			case !there[p] && leaves(rules, own, r.Type() == tree.Dir): // what is not here has no other name yet
-			case there[here] && leaves(rules, here, folders[here]): // and what has the name here may be another thing
+			// And what has the name here, or that of a folder above it, may be another thing.
+			case (there[here] || here != p) && leaves(rules, here, folders[here]):
 			case is && !there[p] && r.Type() != tree.Dir: // a folder with nothing for this disk is not made
 				d.t.Errorf("%s lacks %s, which is selected", d.name, p)
 			case !is && there[p] && !rules.Empty() && (r.Type() == tree.Dir || folders[p]): // for what is ignored in it
