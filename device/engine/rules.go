@@ -56,6 +56,10 @@ func (v *volume) readRules(ctx context.Context) (again time.Time, err error) {
 	st, err := v.disk.Stat(ignore.File)
 	v.ruled.again = err != nil || st != v.ruled.stat // unless it comes to be read
 	switch {
+	case err == nil && v.caps.Key != nil && !v.spelt(ctx, ignore.File):
+		// Something else, which the disk takes for it; or the rules, in another spelling,
+		// of which their stat need not tell.
+		return again, v.rule(nil, tree.Stat{})
 	case err == nil && st == v.ruled.stat:
 		return again, nil
 	case err == nil && st.Type != tree.File:
@@ -64,8 +68,6 @@ func (v *volume) readRules(ctx context.Context) (again time.Time, err error) {
 	case err == nil && st.Size > ignore.MaxSize:
 		v.faultyRules(fmt.Sprintf("has more than %d bytes", ignore.MaxSize))
 		return again, nil
-	case err == nil && v.caps.Key != nil && !v.spelt(ctx, ignore.File):
-		return again, v.rule(nil, st) // another file, which the disk takes for it
 	case err == nil:
 		text, st, busy, err := v.readSettled(ignore.File)
 		switch f := v.d.Classify(err); {

@@ -471,3 +471,32 @@ func TestANameKeepsTheFormThatItWasMadeWith(t *testing.T) {
 		r.holds(b, composed, "third", decomposed, "the other form")
 	})
 }
+
+// The rules end where their file is called otherwise on a disk that folds: also where a
+// folder has that name, or the file has the times that it had.
+func TestRulesThatAreSpeltOtherwiseAreNone(t *testing.T) {
+	for _, by := range []string{"folder", "coarse times"} {
+		folding(t, func(r *run, a, b *device) {
+			const file, other = ".signetignore", ".SIGNETIGNORE"
+			u := &user{device: b, rnd: b.rnd}
+			b.disk.grain = time.Hour
+			u.create(file, "x")
+			u.create("x", "is left out")
+			inStep(a, b)
+			if l := a.disk.listing(); strings.Contains(l, "is left out") {
+				t.Errorf("a has\n%s", l)
+			}
+			if by == "folder" {
+				u.remove(file)
+				u.create(other+"/more", "in a folder")
+			} else {
+				u.rename(file, "aside")
+				u.rename("aside", other)
+			}
+			inStep(a, b)
+			if l := a.disk.listing(); !strings.Contains(l, "is left out") {
+				t.Errorf("%s: a has\n%s", by, l)
+			}
+		})
+	}
+}
