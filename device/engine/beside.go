@@ -339,7 +339,7 @@ func (v *volume) haulDown(f *fetched, class line.Class, k *sketch) {
 }
 
 // landBeside puts a heavy file in place, if it has come.
-func (v *volume) landBeside(a plan.Action) (done bool, err error) {
+func (v *volume) landBeside(ctx context.Context, a plan.Action) (done bool, err error) {
 	h, ended := v.beside.of(v.beside.down, a.Node)
 	if !ended || h.err != nil || !sameContent(&a, h.action) {
 		return false, nil
@@ -350,7 +350,7 @@ func (v *volume) landBeside(a plan.Action) (done bool, err error) {
 	}
 	v.beside.take(v.beside.down, a.Node)
 	f.staged, f.err = h.in.staged, h.in.err
-	done, err = v.land(f)
+	done, err = v.land(ctx, f)
 	if f.staged != nil {
 		f.staged.Discard()
 	}

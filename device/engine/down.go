@@ -53,7 +53,7 @@ func (v *volume) down(ctx context.Context, actions []plan.Action) (did int, err 
 		var n int
 		if a := actions[0]; v.heavyFetch(&a) {
 			n = 1
-			ok, aerr := v.landBeside(a)
+			ok, aerr := v.landBeside(ctx, a)
 			if ok {
 				carried = append(carried, a)
 			}
@@ -77,7 +77,7 @@ func (v *volume) down(ctx context.Context, actions []plan.Action) (did int, err 
 			carried = append(carried, done...)
 		} else {
 			n = 1
-			ok, aerr := v.act(a)
+			ok, aerr := v.act(ctx, a)
 			if ok {
 				carried = append(carried, a)
 			}
@@ -166,7 +166,7 @@ func (v *volume) fetchRun(actions []plan.Action, first map[signet.NodeID]bool) i
 }
 
 // act does one action that fetches nothing.
-func (v *volume) act(a plan.Action) (done bool, err error) {
+func (v *volume) act(ctx context.Context, a plan.Action) (done bool, err error) {
 	it := v.index.items[a.Node]
 	from, known := v.index.path(a.Node)
 	to, placed := v.index.place(a.Parent, a.Name)
@@ -213,7 +213,7 @@ func (v *volume) act(a plan.Action) (done bool, err error) {
 		v.index.refresh(it)
 		return true, nil
 	case plan.Trash:
-		if !known || it.edited() {
+		if !known || it.edited() || !v.stillIs(ctx, it, from) {
 			return false, nil
 		}
 		if it.stat.Type == tree.Dir {
@@ -359,7 +359,7 @@ func (v *volume) fetch(ctx context.Context, actions []plan.Action) (done []plan.
 		return nil, err
 	}
 	for _, f := range list {
-		ok, err := v.land(f)
+		ok, err := v.land(ctx, f)
 		if err != nil {
 			return done, err
 		}
@@ -434,7 +434,7 @@ func (v *volume) coming() (n uint64) {
 var ErrNoRoom = errors.New("not enough space on the disk")
 
 // land puts a fetched file or link in place.
-func (v *volume) land(f *fetched) (bool, error) {
+func (v *volume) land(ctx context.Context, f *fetched) (bool, error) {
 	a := f.action
 	it := v.index.items[a.Node]
 	var st tree.Stat
@@ -450,7 +450,7 @@ func (v *volume) land(f *fetched) (bool, error) {
 		st, err = v.disk.Symlink(a.Remote.Target, f.path)
 	case a.Verb == plan.Fetch:
 		st, err = v.disk.Place(f.staged, f.path)
-	case it == nil, it.edited():
+	case it == nil, it.edited(), !v.stillIs(ctx, it, f.path):
 		return false, nil
 	default:
 		err = v.displace(it, f.path, true, func() (old Displaced, err error) {

@@ -495,15 +495,22 @@ func (v *volume) sure(ctx context.Context, it *item, path string) bool {
 		return false
 	}
 	delete(v.inUse, it.id)
+	return v.stillIs(ctx, it, path)
+}
+
+// stillIs reports whether a file has the bytes that the index says, as far as its stat
+// does not tell: one that was hashed soon after a change is hashed again now, as what was
+// saved since may have left no trace. Another is read before anything is done with it.
+func (v *volume) stillIs(ctx context.Context, it *item, path string) bool {
 	if !it.racy() {
 		return true
 	}
 	sha, st, busy, err := v.hashFile(ctx, v.disk, path, v.d.Now())
-	if err != nil || busy || st != it.stat || sha != it.sha {
-		it.sha = [32]byte{}
-		v.lookAt(it)
-		v.index.refresh(it)
-		return false
+	if err == nil && !busy && st == it.stat && sha == it.sha {
+		return true
 	}
-	return true
+	it.sha = [32]byte{}
+	v.lookAt(it)
+	v.index.refresh(it)
+	return false
 }

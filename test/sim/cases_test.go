@@ -565,3 +565,47 @@ func TestWhatWasOpenedAsItWasReplacedComesBack(t *testing.T) {
 		agree(t, a, b, `"mine"`)
 	})
 }
+
+// On a disk with coarse times a file was saved twice within a tick, with a look between the
+// two, and another device's edit came before the file was to be hashed once more.
+func TestWhatLeftNoTraceIsNotReplacedUnread(t *testing.T) {
+	scene(t, func(r *run, a, b *device) {
+		x, y := &user{device: a, rnd: a.rnd}, &user{device: b, rnd: b.rnd}
+		b.disk.grain = 2 * time.Second
+		x.create("f", "one")
+		x.create("g", "one")
+		a.pass()
+		b.pass()
+		time.Sleep(time.Until(time.Now().Truncate(b.disk.grain).Add(b.disk.grain))) // a tick begins
+		for _, p := range []string{"f", "g"} {
+			y.create(p, "saved once, "+p)
+		}
+		saved := make(chan struct{})
+		r.act(func() {
+			time.Sleep(500 * time.Millisecond) // they were read by then
+			for _, p := range []string{"f", "g"} {
+				y.step("save "+p, func() {
+					id, _ := b.disk.find(p)
+					if before := b.disk.nodes[id].stat; !y.writeTo(id, p, "saved more, "+p) || b.disk.nodes[id].stat != before {
+						t.Errorf("%s has a trace of it", p)
+					}
+				})
+			}
+			close(saved)
+		})
+		b.pass()
+		<-saved
+		a.pass()
+		x.create("f", "by a")
+		x.remove("g")
+		a.pass()
+		b.pass()
+		time.Sleep(2 * time.Minute)
+		b.pass()
+		a.pass()
+		agree(t, a, b, `"saved more, f"`)
+		if l := b.disk.listing(); !strings.Contains(l, `"saved more, g"`) || !strings.Contains(l, `"by a"`) {
+			t.Errorf("b has\n%s", l)
+		}
+	})
+}
