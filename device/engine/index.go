@@ -108,6 +108,7 @@ type index struct {
 	away     map[signet.NodeID]bool // nodes of base that were taken to where they are ignored
 	released map[signet.NodeID]bool // what is being taken from the disk because it is not selected: that it is gone is no deletion
 	strayed  map[*item]bool         // that were seen where they are ignored, and not at their names since
+	alike    map[string]*item       // what may be where it is ignored, by the path there: see seek
 	shifted  bool                   // a folder has another path since the last plan, or not the journal's
 	adrift   map[*item]bool         // whose names were found free, and taken: where they are now the next look tells
 	ghosts   map[fileKey]*item      // what is gone from the disk and still in base: it may turn up yet
@@ -119,7 +120,7 @@ func newIndex(nodes int) *index {
 		kids: map[signet.NodeID]map[string]*item{}, byKey: make(map[fileKey]*item, nodes), blind: map[signet.NodeID]error{},
 		dirty: map[signet.NodeID]bool{},
 		fresh: map[signet.NodeID]bool{}, unread: map[signet.NodeID]*item{}, racy: map[signet.NodeID]*item{},
-		kept: map[signet.NodeID]map[string]bool{}, away: map[signet.NodeID]bool{}, strayed: map[*item]bool{}, released: map[signet.NodeID]bool{},
+		kept: map[signet.NodeID]map[string]bool{}, away: map[signet.NodeID]bool{}, strayed: map[*item]bool{}, alike: map[string]*item{}, released: map[signet.NodeID]bool{},
 		faulty: map[signet.NodeID]*item{}, adrift: map[*item]bool{}, ghosts: map[fileKey]*item{}}
 }
 
@@ -380,7 +381,7 @@ func (x *index) take(seen []sight, lost map[*item]bool, newID func() signet.Node
 		for _, e := range s.Entries {
 			there[e.Name] = true
 			if e.ignored {
-				x.leave(folder, e, lost)
+				x.leave(folder, join(s.Path, e.Name), e, lost)
 			} else {
 				x.see(folder, e, lost, newID)
 			}

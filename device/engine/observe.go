@@ -25,7 +25,10 @@ func (v *volume) observe(ctx context.Context) error {
 	}
 	lost := v.index.adrift
 	v.index.adrift = map[*item]bool{}
-	defer func() { v.unlinked = nil }()
+	defer func() {
+		v.unlinked = nil
+		clear(v.index.alike)
+	}()
 	scans, lingered, whole := 0, false, false
 	for range rounds {
 		whole = whole || v.scan

@@ -268,12 +268,17 @@ func (v *volume) rulesFirst(ctx context.Context, p *plan.Plan) (did bool, err er
 // is no deletion. Of what the watch saw being unlinked it need not; after a
 // whole look the watch may not have seen all.
 func (v *volume) seek(ctx context.Context, lost map[*item]bool, whole bool) error {
+	x := v.index
+	sought := func(it *item) bool {
+		if !lost[it] || x.kids[it.parent][it.name] == it || x.strayed[it] {
+			return false
+		}
+		p, ok := x.place(it.parent, it.name)
+		return whole || v.hints == nil || !ok || !v.unlinked[p]
+	}
 	missed := 0
 	for it := range lost {
-		if v.index.kids[it.parent][it.name] == it || v.index.strayed[it] {
-			continue
-		}
-		if p, ok := v.index.place(it.parent, it.name); whole || v.hints == nil || !ok || !v.unlinked[p] {
+		if sought(it) {
 			missed++
 		}
 	}
@@ -281,9 +286,9 @@ func (v *volume) seek(ctx context.Context, lost map[*item]bool, whole bool) erro
 		return nil
 	}
 	var folders []string // in an order that is the same at every run
-	for folder, names := range v.index.kept {
+	for folder, names := range x.kept {
 		for name, isFolder := range names {
-			if p, ok := v.index.place(folder, name); isFolder && ok {
+			if p, ok := x.place(folder, name); isFolder && ok {
 				folders = append(folders, p)
 			}
 		}
@@ -293,9 +298,11 @@ func (v *volume) seek(ctx context.Context, lost map[*item]bool, whole bool) erro
 	for _, p := range folders {
 		err := v.disk.Scan(ctx, p, nil, func(l Listing) error {
 			for _, e := range l.Entries {
-				if it := v.index.movedTo(e); it != nil && lost[it] && !v.index.strayed[it] {
-					v.index.strayed[it] = true
+				if it := x.movedTo(e); it != nil && lost[it] && !x.strayed[it] {
+					x.strayed[it] = true
 					missed--
+				} else if it := x.mayBe(e); it != nil {
+					x.alike[join(l.Path, e.Name)] = it
 				}
 			}
 			if missed <= 0 {
@@ -310,13 +317,49 @@ func (v *volume) seek(ctx context.Context, lost map[*item]bool, whole bool) erro
 			return err
 		}
 	}
+	for _, p := range sorted(x.alike) {
+		if it := x.alike[p]; sought(it) {
+			same, err := v.sameContent(ctx, p, it)
+			if err != nil {
+				return err
+			}
+			if same {
+				x.strayed[it] = true
+			}
+		}
+	}
 	return nil
+}
+
+// sameContent reports whether the file at a path has what an item had, as far as can
+// be told: it may not be readable now, and then nothing says that the item is gone.
+func (v *volume) sameContent(ctx context.Context, path string, it *item) (bool, error) {
+	sha, _, busy, err := v.hashFile(ctx, v.disk, path, v.d.Now())
+	switch {
+	case ctx.Err() != nil:
+		return false, ctx.Err()
+	case err != nil:
+		return v.d.Classify(err) != NotThere, nil
+	}
+	return busy || sha == it.sha, nil
 }
 
 // movedTo is the item that an entry is the same thing as, if no name was unlinked.
 func (x *index) movedTo(e Entry) *item {
 	it := x.byKey[fileKey{e.Stat.Dev, e.Stat.Inode}]
 	if it == nil || e.Err != nil || !identical(it.stat, e.Stat) || e.Stat.Type != tree.Dir && it.stat.Links != e.Stat.Links {
+		return nil
+	}
+	return it
+}
+
+// mayBe is the file that an entry has the number and the size of, where the disk says
+// of no birth that would tell the two apart. If it has the bytes too, it was moved and
+// had its time set; else it is another one that got the number, as an empty one may be.
+func (x *index) mayBe(e Entry) *item {
+	it := x.byKey[fileKey{e.Stat.Dev, e.Stat.Inode}]
+	if it == nil || e.Err != nil || e.Stat.Type != tree.File || it.stat.Type != tree.File || e.Stat.Birth != 0 && it.stat.Birth != 0 ||
+		identical(it.stat, e.Stat) || e.Stat.Size == 0 || it.stat.Size != e.Stat.Size || it.stat.Links != e.Stat.Links || it.sha == [32]byte{} {
 		return nil
 	}
 	return it
@@ -332,8 +375,9 @@ func (v *volume) stray(p *plan.Plan) {
 	}
 }
 
-// leave takes in a name that is ignored. What was observed there is not any more.
-func (x *index) leave(folder signet.NodeID, e Entry, lost map[*item]bool) {
+// leave takes in a name that is ignored, at a path. What was observed there is not any
+// more.
+func (x *index) leave(folder signet.NodeID, path string, e Entry, lost map[*item]bool) {
 	cur := x.kids[folder][e.Name]
 	switch {
 	case cur == nil:
@@ -347,6 +391,8 @@ func (x *index) leave(folder signet.NodeID, e Entry, lost map[*item]bool) {
 	// One that has other names may have been seen by one of them.
 	if it := x.movedTo(e); it != nil && it != cur && (e.Stat.Type == tree.Dir || e.Stat.Links <= 1 || lost[it]) {
 		x.strayed[it] = true
+	} else if it := x.mayBe(e); it != nil && it != cur {
+		x.alike[path] = it
 	}
 }
 

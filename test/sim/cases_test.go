@@ -375,6 +375,82 @@ func TestWhatIsMovedToWhereItIsIgnoredStaysThoughItsFolderGoes(t *testing.T) {
 	}
 }
 
+// A user moved a file to where it is ignored and touched it there, on a disk that tells
+// of no births: it was taken for another that had got its number, and other devices lost
+// it. By its bytes it is known again. Where they are others, it may be another indeed.
+func TestWhatIsTouchedWhereItIsIgnoredIsKnownByItsBytes(t *testing.T) {
+	const text = "was in step"
+	for _, x := range []struct {
+		to     string
+		folder bool // it goes there with another folder, into which it was moved
+		before bool // the rules are in step already
+		again  bool // it is removed, and the file there is a new one with its number
+		bytes  string
+		busy   bool // nobody can read it
+		goes   bool // that is a deletion
+	}{
+		{to: "build/one"}, {to: "build/one", before: true}, {to: "one.o"}, {to: "one.o", before: true},
+		{to: "build/in/one", folder: true}, {to: "build/in/one", folder: true, before: true},
+		{to: "build/one", again: true, bytes: "has its num", goes: true}, {to: "one.o", again: true, bytes: "has its num", goes: true},
+		{to: "build/one", again: true, bytes: "has its num", busy: true},
+		{to: "build/one", again: true, bytes: "is of another size", goes: true},
+	} {
+		scene(t, func(r *run, a, b *device) {
+			u := &user{device: a, rnd: a.rnd}
+			a.disk.reuse = true
+			rules := func() { u.create(ignore.File, "/build\n*.o") }
+			u.create("more/two", "another")
+			u.create("build/two", "another")
+			u.create("folder/one", text)
+			a.pass()
+			b.pass()
+			if x.before {
+				rules()
+				a.pass()
+				b.pass()
+			}
+			was, _ := a.disk.find("folder/one")
+			switch {
+			case x.again:
+				u.remove("folder/one")
+				u.create(x.to, x.bytes)
+			case x.folder:
+				u.rename("folder/one", "more/one")
+				u.rename("more", "build/in")
+			default:
+				u.rename("folder/one", x.to)
+			}
+			time.Sleep(time.Second)
+			u.touch(x.to, func(s *tree.Stat) { s.MTime = a.disk.now() })
+			if !x.before {
+				rules()
+			}
+			if is, n := a.disk.find(x.to); n == nil || is != was || n.stat.Birth != 0 {
+				t.Errorf("%+v: it has another number: %d, %d", x, was, is)
+			}
+			a.disk.fault = func(op, p string) error {
+				if x.busy && op == "read" && p == x.to {
+					return errIO
+				}
+				return nil
+			}
+			for range 3 {
+				a.pass()
+				b.pass()
+				time.Sleep(5 * time.Minute)
+			}
+			for _, d := range []*device{a, b} {
+				if _, n := d.disk.find("folder/one"); (n == nil) != x.goes || n != nil && n.content() != text {
+					t.Errorf("%+v: %s has\n%s", x, d.name, d.disk.listing())
+				}
+			}
+			if _, n := a.disk.find(x.to); n == nil {
+				t.Errorf("%+v: what is ignored is gone", x)
+			}
+		})
+	}
+}
+
 // A file had just been taken from the disk, as it was not selected any more, when the
 // power went: it was back, and torn. That is an edit as any, and what it had is in the
 // history, with right; nobody did away with what came back whole, or not at all.
