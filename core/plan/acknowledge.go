@@ -14,23 +14,12 @@ import (
 // of a restore, which comes from the journal: the disk has still to follow, and
 // a base that had it already would have the next plan undo the restore.
 //
-// An edit that went to another node is noted all the same: the file on the disk is what
-// that node has, or what was saved over it since. The next plan binds it to that node;
-// where it cannot, what it sends names this edit as its base, and so is for that node too.
-//
 // A caller notes it for each of its own entries, as it replays them.
 func Acknowledge(old Base, l Local, op tree.Op, o tree.Outcome) (b Base, ok bool) {
-	b = old
-	if op.Kind == tree.Edit && o.Node != op.Node && (o.Result == tree.Applied || o.Result == tree.Conflicted) && !op.Restored {
-		b.Type, b.Content, b.Size, b.Hash, b.Target, b.MTime = op.Type, o.Revision, op.Size, op.Hash, op.Target, op.MTime
-		if o.Result == tree.Conflicted && l.Type == op.Type {
-			b.Mode = l.Mode // a copy has that of the node: what the user had made of it is no change of the copy's
-		}
-		return b, old.Type != 0
-	}
 	if o.Result != tree.Applied || o.Node != op.Node || op.Restored {
 		return old, false
 	}
+	b = old
 	switch op.Kind {
 	case tree.Create:
 		b = Base{Parent: op.Parent, Name: op.Name, Type: op.Type, Content: o.Revision, Place: o.Revision, Attr: o.Revision,

@@ -240,11 +240,10 @@ func (p *planner) forget(it *item) {
 // put and replay adopted or made a conflict copy; one that this device has
 // without knowing (its index is new, or another device put the same).
 func (p *planner) bind() {
-	copies, made := map[id][]*item{}, map[signet.RevisionID]*item{}
+	copies := map[id][]*item{}
 	for _, it := range p.order {
 		if of := it.ref.ConflictOf(); !of.IsZero() {
 			copies[of] = append(copies[of], it)
-			made[it.ref.Content().Revision] = it
 		}
 	}
 	// From the top down: a folder's node decides where its children are.
@@ -254,11 +253,7 @@ func (p *planner) bind() {
 		if to, ok := renamed[l.Parent]; ok {
 			l.Parent = to
 		}
-		var sent *Base // of what this device put, and replay made a copy of
 		to, keepBase := p.boundTo(it, copies[it.id])
-		if c := p.descends(it, made); c != nil {
-			to, sent = c.id, it.base
-		}
 		if to == it.id {
 			continue
 		}
@@ -282,12 +277,6 @@ func (p *planner) bind() {
 			p.forget(other)
 		}
 		p.out.Rebind = append(p.out.Rebind, Rebind{it.id, to})
-		if sent != nil {
-			_, place, attr := other.ref.Revisions()
-			b := *sent
-			b.Parent, b.Name, b.Place, b.Attr = l.Parent, l.Name, place, attr
-			p.agree(other, b)
-		}
 		if other.base == nil {
 			p.adopt(other)
 		}
@@ -298,20 +287,6 @@ func (p *planner) bind() {
 	if more {
 		p.listRemote()
 	}
-}
-
-// descends is the conflict copy that a local file is, or was until something was saved
-// over it: this device put its content, and replay made the copy of that. Were what was
-// saved since sent as an edit of the node that the file is bound to, each time would make
-// another copy.
-func (p *planner) descends(it *item, made map[signet.RevisionID]*item) *item {
-	if it.base == nil || it.local.Unsettled {
-		return nil
-	}
-	if c := made[it.base.Content]; c != nil && c != it && c.live() && c.local == nil && c.base == nil {
-		return c
-	}
-	return nil
 }
 
 // boundTo is the node that a local file is; keepBase if its base is the base
