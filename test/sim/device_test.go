@@ -270,7 +270,8 @@ func (d *device) begin(l *life, flaky int) (*engine.Device, *engine.Store) {
 		d.told() // one that was killed between two passes asked once more
 	})
 	folder := &folderOf{disk: d.disk, life: l, volume: "v", region: d.org.region.String(), stagings: d.stagings, blind: d.blind}
-	d.line = &line{w: d.world, run: d.run, n: d.n, name: d.name, life: l, rnd: d.rnd, flaky: flaky}
+	d.line = &line{w: d.world, run: d.run, n: d.n, name: d.name, rnd: d.rnd, flaky: flaky}
+	d.line.life.Store(l)
 	e, store := d.org.open(d.t, d.n, d.home, d.line, folder, func(what string) { d.do(d.name+".asks", what, l, func() {}) }, d.alarm, d.kept)
 	if err := e.LoadVolumes(); err != nil {
 		d.t.Errorf("%s: %v", d.name, err)
@@ -286,7 +287,7 @@ func (d *device) live(passes int, daemon bool, l *life) {
 	l.onCrash = func() {
 		d.told()
 		d.note(d.name + ": the program is killed")
-		d.line.life = nil
+		d.line.life.Store(nil)
 		d.copyHome()
 		if d.rnd.IntN(2) == 0 {
 			d.cut()
@@ -479,7 +480,7 @@ type line struct {
 	run   *run
 	n     int
 	name  string
-	life  *life
+	life  atomic.Pointer[life] // of the program; nil once it was killed
 	rnd   *rand.Rand
 	flaky int // one in so many requests is lost, on its way there or back; 0: none
 }
@@ -495,7 +496,7 @@ func (l *line) call(ctx context.Context, what string, f func(ctx context.Context
 func (l *line) callFor(ctx context.Context, what, more string, f func(ctx context.Context, s transport.Session) error) (err error) {
 	ctx = context.WithoutCancel(ctx)
 	var late time.Duration
-	if e := l.w.doOne(&step{who: l.name + ".net", what: what, more: more, life: l.life, grant: make(chan error)}, func() {
+	if e := l.w.doOne(&step{who: l.name + ".net", what: what, more: more, life: l.life.Load(), grant: make(chan error)}, func() {
 		lost := l.flaky > 0 && l.rnd.IntN(l.flaky) == 0
 		if lost { // and the connection with it, which is the session
 			defer l.run.hangUp(l.n)
@@ -575,7 +576,7 @@ func (l *line) Wait(ctx context.Context, heads map[signet.LogID]uint64, each fun
 		}
 		// That it came is a step too: else it would race with the answer to
 		// whoever caused it.
-		if err := l.w.do(l.name+".net", "news", l.life, func() { p = l.run.liar.page(l.n, p, false) }); err != nil {
+		if err := l.w.do(l.name+".net", "news", l.life.Load(), func() { p = l.run.liar.page(l.n, p, false) }); err != nil {
 			return err
 		}
 		return each(p)
