@@ -335,6 +335,7 @@ func (u *use) space(t *testing.T, p *page) {
 	want(t, p.typed(u.laptop), `(?s)of each week for good \(the default\).*for 60 days, of each week for 104 weeks \(not set yet\)`)
 	want(t, p.typed(u.laptop), `Work: \d+ objects are kept`)
 	want(t, p.typed(u.laptop), `(?s)Work: nothing to drop.*the oldest kept point is of`)
+	want(t, p.typed(u.laptop), `(?s)downloads leave 20\.0 GiB of a disk free.*up: no limit, down: no limit`)
 }
 
 func (u *use) conflicts(t *testing.T, p *page) {
