@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -53,14 +54,13 @@ type moving struct {
 	asked  []*inquiry
 	about  map[signet.NodeID]bool // the deletions that these are about
 	held   map[signet.NodeID]bool // that wait
-	looked map[signet.NodeID]bool // in a pass: what volumes without a loop have; nil before it looked
+	looked map[*volume]bool       // those without a loop that a pass has looked at
 }
 
 // keepLeaving takes out of a plan the deletions of files that are on their way to the
 // service from another volume of this device, or may be, and says when to try again:
 // never where there are none.
 func (v *volume) keepLeaving(ctx context.Context, p *plan.Plan) (due time.Time) {
-	clear(v.moving.held)
 	others := v.d.others(v)
 	if len(others) == 0 {
 		return time.Time{}
@@ -151,17 +151,17 @@ func (v *volume) elsewhere(ctx context.Context, others []*volume, files []leavin
 		}
 	}
 	for _, w := range others {
-		if !w.loops() {
-			if v.moving.looked == nil {
-				v.moving.looked = map[signet.NodeID]bool{}
-				for n := range w.lookFor(ctx, files) {
-					v.moving.looked[n] = true
-				}
-			}
+		if w.loops() {
+			continue
 		}
-	}
-	for n := range v.moving.looked {
-		there[n] = true
+		if !v.moving.looked[w] { // once in a pass: what it says then is of what its index has
+			if v.moving.looked == nil {
+				v.moving.looked = map[*volume]bool{}
+			}
+			v.moving.looked[w] = true
+			w.lookOver(ctx)
+		}
+		maps.Copy(there, w.unsafeOf(files))
 	}
 	old := false
 	for _, q := range v.moving.asked {
@@ -172,9 +172,7 @@ func (v *volume) elsewhere(ctx context.Context, others []*volume, files []leavin
 		case a := <-q.answer:
 			q.answer <- a // for the next look at it
 			old = old || v.d.Now().Sub(a.at) > holdsFor
-			for n := range a.has {
-				there[n] = true
-			}
+			maps.Copy(there, a.has)
 		default:
 			return nil, false
 		}
@@ -187,22 +185,24 @@ func (v *volume) elsewhere(ctx context.Context, others []*volume, files []leavin
 func (v *volume) loops() bool {
 	v.d.mu.Lock()
 	defer v.d.mu.Unlock()
-	return v.ended != nil
+	select {
+	case <-v.ended: // never of one that did not begin
+		return false
+	default:
+		return v.ended != nil
+	}
 }
 
-// lookFor looks at the folder of a volume that no loop has. Where it cannot be looked
-// at, nothing is known to be there.
-func (v *volume) lookFor(ctx context.Context, files []leaving) map[signet.NodeID]bool {
+// lookOver looks at the folder of a volume that no loop has. Where it cannot be looked
+// at, it is known as it was seen last.
+func (v *volume) lookOver(ctx context.Context) {
 	was := v.Status()
 	defer func() { v.setState(was.State, was.Reason, was.Hint) }()
 	v.beside = newBesides(ctx, v.wake)
 	defer v.closeDisk()
-	if v.lookOnce(ctx) != nil {
-		return nil
+	if v.lookOnce(ctx) == nil {
+		_ = v.d.Store.flush(v.id, v.index) // else it is read again
 	}
-	has := v.unsafeOf(files)
-	_ = v.d.Store.flush(v.id, v.index) // else it is read again
-	return has
 }
 
 // answerInquiries answers other volumes. Of the loop, which has to have looked at what

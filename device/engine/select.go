@@ -500,7 +500,7 @@ func (v *volume) sure(ctx context.Context, it *item, path string) bool {
 
 // stillIs reports whether a file has the bytes that the index says, as far as its stat
 // does not tell: one that was hashed soon after a change is hashed again now, as what was
-// saved since may have left no trace. Another is read before anything is done with it.
+// saved since may have left no trace. One that has others is left to the next look.
 func (v *volume) stillIs(ctx context.Context, it *item, path string) bool {
 	if !it.racy() {
 		return true

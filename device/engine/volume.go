@@ -516,6 +516,7 @@ func (v *volume) turn(ctx context.Context) (more bool, again time.Time, err erro
 		v.setState(Verifying, "", "")
 		return false, time.Time{}, nil // the region pokes when it is replayed
 	}
+	clear(v.moving.held) // what still waits, this turn says
 	v.beside.look()
 	v.bringBack()
 	rescue, err := v.rescue()

@@ -125,3 +125,49 @@ func TestWhatIsMovedToAnotherRegionWithoutADaemon(t *testing.T) {
 		t.Errorf("there at %d, deleted at %d", there, gone)
 	}
 }
+
+// A third folder, which is the one that it was moved to, is looked at as well.
+func TestWhatIsMovedToTheLastOfSeveralRegions(t *testing.T) {
+	a, r, _, _ := two(t)
+	for _, name := range []string{"T", "U", "V"} { // in any order of their volumes, one of them is not the first
+		dir := filepath.Join(t.TempDir(), name)
+		must(t, os.Mkdir(dir, 0o755))
+		id, _, err := a.Engine.MakeRegion(t.Context(), name)
+		must(t, err)
+		must(t, a.CreateVolume(t.Context(), dir, id, false))
+		a.sync()
+		a.write("d/"+name, film(300<<10))
+		a.sync()
+		must(t, os.Rename(a.path("d/"+name), filepath.Join(dir, name)))
+		a.sync()
+		if !a.hasLive(r, "d/"+name) || !a.hasLive(id, name) {
+			t.Errorf("%s: deleted before it was looked for there, or not sent", name)
+		}
+		a.sync()
+		if a.hasLive(r, "d/"+name) {
+			t.Errorf("%s: not deleted when it was safe", name)
+		}
+	}
+}
+
+// What was moved away and came back leaves nothing to wait for.
+func TestWhatComesBackFromAnotherRegionIsInStep(t *testing.T) {
+	a, r, _, other := two(t)
+	slow := a.stint(0)
+	a.run()
+	a.settled()
+	must(t, os.Rename(a.path("d/film"), filepath.Join(other, "film")))
+	of := ""
+	for _, v := range a.Engine.Volumes() {
+		if v.Region == r {
+			of = v.ID
+		}
+	}
+	a.eventually("waits", func() bool { return a.Engine.VolumeStatus(of).Reason != "" })
+	must(t, os.Rename(filepath.Join(other, "film"), a.path("d/film")))
+	close(slow.gate)
+	a.eventually("in step again", func() bool {
+		s := a.Engine.VolumeStatus(of)
+		return s.State == engine.InStep && s.Reason == "" && a.hasLive(r, "d/film")
+	})
+}
