@@ -137,7 +137,7 @@ func (a *app) verify() *cobra.Command {
 			return nil
 		})
 	})
-	cmd.Flags().BoolVar(&p.Deep, "deep", false, "also read and hash every object, of the export or from the service")
+	cmd.Flags().BoolVar(&p.Deep, "deep", false, "also read and hash every object, of the export or from the service, and this device's files")
 	cmd.Flags().StringVar(&kitFile, "recovery-file", "", "open it by the recovery kit in this file (- for stdin), without a home")
 	return cmd
 }
@@ -151,6 +151,18 @@ func (a *app) verifyAll(ctx context.Context, deep bool) error {
 		fmt.Fprintf(w, "verified: %d statements, %d entries of %d regions\n", r.Statements, r.Entries, r.Regions)
 		if r.Deep {
 			fmt.Fprintf(w, "  %d objects of the service, %s, are what they are called\n", r.Objects, size(r.Bytes))
+			fmt.Fprintf(w, "  %d files on this device, %s, are as they were hashed\n", r.Files, size(r.FileBytes))
+		}
+		for i, d := range r.Rot {
+			if i == 10 && !a.verbose {
+				fmt.Fprintf(w, "  … and %d more (--verbose)\n", len(r.Rot)-i)
+				break
+			}
+			what := d.Message
+			if what == "" {
+				what = "other bytes, though its time is what it was"
+			}
+			fmt.Fprintf(w, "  %s: %s\n", escape(path.Join(d.Region, d.Path)), escape(what))
 		}
 		for i, d := range r.Damage {
 			if i == 10 && !a.verbose {
@@ -167,7 +179,7 @@ func (a *app) verifyAll(ctx context.Context, deep bool) error {
 			fmt.Fprintf(w, "  %s, %s: %s\n", escape(d.Region), d.Object, escape(what))
 		}
 		if !r.Deep {
-			a.hint("--deep gets every object from the service as well")
+			a.hint("--deep gets every object from the service as well, and reads every file")
 		}
 		return nil
 	})

@@ -60,17 +60,12 @@ func (d *Device) copyOf(id signet.RegionID, node signet.NodeID) Reading {
 	if v == nil {
 		return nil
 	}
-	v.diskMu.RLock()
-	defer v.diskMu.RUnlock()
-	disk := v.disk // of its loop: while that runs nobody else may open the folder
-	if disk == nil {
-		var err error
-		if disk, err = v.d.OpenVolume(v.dir); err != nil {
-			return nil
-		}
-		defer disk.Close()
+	read, done, err := v.reader()
+	if err != nil {
+		return nil
 	}
-	f, err := disk.Read(path)
+	defer done()
+	f, err := read(path)
 	if err != nil {
 		return nil
 	}

@@ -228,7 +228,9 @@ func TestCase092BytesThatChangeWithoutATrace(t *testing.T) {
 		if got := b.read("f"); got != "first f" {
 			t.Errorf("b has %q", got)
 		}
+		a.rereads(engine.FileTrouble{Region: w.region, Path: "f"})
 		odd.Alter("f", []byte("first f"))
+		a.rereads()
 		w.forget("rotten!")
 	})
 }

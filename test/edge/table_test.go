@@ -117,7 +117,7 @@ var catalogue = []known{
 	89:  {"a file that another program locks", "", ""},
 	90:  {"a file vanishes between look and reading", "", ""},
 	91:  {"a store through a memory map", "", ""},
-	92:  {"bytes that change without a trace", "", "that they do not travel is covered; that a deep verification finds them waits for one that looks at the disk"},
+	92:  {"bytes that change without a trace", "", ""},
 	93:  {"sparse file", "device/disk.TestAHoleThatZerosAreWrittenToStaysOne", ""},
 	94:  {"files of one byte, or of equal parts", "", ""},
 	95:  {"an edit that restores size and time", "device/disk.TestReplaceNoticesAnEditThatRestoredSizeAndTime", ""},

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -193,6 +194,16 @@ func (d *device) add() {
 func (d *device) relink() {
 	d.t.Helper()
 	must(d.t, d.CreateVolume(d.t.Context(), d.dir, d.w.region, true))
+}
+
+// rereads says what reading all of the device's files once more finds.
+func (d *device) rereads(want ...engine.FileTrouble) {
+	d.t.Helper()
+	r, err := d.Engine.Reread(d.t.Context(), nil)
+	must(d.t, err)
+	if !slices.Equal(r.Faults, want) || r.Files == 0 {
+		d.t.Errorf("%s: of %d files and more are not as they were hashed: %v, want %v", d.name, r.Files, r.Faults, want)
+	}
 }
 
 // most is how long one pass of sync may take (U4).
