@@ -60,6 +60,7 @@ func (d *Device) loadVolumes() error {
 		reg.seen = uint64(r.seen)
 		v := &volume{d: d, id: r.id, dir: r.path, region: reg, added: time.UnixMilli(r.added), index: x, scan: true, fresh: true,
 			paused: r.paused, poke: make(chan struct{}, 1), sealed: map[[32]byte]sealedFile{}}
+		v.silence.now = func() time.Time { return d.Now() }
 		json.Unmarshal(r.counters, &v.total)
 		// What it was when somebody last looked, until somebody looks again.
 		if last, err := d.Store.Note(statusNote(r.id)); err == nil && last != nil {
@@ -320,7 +321,7 @@ func (d *Device) LastSeen(id signet.DeviceID) (ms int64, ok bool) {
 }
 
 // Settle asks a running volume to look at everything once more, disk and
-// service, and returns its status when it has.
+// service, and returns its status when it has, or when the disk is silent.
 func (d *Device) Settle(ctx context.Context, id string) (VolumeStatus, error) {
 	v, err := d.volume(id)
 	if err != nil {
@@ -340,8 +341,9 @@ func (d *Device) Settle(ctx context.Context, id string) (VolumeStatus, error) {
 		v.mu.Lock()
 		answered := v.answered
 		v.mu.Unlock()
+		_, _, silent := v.silence.is()
 		switch {
-		case answered >= n:
+		case answered >= n, silent:
 			return v.Status(), nil
 		case v.gone():
 			return v.Status(), fmt.Errorf("volume: %w", signet.ErrNotFound)
@@ -350,6 +352,7 @@ func (d *Device) Settle(ctx context.Context, id string) (VolumeStatus, error) {
 		case <-ctx.Done():
 			return v.Status(), ctx.Err()
 		case <-changed:
+		case <-time.After(silentAfter / 3): // that a disk is silent, nothing tells
 		}
 	}
 }

@@ -192,7 +192,8 @@ func (d *Device) Online() (bool, error) {
 }
 
 // Run keeps all volumes in step until ctx ends. It returns when every
-// goroutine that it started has.
+// goroutine that it started has, but for those that wait for a disk that is silent:
+// whoever runs it is to end then.
 func (d *Device) Run(ctx context.Context) error {
 	if err := d.loadVolumes(); err != nil {
 		return err
@@ -222,7 +223,7 @@ func (d *Device) Run(ctx context.Context) error {
 			<-follow
 			<-ending
 			for v := range running {
-				<-v.ended
+				v.waitEnd()
 			}
 			return nil
 		case <-changed:

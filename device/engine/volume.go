@@ -60,6 +60,8 @@ type volume struct {
 	diskMu sync.RWMutex // held by the loop to set disk, and by others to use it
 	index  *index
 
+	silence silence // of disk
+
 	blocked     map[signet.NodeID]blocked
 	holds       map[signet.NodeID]bool     // what the last plan holds back for a reason that a person can mend
 	still       bool                       // it is only looked: nothing is read beside the loop, which may send
@@ -254,10 +256,13 @@ func (v *volume) open() error {
 		v.closeDisk()
 		v.hints, v.scan = nil, true
 	}
+	v.silence.ask()
 	disk, err := v.d.OpenVolume(v.dir)
+	v.silence.answer()
 	if err != nil {
 		return err
 	}
+	disk = heard{disk, &v.silence}
 	if id, region := disk.Identity(); id != v.id || region != v.region.ID().String() {
 		disk.Close()
 		return fmt.Errorf("%s: %w", v.dir, ErrOtherVolume)
@@ -793,6 +798,7 @@ func (v *volume) Status() VolumeStatus {
 	}
 	paused, until := v.paused.on(v.d.Now())
 	held := v.d.held.Load()
+	reason, hint, silent := v.silence.is()
 	switch {
 	case failed != nil: // whatever it was when somebody last looked
 		s.State, s.Reason, s.Hint = AlarmedAt, failed.Error(), hintAlarm
@@ -804,6 +810,8 @@ func (v *volume) Status() VolumeStatus {
 		}
 	case held != nil:
 		s.State, s.Reason, s.Hint = Paused, *held, "signet limit shows why"
+	case silent:
+		s.State, s.Reason, s.Hint = Stopped, reason, hint
 	case starved != "" && s.State != AlarmedAt && s.State != ReadOnly:
 		s.State, s.Reason, s.Hint = Starved, starved, "the service holds back this device's changes: ask whoever runs it"
 	}

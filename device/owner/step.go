@@ -160,10 +160,31 @@ func (w *Work) syncOne(ctx context.Context, id string) (engine.Counters, error) 
 	case before.State == engine.Paused: // it would stay so, or transfer all the same
 		return engine.Counters{}, nil
 	case !w.Running:
-		return w.Engine.SyncVolume(ctx, id)
+		return w.syncVolume(ctx, id)
 	}
 	s, err := w.settled(ctx, id)
 	return s.Counters.Minus(before.Counters), err
+}
+
+// givesUpAfter is how long a command waits for a disk that answers nothing: longer than
+// any disk takes to make durable what a machine may have in memory for it.
+const givesUpAfter = 2 * time.Minute
+
+// syncVolume brings a volume in step that no daemon runs. Where its disk is silent it
+// ends, and leaves what waits for the disk to the end of the program.
+func (w *Work) syncVolume(ctx context.Context, id string) (c engine.Counters, err error) {
+	done := make(chan struct{})
+	go func() { defer close(done); c, err = w.Engine.SyncVolume(ctx, id) }()
+	for {
+		select {
+		case <-done:
+			return c, err
+		case <-time.After(time.Second):
+			if w.Engine.Silent(id) >= givesUpAfter {
+				return engine.Counters{}, stateError(w.Engine.VolumeStatus(id))
+			}
+		}
+	}
 }
 
 // settled waits until a running volume is in step, or cannot get there by

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -145,6 +147,82 @@ func TestCase144DiskThatAnswersWithErrors(t *testing.T) {
 		}
 		a.plainly()
 		w.want("d/f=first d/f", "d/g=first d/g", "h=edited while permission denied")
+	})
+}
+
+// Of a disk that answers nothing it is said, nobody else waits for it, nothing is
+// concluded, and it goes on by itself.
+func TestCase144DiskThatAnswersNothing(t *testing.T) {
+	alone(t, oddfs.Options{}, func(t *testing.T, w *world, odd *oddfs.Disk) {
+		a, b := w.pair("d/f", "d/g", "h")
+		b.write("h", "edited meanwhile")
+		b.sync()
+		var later atomic.Int64 // by how much the clock of a is ahead
+		a.Engine.Now = func() time.Time { return time.Now().Add(time.Duration(later.Load())) }
+		thaw := sync.OnceFunc(odd.Freeze())
+		defer thaw()
+		done := make(chan error)
+		go func() { _, err := a.Engine.SyncVolume(t.Context(), a.volume().ID); done <- err }()
+		for a.Engine.Silent(a.volume().ID) == 0 {
+			select {
+			case err := <-done:
+				t.Fatalf("came back from a disk that says nothing: %v", err)
+			case <-time.After(time.Millisecond):
+			}
+		}
+		if s := a.Engine.VolumeStatus(a.volume().ID); s.State == engine.Stopped {
+			t.Errorf("is %s before it was given time: %s", s.State, s.Reason)
+		}
+		later.Store(int64(40 * time.Second))
+		if s := a.Engine.VolumeStatus(a.volume().ID); s.State != engine.Stopped || !strings.Contains(s.Reason, "has not answered for 4") || s.Hint == "" {
+			t.Errorf("is %s: %q, %q", s.State, s.Reason, s.Hint)
+		}
+		b.write("d/f", "edited too")
+		b.sync()
+		thaw()
+		must(t, <-done)
+		if s := a.Engine.VolumeStatus(a.volume().ID); s.State != engine.InStep {
+			t.Errorf("is %s: %s", s.State, s.Reason)
+		}
+		w.settle()
+		w.want("d/f=edited too", "d/g=first d/g", "h=edited meanwhile")
+	})
+}
+
+// A daemon ends though a disk answers nothing.
+func TestCase144DaemonEndsBesideASilentDisk(t *testing.T) {
+	long(t)
+	alone(t, oddfs.Options{}, func(t *testing.T, w *world, odd *oddfs.Disk) {
+		a, b := w.pair("d/f", "h")
+		b.write("h", "edited meanwhile")
+		b.sync()
+		var later atomic.Int64 // by how much the clock of a is ahead
+		a.Engine.Now = func() time.Time { return time.Now().Add(time.Duration(later.Load())) }
+		thaw := sync.OnceFunc(odd.Freeze())
+		defer thaw()
+		ctx, stop := context.WithCancel(t.Context())
+		defer stop()
+		done := make(chan error)
+		go func() { done <- a.Engine.Run(ctx) }()
+		for a.Engine.Silent(a.volume().ID) == 0 {
+			<-time.After(time.Millisecond)
+		}
+		later.Store(int64(40 * time.Second))
+		stop()
+		select {
+		case err := <-done:
+			must(t, err)
+		case <-time.After(time.Minute):
+			t.Fatal("does not end")
+		}
+		thaw()
+		for a.Engine.Silent(a.volume().ID) != 0 {
+			<-time.After(time.Millisecond)
+		}
+		a.Close() // with what may still be at work
+		a.open()
+		w.settle()
+		w.want("d/f=first d/f", "h=edited meanwhile")
 	})
 }
 

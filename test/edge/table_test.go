@@ -169,7 +169,7 @@ var catalogue = []known{
 	141: {"a marker made by hand", "test/e2e.TestReplacedFolderDeletesNothing", ""},
 	142: {"the folder made anew, or a copy", "test/e2e.TestReplacedFolderDeletesNothing test/e2e.TestClonedFolderIsRefused", ""},
 	143: {"a mount inside the folder goes", "test/e2e.TestMountInsideVolumeIsUnknown", ""},
-	144: {"a disk that answers with errors", "", "of one that does not answer at all only its own volume waits; it has no time limit"},
+	144: {"a disk that answers with errors", "", ""},
 	145: {"inode numbers that change", "", ""},
 	146: {"the folder is moved while a daemon runs", "test/e2e.TestDaemonNoticesThatItsFolderMoved", ""},
 	147: {"more deletions than an accident may make", "test/e2e.TestManyDeletionsAreHeldUntilApproved device/owner.TestFilesThatGoBitByBitAreHeldTogether", ""},

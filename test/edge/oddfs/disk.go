@@ -133,6 +133,12 @@ func (d *Disk) Syncs() int {
 	return d.syncs
 }
 
+// Freeze has the disk answer nothing, until the function that it returns is called.
+func (d *Disk) Freeze() (thaw func()) {
+	d.mu.Lock()
+	return d.mu.Unlock
+}
+
 // Renumber gives everything but the root, and what is in it, another number, as
 // disks do that make numbers up when they are mounted.
 func (d *Disk) Renumber() {
