@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"testing/cryptotest"
@@ -636,4 +637,45 @@ func TestWhatLeftNoTraceIsNotReplacedUnread(t *testing.T) {
 			t.Errorf("b has\n%s", l)
 		}
 	})
+}
+
+// A file of rules got longer than rules may be, or something else got its name: the rules
+// that were read last go on. What they leave out stays, and what the long text would leave
+// out is a file as any, which the law had taken for ignored.
+func TestRulesThatAreTooLongLeaveThoseOfBefore(t *testing.T) {
+	for _, folder := range []bool{false, true} {
+		scene(t, func(r *run, a, b *device) {
+			r.devices = r.devices[:2]
+			u, other := &user{device: a, rnd: a.rnd}, &user{device: b, rnd: b.rnd}
+			u.create(ignore.File, "left")
+			u.create("left", "is left out")
+			u.create("sent", "is in step")
+			inStep(a, b)
+			if folder {
+				u.remove(ignore.File)
+				u.create(ignore.File+"/sent", "in a folder")
+			} else {
+				u.overwrite(ignore.File, "sent\n"+strings.Repeat("#", ignore.MaxSize))
+			}
+			other.overwrite("sent", "is in step, edited")
+			for _, settled := range []bool{false, true} {
+				var at []string
+				list := r.ignoredNow()
+				for _, i := range list {
+					at = append(at, i.d.name+":"+i.path)
+				}
+				if !slices.Equal(at, []string{"a:left"}) {
+					t.Errorf("a folder: %v, settled: %v: ignored are %q", folder, settled, at)
+				}
+				inStep(a, b)
+				r.stayed(list)
+			}
+			if _, n := a.disk.find("sent"); n == nil || n.content() != "is in step, edited" {
+				t.Errorf("a folder: %v: a has\n%s", folder, a.disk.listing())
+			}
+			if _, n := b.disk.find("left"); n != nil {
+				t.Errorf("a folder: %v: b has\n%s", folder, b.disk.listing())
+			}
+		})
+	}
 }

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"path/filepath"
 	"slices"
 
 	"signet"
@@ -48,12 +49,48 @@ func (d *disk) ruleFile() *node {
 	return n
 }
 
-// rulesHere are those that the disk has now; nil: none.
+// rulesHere are those that the disk has now; nil: none that a device reads.
 func (d *disk) rulesHere() *ignore.Rules {
-	if n := d.ruleFile(); n != nil && n.stat.Type == tree.File {
+	if n := d.ruleFile(); n != nil && n.rules() {
 		return ignore.Parse(n.data)
 	}
 	return nil
+}
+
+// rules reports whether a device reads what has the name of the rules.
+func (n *node) rules() bool { return n.stat.Type == tree.File && len(n.data) <= ignore.MaxSize }
+
+// goesBy is the text of the rules under which the device looks next, if something has
+// their name. Where that is none that a device reads, those that it read last go on
+// (doc/design/0020-ignore.md). Its index notes them: of what the disk had since, a look
+// may have read any, or none.
+func (d *device) goesBy() (text string, ok bool) {
+	switch n := d.disk.ruleFile(); {
+	case n == nil:
+		return "", false
+	case n.rules():
+		return n.content(), true
+	}
+	if p := d.programs[d]; p != nil {
+		return p.noted(), true
+	}
+	store, err := engine.OpenStore(filepath.Join(d.home, "index.db"))
+	if err != nil {
+		d.t.Error(err)
+		return "", false
+	}
+	p := &program{device: d, store: store}
+	defer p.end()
+	return p.noted(), true
+}
+
+// noted are the rules that the device read last.
+func (p *program) noted() string {
+	b, err := p.store.Note("ignore:v")
+	if err != nil {
+		p.t.Error(err)
+	}
+	return string(b)
 }
 
 // leaves reports whether rules leave out a path or a folder above it.
@@ -94,14 +131,14 @@ type ignored struct {
 // ignoredNow lists what is left out on all devices.
 func (r *run) ignoredNow() (list []ignored) {
 	for _, d := range r.left() {
-		rules := d.disk.rulesHere()
-		if rules == nil {
+		text, ok := d.goesBy()
+		if !ok {
 			continue
 		}
-		n := d.disk.ruleFile()
+		rules := ignore.Parse([]byte(text))
 		d.disk.walk("", func(p string, _ uint64, x *node) {
 			if x.stat.Type == tree.File && len(x.data) > 0 && leaves(rules, p, false) {
-				list = append(list, ignored{d: d, path: p, content: x.content(), rules: n.content()})
+				list = append(list, ignored{d: d, path: p, content: x.content(), rules: text})
 			}
 		})
 	}
@@ -113,8 +150,8 @@ func (r *run) ignoredNow() (list []ignored) {
 // somebody removed it, or nobody here selected it.
 func (r *run) stayed(list []ignored) {
 	for _, i := range list {
-		n := i.d.disk.ruleFile()
-		same := n != nil && n.content() == i.rules
+		text, ok := i.d.goesBy()
+		same := ok && text == i.rules
 		if !same && (i.d.chooses || r.removed[i.content]) || i.d.disk.anywhere(i.content) {
 			continue
 		}
@@ -196,17 +233,18 @@ func (r *run) edited(e *engine.Device) map[[32]byte]bool {
 func (r *run) hidLater(c string, names map[string]bool) bool {
 	for _, d := range r.devices {
 		taken := func(from string) bool { return from == replaced || names[from] }
-		if slices.ContainsFunc(d.moved[c], taken) && d.disk.leavesOut(c) {
+		if slices.ContainsFunc(d.moved[c], taken) && d.leavesOut(c) {
 			return true
 		}
 	}
 	return false
 }
 
-// leavesOut reports whether a content is in a file that the disk's own rules leave out.
-func (d *disk) leavesOut(c string) (out bool) {
-	if r := d.rulesHere(); r != nil {
-		d.walk("", func(p string, _ uint64, n *node) {
+// leavesOut reports whether a content is in a file that the device's own rules leave out.
+func (d *device) leavesOut(c string) (out bool) {
+	if text, ok := d.goesBy(); ok {
+		r := ignore.Parse([]byte(text))
+		d.disk.walk("", func(p string, _ uint64, n *node) {
 			out = out || n.stat.Type == tree.File && n.content() == c && leaves(r, p, false)
 		})
 	}
