@@ -66,7 +66,7 @@ func (v *volume) readRules(ctx context.Context) (again time.Time, err error) {
 		v.faultyRules("is not a file")
 		return again, nil
 	case err == nil && st.Size > ignore.MaxSize:
-		v.faultyRules(fmt.Sprintf("has more than %d bytes", ignore.MaxSize))
+		v.faultyRules(tooLong)
 		return again, nil
 	case err == nil:
 		text, st, busy, err := v.readSettled(ignore.File)
@@ -75,6 +75,9 @@ func (v *volume) readRules(ctx context.Context) (again time.Time, err error) {
 			return v.d.Now().Add(settleWait), nil
 		case err != nil:
 			v.faultyRules(err.Error())
+			return again, nil
+		case len(text) > ignore.MaxSize: // it grew since
+			v.faultyRules(tooLong)
 			return again, nil
 		}
 		return again, v.rule(text, st)
@@ -103,13 +106,16 @@ func (v *volume) readRules(ctx context.Context) (again time.Time, err error) {
 	return again, nil
 }
 
+var tooLong = fmt.Sprintf("has more than %d bytes", ignore.MaxSize)
+
 // spelt reports whether a name at the top is there in this very spelling.
 func (v *volume) spelt(ctx context.Context, name string) bool {
 	l, err := v.listOne(ctx, "")
 	return err == nil && slices.ContainsFunc(l.Entries, func(e Entry) bool { return e.Name == name })
 }
 
-// readSettled reads a small file that nobody writes to.
+// readSettled reads a small file that nobody writes to; of one that is not small, a byte
+// more than rules may have.
 func (v *volume) readSettled(path string) (text []byte, st tree.Stat, busy bool, err error) {
 	f, err := v.disk.Read(path)
 	if err != nil {
@@ -119,7 +125,7 @@ func (v *volume) readSettled(path string) (text []byte, st tree.Stat, busy bool,
 	if beingWritten(f, v.d.Now()) {
 		return nil, st, true, nil
 	}
-	text, err = io.ReadAll(io.LimitReader(f, ignore.MaxSize))
+	text, err = io.ReadAll(io.LimitReader(f, ignore.MaxSize+1))
 	if changed := f.Unchanged(); changed != nil {
 		err = changed
 	}

@@ -679,3 +679,39 @@ func TestRulesThatAreTooLongLeaveThoseOfBefore(t *testing.T) {
 		})
 	}
 }
+
+// A file of rules grew between the look at its size and the reading of it. What of it fits
+// is not the rules: its last line would be cut, and leave out other things than it says.
+func TestRulesThatGrewSinceTheirSizeWasLookedAtAreNotCut(t *testing.T) {
+	scene(t, func(r *run, a, b *device) {
+		u := &user{device: a, rnd: a.rnd}
+		u.create(ignore.File, "left")
+		u.create("left", "is left out")
+		inStep(a, b)
+		const end = "\nsent-not"
+		long := strings.Repeat("#", ignore.MaxSize-len("\nsent")) + end
+		u.overwrite(ignore.File, "left\n")
+		u.create("sent", "is to be sent")
+		a.disk.fault = func(op, p string) error {
+			if op == "read" && p == ignore.File {
+				a.disk.fault = nil
+				id, _ := a.disk.find(p)
+				u.writeTo(id, p, long)
+			}
+			return nil
+		}
+		p := a.start()
+		p.pass()
+		if text := p.noted(); text != "left" {
+			t.Errorf("rules of %d bytes are taken, %.20q", len(text), text)
+		}
+		p.end()
+		inStep(a, b)
+		if _, n := b.disk.find("sent"); n == nil {
+			t.Errorf("b has\n%s", b.disk.listing())
+		}
+		if _, n := b.disk.find("left"); n != nil {
+			t.Errorf("b has\n%s", b.disk.listing())
+		}
+	})
+}
