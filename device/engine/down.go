@@ -591,7 +591,7 @@ func (v *volume) takeSmall(f *fetched, ref seal.Ref, object []byte) (row sealedR
 		err = errOther
 	}
 	if err != nil {
-		f.err = v.d.raise(v.bad(f, err), v.region.ID())
+		f.err = v.d.raise(v.bad(f.action.Remote, err), v.region.ID())
 		return row, nil
 	}
 	if f.err = v.stageWhole(f, plain); f.err != nil && v.d.Classify(f.err) == NoRoom {
@@ -603,13 +603,14 @@ func (v *volume) takeSmall(f *fetched, ref seal.Ref, object []byte) (row sealedR
 	return sealedRow{secret.PlaintextIDOf(remote.Hash), ref}, nil // of one piece, so not a long file
 }
 
-// bad is the error of an object that is not what a signed entry promises.
-func (v *volume) bad(f *fetched, err error) error {
+// bad is the error of an object that is not what the signed entry of a file's version
+// promises.
+func (v *volume) bad(version tree.Node, err error) error {
 	v.d.mu.Lock()
-	path := v.region.Tree.Path(f.action.Node)
+	path := v.region.Tree.Path(version.ID)
 	v.d.mu.Unlock()
 	if errors.Is(err, signet.ErrNotVerified) {
-		v.disown(f)
+		v.disown(version)
 		err = fmt.Errorf("%s: %w (%v)", path, ErrObject, err)
 	}
 	return err
@@ -617,8 +618,8 @@ func (v *volume) bad(f *fetched, err error) error {
 
 // disown forgets what this device knows a file's objects to hold: one of them is
 // not what it was, so that nothing new is to rest on any.
-func (v *volume) disown(f *fetched) {
-	c, err := seal.ParseContent(f.action.Remote.Data)
+func (v *volume) disown(version tree.Node) {
+	c, err := seal.ParseContent(version.Data)
 	if err != nil {
 		return
 	}

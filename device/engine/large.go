@@ -53,7 +53,7 @@ func (v *volume) assembleLarge(ctx context.Context, disk Volume, f *fetched, slo
 	remote := f.action.Remote
 	m, err := v.manifest(ctx, remote.Data)
 	if err != nil {
-		return v.bad(f, err)
+		return v.bad(remote, err)
 	}
 	v.d.mu.Lock()
 	secret := v.region.Secret()
@@ -121,7 +121,7 @@ func (p *assembly) assemble(ctx context.Context) error {
 		off += int64(p.m.Pieces[i].Size)
 	}
 	if off != size { // the operation says one length, the manifest in it another
-		return p.v.bad(p.f, errOther)
+		return p.v.bad(p.f.action.Remote, errOther)
 	}
 	for i := range p.parts.Count() {
 		p.missing = append(p.missing, p.parts.Len(i))
@@ -137,7 +137,7 @@ func (p *assembly) assemble(ctx context.Context) error {
 		return err
 	}
 	if p.parts.Sum() != p.f.action.Remote.Hash {
-		return p.v.bad(p.f, errOther)
+		return p.v.bad(p.f.action.Remote, errOther)
 	}
 	return nil
 }
@@ -293,7 +293,7 @@ func (p *assembly) get(ctx context.Context, todo []int, rows []sealedRow) error 
 					piece := &p.m.Pieces[i]
 					if plain, err = open(plain[:0], piece.Ref, object); err != nil {
 						p.v.d.Store.forgetSealed(p.v.region.ID(), []signet.ObjectID{id}) // nothing new rests on it
-						return p.v.d.raise(p.v.bad(p.f, err), p.v.region.ID())
+						return p.v.d.raise(p.v.bad(p.f.action.Remote, err), p.v.region.ID())
 					}
 					if _, err := p.staged.WriteAt(plain, p.at[i]); err != nil {
 						return err

@@ -418,17 +418,17 @@ func (v *volume) sealFile(ctx context.Context, disk Volume, u *uploader, file up
 	out.stat = f.Stat()
 	v.d.mu.Lock()
 	secret := v.region.Secret()
-	var oldData []byte
-	var oldSHA [32]byte
+	var before tree.Node // the version that the region has, if it has one
 	if n, ok := v.region.Tree.Node(op.Node); ok && n.Type == tree.File {
-		oldData, oldSHA = n.Data, n.Hash
+		before = n
 	}
 	v.d.mu.Unlock()
-	old, err := v.manifest(ctx, oldData)
+	old, err := v.manifest(ctx, before.Data)
 	switch {
 	case errors.Is(err, signet.ErrNotVerified), errors.Is(err, signet.ErrNotFound):
-		// The version before this one cannot be had: this one is sealed whole.
-		// What is wrong with the other, who fetches it will say.
+		// The version before this one cannot be had: this one is sealed whole. That the
+		// other does not verify is said here: once this one is there, nobody may fetch it.
+		_ = v.d.raise(v.bad(before, err), v.region.ID())
 		old = nil
 	case err != nil:
 		out.err = err
@@ -441,7 +441,7 @@ func (v *volume) sealFile(ctx context.Context, disk Volume, u *uploader, file up
 	if old != nil {
 		oldPieces = old.Pieces
 		if len(old.Pages) == 0 && len(oldPieces) == 1 {
-			oldPieces[0].ID = secret.PlaintextIDOf(oldSHA) // not what its writer says it is
+			oldPieces[0].ID = secret.PlaintextIDOf(before.Hash) // not what its writer says it is
 		}
 	}
 	sealing := &sealing{u: u, secret: secret}

@@ -205,7 +205,7 @@ func (l *liar) flip(b []byte) []byte {
 // object is an object as a device is shown it, and whether that is spoilt: it is told
 // so when it is handed the object, which it may not be where it gives up before.
 func (l *liar) object(n int, b []byte) (shown []byte, spoilt bool) {
-	if !l.about(n, spoils) || len(b) == 0 || l.rnd.IntN(2) == 0 {
+	if !l.about(n, spoils) || len(b) == 0 || !l.always && l.rnd.IntN(2) == 0 {
 		return b, false
 	}
 	return l.flip(b), true
@@ -477,5 +477,38 @@ func TestASpoiltObjectIsSaidThoughTheDiskIsFull(t *testing.T) {
 		if met[true] == 0 || met[false] == 0 {
 			t.Errorf("the disk was full after a lie %d times, and before one or without any %d times", met[true], met[false])
 		}
+	}
+}
+
+// A device appended to a long file, and was shown a spoilt list of the pieces that the
+// region has of it. It seals all of the file, which nothing keeps from being right, and
+// says what it saw: nobody may ever fetch that version.
+func TestASpoiltListOfTheVersionBeforeIsSaid(t *testing.T) {
+	for _, lying := range []bool{false, true} {
+		scene(t, func(r *run, a, b *device) {
+			r.devices = r.devices[:2]
+			u, other := &user{device: a, rnd: a.rnd}, &user{device: b, rnd: b.rnd}
+			long := strings.Repeat("22", 200_000)
+			u.create("long", long)
+			u.create("small", "of one piece")
+			inStep(a, b)
+			r.liar = &liar{kind: spoils, always: true, lying: lying, rnd: b.rnd, victims: map[int]bool{b.n: true}, told: map[int]string{}, gap: map[int]signet.LogID{}, heads: map[signet.LogID][]byte{}}
+			other.overwrite("long", long+", appended")
+			other.overwrite("small", "asks for no list")
+			p := b.start()
+			p.pass()
+			if told := r.liar.told[b.n] != ""; told != lying {
+				t.Errorf("lying: %v, and it was told: %v", lying, told)
+			}
+			b.noticed(p.engine)
+			alarms := p.engine.Alarms()
+			if lying != (len(alarms) == 1 && alarms[0].Kind == "object" && strings.HasPrefix(alarms[0].Message, "long: ")) {
+				t.Errorf("lying: %v: %+v", lying, alarms)
+			}
+			p.end()
+			r.liar.lying, r.trusted = false, true
+			inStep(a, b)
+			r.holds(a, "long", long+", appended", "small", "asks for no list")
+		})
 	}
 }
