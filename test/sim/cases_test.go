@@ -715,3 +715,34 @@ func TestRulesThatGrewSinceTheirSizeWasLookedAtAreNotCut(t *testing.T) {
 		}
 	})
 }
+
+// Rules went, as a file of that name came from another device, and came back. What they
+// leave out was a file as any between the two, and got an edit: the law saw the same rules
+// before and after. Where nothing else had their name, what they leave out is not to go.
+func TestRulesThatWentAndCameBackDidNotHoldAllTheTime(t *testing.T) {
+	scene(t, func(r *run, a, b *device) {
+		r.devices = r.devices[:2]
+		u, other := &user{device: a, rnd: a.rnd}, &user{device: b, rnd: b.rnd}
+		u.create(ignore.File, "left")
+		u.create("left", "is left out")
+		inStep(a, b)
+		list := r.ignoredNow()
+		other.create(ignore.File, "something else")
+		inStep(a, b)
+		other.create("left", "is left out, edited")
+		inStep(a, b)
+		other.create(ignore.File, "left")
+		inStep(a, b)
+		if _, n := a.disk.find("left"); n == nil || n.content() != "is left out, edited" || len(list) != 1 {
+			t.Errorf("%d were ignored, a has\n%s", len(list), a.disk.listing())
+		}
+		r.stayed(list)
+		list = r.ignoredNow()
+		inStep(a, b)
+		r.removed["is left out, edited"] = true
+		a.disk.remove("left")
+		if l := r.notStayed(list); len(l) != 1 || !strings.Contains(l[0], "a: left ") {
+			t.Errorf("of %d that are ignored one was removed, and it says %q", len(list), l)
+		}
+	})
+}

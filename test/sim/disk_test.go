@@ -18,6 +18,7 @@ import (
 
 	"signet/core/tree"
 	"signet/device/engine"
+	"signet/device/ignore"
 )
 
 // A disk is a file system in memory that knows durable from volatile. Folders
@@ -37,6 +38,7 @@ type disk struct {
 	fault  func(op, path string) error
 	choice uint64 // durable at once
 	thrown int    // how often something came into the trash
+	turned int    // how often the name of the rules went to something else, or to nothing
 	watch  []chan engine.Event
 
 	letters letters
@@ -236,7 +238,10 @@ func (d *disk) link(p string, id uint64) error {
 		return fmt.Errorf("%s: %w", folder, fs.ErrNotExist)
 	}
 	now := d.now()
-	name, _ = d.kid(n, name)
+	name, old := d.kid(n, name)
+	if f == rootNode && name == ignore.File && !d.alike(old, id) {
+		d.turned++
+	}
 	d.set(f, func(n *node) {
 		if id == 0 {
 			delete(n.kids, name)
@@ -246,6 +251,12 @@ func (d *disk) link(p string, id uint64) error {
 		n.stat.MTime, n.stat.CTime = now, now
 	})
 	return nil
+}
+
+// alike reports whether two nodes are files with the same bytes.
+func (d *disk) alike(a, b uint64) bool {
+	x, y := d.nodes[a], d.nodes[b]
+	return x != nil && y != nil && x.stat.Type == tree.File && y.stat.Type == tree.File && bytes.Equal(x.data, y.data)
 }
 
 func (d *disk) free(p string) error {

@@ -126,6 +126,7 @@ type ignored struct {
 	path    string
 	content string
 	rules   string
+	turned  int // disk.turned
 }
 
 // ignoredNow lists what is left out on all devices.
@@ -138,7 +139,7 @@ func (r *run) ignoredNow() (list []ignored) {
 		rules := ignore.Parse([]byte(text))
 		d.disk.walk("", func(p string, _ uint64, x *node) {
 			if x.stat.Type == tree.File && len(x.data) > 0 && leaves(rules, p, false) {
-				list = append(list, ignored{d: d, path: p, content: x.content(), rules: text})
+				list = append(list, ignored{d: d, path: p, content: x.content(), rules: text, turned: d.disk.turned})
 			}
 		})
 	}
@@ -147,16 +148,25 @@ func (r *run) ignoredNow() (list []ignored) {
 
 // stayed fails where something that was ignored is not on its disk any more. What
 // other rules do not leave out any more is a file like all others: it goes where
-// somebody removed it, or nobody here selected it.
+// somebody removed it, or nobody here selected it. Those that came back are the same if
+// nothing else had their name meanwhile.
 func (r *run) stayed(list []ignored) {
+	for _, l := range r.notStayed(list) {
+		r.t.Error(l)
+	}
+}
+
+// notStayed says what of what was ignored is gone.
+func (r *run) notStayed(list []ignored) (gone []string) {
 	for _, i := range list {
 		text, ok := i.d.goesBy()
-		same := ok && text == i.rules
+		same := ok && text == i.rules && i.d.disk.turned == i.turned
 		if !same && (i.d.chooses || r.removed[i.content]) || i.d.disk.anywhere(i.content) {
 			continue
 		}
-		r.t.Errorf("%s: %s was ignored, and is gone: %.40q (the same rules: %v)", i.d.name, i.path, i.content, same)
+		gone = append(gone, fmt.Sprintf("%s: %s was ignored, and is gone: %.40q (the same rules: %v)", i.d.name, i.path, i.content, same))
 	}
+	return gone
 }
 
 // regionKeeps fails where a rule took something from the region: what was in step, and
