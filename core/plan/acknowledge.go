@@ -14,12 +14,24 @@ import (
 // of a restore, which comes from the journal: the disk has still to follow, and
 // a base that had it already would have the next plan undo the restore.
 //
+// An edit that went to another node, the conflict copy that replay made of it or of the
+// one before, is noted all the same: the file on the disk is what was put there, or what
+// was saved over it since. The next plan binds it to that node; where it cannot, what it
+// sends names this edit as its base, and so is for that node too.
+//
 // A caller notes it for each of its own entries, as it replays them.
 func Acknowledge(old Base, l Local, op tree.Op, o tree.Outcome) (b Base, ok bool) {
+	b = old
+	if op.Kind == tree.Edit && o.Node != op.Node && o.Result != tree.NoOp && !op.Restored {
+		b.Type, b.Content, b.Size, b.Hash, b.Target, b.MTime = op.Type, o.Revision, op.Size, op.Hash, op.Target, op.MTime
+		if o.Result == tree.Conflicted && l.Type == op.Type {
+			b.Mode = l.Mode // a copy has that of the node: what the user had made of it is no change of the copy's
+		}
+		return b, old.Type != 0
+	}
 	if o.Result != tree.Applied || o.Node != op.Node || op.Restored {
 		return old, false
 	}
-	b = old
 	switch op.Kind {
 	case tree.Create:
 		b = Base{Parent: op.Parent, Name: op.Name, Type: op.Type, Content: o.Revision, Place: o.Revision, Attr: o.Revision,
@@ -46,6 +58,34 @@ func Acknowledge(old Base, l Local, op tree.Op, o tree.Outcome) (b Base, ok bool
 	}
 	// Without a base there is nothing that the other fields could rest on.
 	return b, old.Type != 0
+}
+
+// strayed is the node that has what this device put for another one, whose base says so
+// (Acknowledge); nil if it has not gone elsewhere.
+func (p *planner) strayed(it *item) *item {
+	if it.base == nil || it.base.Type == tree.Dir {
+		return nil
+	}
+	if n, ok := p.in.Remote.Revision(it.base.Content); ok && n != it.id {
+		return p.get(n)
+	}
+	return nil
+}
+
+// descends is the conflict copy that a local file with the base of a node is, or was until
+// something was saved over it. Were what was saved since sent as an edit of the node, each
+// time would make another copy. Where the disk has the copy already, there is nothing to
+// bind: what was saved goes to it, and the node gets back what it has itself (upEdit).
+// Nor is there where a user removed the copy as it is.
+func (p *planner) descends(l *Local, of *item) *item {
+	c := p.strayed(of)
+	if c == nil || !c.live() || c.local != nil || p.ignored(c) || c.ref.Type() != l.Type || l.Unsettled || of.live() && sameAsRemote(l, of.ref) {
+		return nil
+	}
+	if c.base != nil && c.base.Content == of.base.Content {
+		return nil
+	}
+	return c
 }
 
 // Carried is the base of a node after an action of a plan was carried out and

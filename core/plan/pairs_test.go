@@ -260,6 +260,19 @@ func TestEveryPairOfDeedsEndsAsTheOracleSays(t *testing.T) {
 	}
 }
 
+// A conflict copy has the mode of the node that it is a copy of, also where the device
+// that lost had another one on its disk, and noted what became of what it sent: else that
+// device alone would send it.
+func TestAConflictCopyHasTheModeOfItsNode(t *testing.T) {
+	for _, known := range []bool{false, true} {
+		for _, acknowledges := range []bool{false, true} {
+			for _, second := range []string{"save f 2", "write f 2, chmod f 750"} {
+				pair{parseDeeds("write f 0, chmod f 700"), parseDeeds("write f 1"), parseDeeds(second), known, acknowledges, nil}.meets(t)
+			}
+		}
+	}
+}
+
 // drawDeeds lets a user do some things to a shelf, mostly to the same few.
 func drawDeeds(rt *rapid.T, s shelf, fresh, most int) (out []shelfDeed) {
 	for range rapid.IntRange(0, most).Draw(rt, "deeds") {

@@ -254,6 +254,15 @@ func (p *planner) bind() {
 			l.Parent = to
 		}
 		to, keepBase := p.boundTo(it, copies[it.id])
+		of := it // whose base is of what the disk had before
+		if keepBase {
+			of = p.get(to)
+		}
+		var sent *Base
+		if c := p.descends(l, of); c != nil {
+			to, sent = c.id, of.base
+			p.forget(of)
+		}
 		if to == it.id {
 			continue
 		}
@@ -277,6 +286,12 @@ func (p *planner) bind() {
 			p.forget(other)
 		}
 		p.out.Rebind = append(p.out.Rebind, Rebind{it.id, to})
+		if sent != nil {
+			_, place, attr := other.ref.Revisions()
+			b := *sent
+			b.Parent, b.Name, b.Place, b.Attr = l.Parent, l.Name, place, attr
+			p.agree(other, b)
+		}
 		if other.base == nil {
 			p.adopt(other)
 		}
@@ -349,7 +364,10 @@ func (p *planner) lostAt(w place) *item {
 	}
 	var m *item
 	for _, it := range p.absentAt[p.slot(w)] {
-		was, best := it.base != nil && it.base.Name == w.name, m != nil && m.base != nil && m.base.Name == w.name
+		if it.base == nil {
+			continue
+		}
+		was, best := it.base.Name == w.name, m != nil && m.base.Name == w.name
 		if m == nil || was && !best || was == best && it.id.Compare(m.id) < 0 {
 			m = it
 		}

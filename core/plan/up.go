@@ -272,7 +272,8 @@ func sentName(l *Local, b *Base, r tree.Ref) string {
 }
 
 // upEdit sends new content. If others changed it too, the base is sent as it
-// was: replay makes the conflict copy.
+// was: replay makes the conflict copy. If it made one of what was put before, that base
+// leads there, and the node is no matter.
 func (p *planner) upEdit(it *item) {
 	l, b, r := it.local, it.base, it.ref
 	if it.isNew() {
@@ -298,7 +299,7 @@ func (p *planner) upEdit(it *item) {
 	}
 	op := put(tree.Edit, it.id, l)
 	op.BaseContent = known
-	if r.Deleted() || p.ours(content, known) {
+	if p.strayed(it) == nil && (r.Deleted() || p.ours(content, known)) {
 		op.BaseContent = content.Revision
 	} else {
 		it.clash = true
@@ -340,6 +341,9 @@ func (p *planner) upAttr(it *item) {
 		return
 	}
 	op := tree.Op{Kind: tree.Attr, Node: it.id, BaseContent: b.Content, BaseAttr: b.Attr}
+	if p.strayed(it) != nil {
+		op.BaseContent = it.ref.Content().Revision // else it would go there, and this node's would stay as it is for ever
+	}
 	op.HasMode, op.HasMTime, _, _ = p.attr(it)
 	if l.Unsettled || it.edit || it.ref.Content().Revision != b.Content {
 		op.HasMTime = false
@@ -420,6 +424,8 @@ func (p *planner) wake() {
 		n := op.Node
 		if op.Kind == tree.Create || op.Kind == tree.Move {
 			n = op.Parent
+		} else if to, ok := p.in.Remote.Revision(op.BaseContent); ok && op.Kind == tree.Edit {
+			n = to
 		}
 		for n != signet.RootNode {
 			it := p.get(n)

@@ -3,6 +3,7 @@ package sim
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -745,4 +746,51 @@ func TestRulesThatWentAndCameBackDidNotHoldAllTheTime(t *testing.T) {
 			t.Errorf("of %d that are ignored one was removed, and it says %q", len(list), l)
 		}
 	})
+}
+
+// A user saves a file fifty times over a slow line, while another's edit of it is on its
+// way: whoever comes first, there is one conflict copy at most, and the last save is there.
+// There is none where the other's edit was on the disk before the first save.
+func TestSavesOverASlowLineAreOneConflictCopyAtMost(t *testing.T) {
+	copies := map[int]int{}
+	for later := range 12 {
+		scene(t, func(r *run, a, b *device) {
+			x, y := &user{device: a, rnd: a.rnd}, &user{device: b, rnd: b.rnd}
+			x.create("f", "common")
+			a.pass()
+			b.pass()
+			a.blind = false
+			r.lag, r.slow = rand.New(rand.NewPCG(uint64(later), 0)), 10*time.Second
+			last := ""
+			r.daemon(a, func(e *engine.Device) {
+				if err := a.ask(r.t.Context(), e); err != nil {
+					t.Error(err)
+				}
+				y.create("f", "the other's")
+				sent := make(chan struct{})
+				r.act(func() { b.pass(); close(sent) })
+				time.Sleep(time.Duration(later) * 2 * time.Second)
+				for n := range 50 {
+					last = fmt.Sprintf("saved %d times", n+1)
+					x.create("f", last)
+					time.Sleep(300 * time.Millisecond)
+				}
+				<-sent
+				time.Sleep(time.Minute)
+				a.ask(r.t.Context(), e)
+			})
+			r.slow = 0
+			a.pass()
+			agree(t, a, b, last)
+			l := a.disk.listing()
+			n := strings.Count(l, "(conflict ")
+			copies[n]++
+			if n > 1 || strings.Count(l, "\n") != 1+n || n == 1 && !strings.Contains(l, "the other's") {
+				t.Errorf("a has\n%s", l)
+			}
+		})
+	}
+	if copies[0] == 0 || copies[1] == 0 {
+		t.Errorf("conflict copies, and how often there were so many: %v", copies)
+	}
 }
