@@ -91,6 +91,31 @@ func TestWhatIsSavedOverAFileThatLostIsInItsCopy(t *testing.T) {
 	}
 }
 
+// A file lost, cannot be read since, and gets another mode, which goes to its node once.
+func TestModeOfAFileThatLostIsSentOnce(t *testing.T) {
+	w := newWorld(t, "ann", "ben")
+	ann, ben := w.devices[0], w.devices[1]
+	ann.acknowledges, ben.acknowledges = true, true
+	ann.write("f", "0")
+	w.settle()
+	ann.write("f", "1")
+	step(ann)
+	ben.write("f", "2")
+	step(ben)
+	ben.unsettled = map[id]bool{ben.must("f"): true}
+	step(ben) // the copy comes to the disk
+	ben.chmod("f", 0o700)
+	step(ben)
+	if p := ben.turn(); len(p.Up) > 0 {
+		t.Errorf("it was sent, and again is%s", p.text())
+	}
+	ben.unsettled = nil
+	w.settle()
+	if got := conflictsShort(ann.lines()); got != "f CC: 2\nf: 1 (x)" {
+		t.Errorf("ann has\n%s", got)
+	}
+}
+
 // A file that lost is saved by renaming another over it: that one is the copy at once, and
 // the copy is not brought from the service first.
 func TestWhatIsRenamedOverAFileThatLostIsItsCopy(t *testing.T) {
