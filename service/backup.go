@@ -262,24 +262,31 @@ func (b *backingUp) database() error {
 	if err != nil {
 		return err
 	}
-	for _, p := range packs {
-		if p.Live > 0 { // others may be gone already, and nobody misses them
-			b.need[p.Pack] = p.End
-		}
-	}
 	logs, err := copied.Logs()
+	if err != nil {
+		return err
+	}
+	lost, err := lostObjects(copied)
 	if err != nil {
 		return err
 	}
 	for _, l := range logs {
 		b.out.Records += int64(l.Size)
 		err := copied.Objects(l.Num, func(o meta.Object) error {
+			if lost[place{l.Num, o.ID}] { // as was its pack, perhaps
+				return nil
+			}
 			b.out.Objects++
 			b.need[o.Place.Pack] = max(b.need[o.Place.Pack], int64(o.Place.Offset)+int64(o.Place.Length))
 			return nil
 		})
 		if err != nil {
 			return err
+		}
+	}
+	for _, p := range packs {
+		if b.need[p.Pack] > 0 { // others may be gone already, and nobody misses them
+			b.need[p.Pack] = max(b.need[p.Pack], p.End)
 		}
 	}
 	b.out.Time = b.next.Time

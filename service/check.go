@@ -39,8 +39,9 @@ type Checked struct {
 // checkpoints, every signature, that every object is there and hashes to its
 // name. report is called for each problem. It may run beside a service; with
 // repair it must not, and it then points the index at whole copies of objects
-// that it does not find where they should be. Records and objects of which no
-// whole copy is left it cannot bring back: devices can.
+// that it does not find where they should be, and notes those of which no whole
+// copy is left as lost, so that devices are told and can send them again. Records
+// it cannot bring back: devices can.
 func Check(ctx context.Context, dir string, pub *key.Public, repair bool, report func(Problem)) (Checked, error) {
 	release, err := blob.Hold(ctx, dir) // a service that runs does not remove packs meanwhile
 	if err != nil {
@@ -57,18 +58,18 @@ func Check(ctx context.Context, dir string, pub *key.Public, repair bool, report
 	if err := store.Known(); err != nil {
 		return Checked{}, err
 	}
-	return checkAll(ctx, db, store, pub, repair, report)
+	return checkAll(ctx, db, store, pub, repair, false, report)
 }
 
 // checkCopy verifies a copy of the database and the packs in dir.
 func checkCopy(ctx context.Context, db *meta.DB, dir string, pub *key.Public, report func(Problem)) (Checked, error) {
 	store := blob.OpenReader(dir)
 	defer store.Close()
-	return checkAll(ctx, db, store, pub, false, report)
+	return checkAll(ctx, db, store, pub, false, true, report)
 }
 
-func checkAll(ctx context.Context, db *meta.DB, store *blob.Disk, pub *key.Public, repair bool, report func(Problem)) (Checked, error) {
-	c := &checker{ctx: ctx, db: db, store: store, pub: pub, dir: ring.NewState(signet.OrgID{}), tree: &chain.Tree{}, named: map[meta.LogNum]map[signet.ObjectID]uint64{}}
+func checkAll(ctx context.Context, db *meta.DB, store *blob.Disk, pub *key.Public, repair, copied bool, report func(Problem)) (Checked, error) {
+	c := &checker{copy: copied, ctx: ctx, db: db, store: store, pub: pub, dir: ring.NewState(signet.OrgID{}), tree: &chain.Tree{}, named: map[meta.LogNum]map[signet.ObjectID]uint64{}}
 	c.report = func(p Problem) {
 		c.Problems++
 		if p.Mended {
@@ -81,6 +82,9 @@ func checkAll(ctx context.Context, db *meta.DB, store *blob.Disk, pub *key.Publi
 	}
 	logs, err := db.Logs()
 	if err != nil {
+		return c.Checked, err
+	}
+	if c.lost, err = lostObjects(db); err != nil {
 		return c.Checked, err
 	}
 	for _, kind := range []signet.LogKind{signet.DirectoryLog, signet.RegionLog} {
@@ -159,6 +163,8 @@ type checker struct {
 	tree   *chain.Tree
 	named  map[meta.LogNum]map[signet.ObjectID]uint64 // by the entry at a position
 	short  []uint64                                   // of the log at hand: entries without operations
+	lost   map[place]bool                             // known to be
+	copy   bool                                       // a backup's: what was lost before it is none of its problems
 	report func(Problem)
 }
 
@@ -266,6 +272,9 @@ type lostObject struct {
 // unindexed is why an object is lost of which the index knows nothing.
 const unindexed = "an entry names it and it is not indexed"
 
+// known is why an object is lost that a repair noted as lost.
+const known = "lost, and no device has sent it again yet"
+
 // objects reads every indexed object of a region, and looks for those that
 // entries name and the index lacks.
 func (c *checker) objects(l meta.Log) (lost []lostObject, err error) {
@@ -273,6 +282,12 @@ func (c *checker) objects(l meta.Log) (lost []lostObject, err error) {
 	var buf []byte
 	err = c.db.Objects(l.Num, func(o meta.Object) error {
 		delete(named, o.ID)
+		if c.lost[place{l.Num, o.ID}] {
+			if !c.copy {
+				lost = append(lost, lostObject{l.Num, l.ID.String(), o, known, 0})
+			}
+			return nil
+		}
 		c.Objects++
 		c.Bytes += int64(o.Place.Length)
 		var err error
@@ -325,12 +340,19 @@ func (c *checker) mend(lost []lostObject, repair bool) error {
 					_, err := tx.Pin(l.log, l.object.ID, l.at)
 					return err
 				}
-				return tx.Move([]meta.Moved{{Log: l.log, ID: l.object.ID, Place: at}})
+				return tx.Found(l.log, l.object.ID, at)
 			})
 			if err != nil {
 				return err
 			}
 			p.Mended = true
+		} else if repair && l.why != unindexed && l.why != known {
+			// Who has it can send it again: until then the service says that it lacks it,
+			// instead of giving out what is not the object.
+			if err := c.db.Update(func(tx *meta.Tx) error { return tx.Lose(l.log, l.object.ID) }); err != nil {
+				return err
+			}
+			p.Message += "; devices that have it can send it again now: signet verify --deep"
 		}
 		c.report(p)
 	}

@@ -2,6 +2,7 @@ package service
 
 import (
 	"database/sql"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -152,6 +153,55 @@ func TestRepairGivesAnUnindexedObjectBackToItsEntry(t *testing.T) {
 	}
 	if p := b.problems(t, false); len(p) != 0 {
 		t.Errorf("still: %+v", p)
+	}
+}
+
+// An object of which no whole copy is left is noted as lost: the service says that it
+// lacks it, does not give out what is there, and takes it from whoever has it, as what it
+// was, of its entry.
+func TestALostObjectIsTakenAgain(t *testing.T) {
+	b, w, ids := stored(t)
+	name := packFile(t, b)
+	data, err := os.ReadFile(name)
+	must(t, err)
+	data[16+72+100] ^= 1 // in the first object
+	must(t, os.WriteFile(name, data, 0o600))
+	if p := b.problems(t, true); len(p) != 1 || p[0].Mended || !strings.Contains(p[0].Message, "send it again") {
+		t.Fatalf("%+v", p)
+	}
+	if p := b.problems(t, true); len(p) != 1 || p[0].Message != known {
+		t.Fatalf("again: %+v", p)
+	}
+	again := func(lacks ...signet.ObjectID) {
+		t.Helper()
+		b.open()
+		w.connect()
+		missing, err := w.session.Have(t.Context(), w.region, ids)
+		must(t, err)
+		if !slices.Equal(missing, lacks) {
+			t.Errorf("lacks %v, want %v", missing, lacks)
+		}
+		for _, id := range ids {
+			err := w.session.Get(t.Context(), w.region, []signet.ObjectID{id}, func(got signet.ObjectID, object []byte) error {
+				if nameOf(object) != got {
+					t.Errorf("gives out other bytes for %s", got)
+				}
+				return nil
+			})
+			if gone := slices.Contains(lacks, id); gone != errors.Is(err, signet.ErrNotFound) || !gone && err != nil {
+				t.Errorf("%s is gone: %v, and to get it says %v", id, gone, err)
+			}
+		}
+	}
+	again(ids[0])
+	for range 2 {
+		must(t, w.session.Put(t.Context(), w.region, [][]byte{[]byte(strings.Repeat("object ", 1000))}))
+	}
+	must(t, b.Service.Close())
+	again()
+	must(t, b.Service.Close())
+	if p := b.problems(t, false); len(p) != 0 {
+		t.Errorf("in the end: %+v", p)
 	}
 }
 

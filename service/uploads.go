@@ -33,6 +33,7 @@ type uploads struct {
 	synced  map[place]meta.Object // being indexed
 	bytes   int64                 // of pending
 	going   map[place]bool        // dropped by a commit under way: not there for what comes after
+	lost    map[place]bool        // indexed, and not there until somebody sends them again
 	usage   map[meta.DeviceNum]int64
 }
 
@@ -54,7 +55,24 @@ func newUploads(db *meta.DB, store blob.Store, max int64) (*uploads, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &uploads{db: db, store: store, max: max, wake: make(chan struct{}, 1), pending: map[place]meta.Object{}, usage: usage}, nil
+	lost, err := lostObjects(db)
+	if err != nil {
+		return nil, err
+	}
+	return &uploads{db: db, store: store, max: max, wake: make(chan struct{}, 1), pending: map[place]meta.Object{}, usage: usage, lost: lost}, nil
+}
+
+// lostObjects are those that have a row in the index, and whose bytes are gone.
+func lostObjects(db *meta.DB) (map[place]bool, error) {
+	list, err := db.Lost()
+	if err != nil {
+		return nil, err
+	}
+	lost := map[place]bool{}
+	for _, o := range list {
+		lost[place{o.Log, o.ID}] = true
+	}
+	return lost, nil
 }
 
 // loop flushes in the background, so that a commit after a large upload finds
@@ -175,9 +193,9 @@ func (u *uploads) find(log meta.LogNum, id signet.ObjectID) (meta.Object, error)
 	if !ok {
 		o, ok = u.synced[k]
 	}
-	going := u.going[k]
+	gone := u.going[k] || !ok && u.lost[k]
 	u.mu.Unlock()
-	if going {
+	if gone {
 		return meta.Object{}, signet.ErrNotFound
 	}
 	if ok {
@@ -201,6 +219,7 @@ func (u *uploads) findAll(log meta.LogNum, ids []signet.ObjectID) (map[signet.Ob
 		case u.going[k]:
 		case ok:
 			here[id] = o
+		case u.lost[k]:
 		default:
 			rest = append(rest, id)
 		}
@@ -335,12 +354,23 @@ func (u *uploads) flush(more func(*meta.Tx) error) error {
 	}
 	u.covered(batch, marks)
 	rows := map[meta.LogNum][]meta.Object{}
+	var found []place
+	u.mu.Lock()
 	for k, o := range batch {
 		rows[k.log] = append(rows[k.log], o)
+		if u.lost[k] {
+			found = append(found, k)
+		}
 	}
+	u.mu.Unlock()
 	err = u.db.Update(func(tx *meta.Tx) error {
 		for log, objects := range rows {
 			if err := tx.PutObjects(log, objects); err != nil {
+				return err
+			}
+		}
+		for _, k := range found {
+			if err := tx.Found(k.log, k.id, batch[k].Place); err != nil {
 				return err
 			}
 		}
@@ -353,8 +383,13 @@ func (u *uploads) flush(more func(*meta.Tx) error) error {
 		return fmt.Errorf("index objects: %w", errors.Join(err, signet.ErrUnavailable))
 	}
 	u.mu.Lock()
+	defer u.mu.Unlock()
 	u.synced = nil
-	u.mu.Unlock()
+	for _, k := range found {
+		delete(u.lost, k)
+		o := batch[k]
+		u.usage[o.Device] -= int64(o.Place.Length) // its row counts as it did
+	}
 	return nil
 }
 

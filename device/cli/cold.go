@@ -170,7 +170,10 @@ func (a *app) verifyAll(ctx context.Context, deep bool) error {
 				break
 			}
 			what := "other bytes"
-			if d.Kind == "missing_content" {
+			switch {
+			case d.Given:
+				what = "was missing, and was sent again"
+			case d.Kind == "missing_content":
 				what = "missing"
 			}
 			if len(d.Paths) > 0 {

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 
@@ -30,6 +31,7 @@ type ObjectTrouble struct {
 	Region signet.RegionID
 	Object signet.ObjectID
 	Gone   bool     // else it has other bytes
+	Given  bool     // it is gone no more: this device kept it, and sent it again
 	Paths  []string // that need it as the region is now
 }
 
@@ -76,6 +78,9 @@ func (d *Device) Recheck(ctx context.Context, deep bool, progress func(done, tot
 			return r, err
 		}
 		again.blame(ctx, id, bad)
+		if err := d.supply(ctx, id, bad); err != nil {
+			return r, err
+		}
 		r.Faults = append(r.Faults, bad...)
 	}
 	slices.SortFunc(r.Faults, func(a, b ObjectTrouble) int { return bytes.Compare(a.Object[:], b.Object[:]) })
@@ -124,6 +129,45 @@ func (d *Device) getAll(ctx context.Context, id signet.RegionID, ids []signet.Ob
 		})
 	}
 	return bad, g.Wait()
+}
+
+// supply sends the service again what it lacks of a region, where this device may
+// write there: objects that it kept, as they were, and files that lie here as the region
+// has them sealed anew, as after a restoring (reseal), by the next turn of their volume.
+func (d *Device) supply(ctx context.Context, id signet.RegionID, bad []ObjectTrouble) error {
+	lacks := map[signet.ObjectID]bool{}
+	for _, t := range bad {
+		if t.Gone {
+			lacks[t.Object] = true
+		}
+	}
+	d.mu.Lock()
+	reg := d.regions[id]
+	may := reg != nil && reg.MayWrite()
+	d.mu.Unlock()
+	if len(lacks) == 0 || !may {
+		return nil
+	}
+	if err := d.giveKept(ctx, id, maps.Clone(lacks)); err != nil {
+		return err
+	}
+	// One that does not know that it lacks them takes nothing: what it says that it has is no
+	// answer.
+	gone, err := d.getAll(ctx, id, slices.Collect(maps.Keys(lacks)), func(int64) {})
+	if err != nil {
+		return err
+	}
+	still := map[signet.ObjectID]bool{}
+	for _, t := range gone {
+		still[t.Object] = true
+	}
+	for i := range bad {
+		bad[i].Given = bad[i].Gone && !still[bad[i].Object]
+	}
+	if len(still) == 0 {
+		return nil
+	}
+	return d.doubt(id)
 }
 
 // blame says which files of a region, as it is now, need objects that are bad.

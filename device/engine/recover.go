@@ -269,8 +269,16 @@ func (d *Device) giveObjects(ctx context.Context, id signet.RegionID) error {
 	if err == nil && len(ids) > 0 {
 		err = ask()
 	}
-	if err != nil || len(lacks) == 0 {
+	if err != nil {
 		return err
+	}
+	return d.giveKept(ctx, id, lacks)
+}
+
+// giveKept sends those of some objects that this device keeps, and takes them from lacks.
+func (d *Device) giveKept(ctx context.Context, id signet.RegionID, lacks map[signet.ObjectID]bool) error {
+	if len(lacks) == 0 {
+		return nil
 	}
 	var group [][]byte
 	size := 0
@@ -282,7 +290,7 @@ func (d *Device) giveObjects(ctx context.Context, id signet.RegionID) error {
 		group, size = nil, 0
 		return err
 	}
-	err = d.Kept.each(id, func(o signet.ObjectID) bool { return lacks[o] }, func(o signet.ObjectID, object []byte) error {
+	err := d.Kept.each(id, func(o signet.ObjectID) bool { return lacks[o] }, func(o signet.ObjectID, object []byte) error {
 		delete(lacks, o)
 		group = append(group, object)
 		if size += len(object); size < groupSize {

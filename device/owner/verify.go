@@ -32,6 +32,7 @@ type VerifyTrouble struct {
 	Region string   `json:"region"`
 	Object string   `json:"object"`
 	Kind   string   `json:"kind"`  // object, missing_content
+	Given  bool     `json:"given"` // it was missing, and this device sent it again
 	Paths  []string `json:"paths"` // that need it now; empty: older versions, or none, do
 }
 
@@ -66,10 +67,13 @@ func (w *Work) verify(ctx context.Context, p VerifyParams, ui control.UI) (any, 
 	gone, changed := 0, 0
 	for _, f := range r.Faults {
 		t := VerifyTrouble{Region: w.Engine.NameOf(f.Region), Object: f.Object.String(), Kind: "object", Paths: []string{}}
-		if f.Gone {
+		switch {
+		case f.Given:
+			t.Kind, t.Given = "missing_content", true
+		case f.Gone:
 			t.Kind = "missing_content"
 			gone++
-		} else {
+		default:
 			changed++
 		}
 		for _, p := range f.Paths {
@@ -85,7 +89,7 @@ func (w *Work) verify(ctx context.Context, p VerifyParams, ui control.UI) (any, 
 			Hint: "do not trust what the service says until you know why; a device that has the file sends it again after a change"}
 	case gone > 0:
 		out.Fault = &control.Fault{Kind: "missing_content", Message: fmt.Sprintf("the service lacks %d objects", gone), Code: control.Attention,
-			Hint: "signet-server check says why; an export, or a device that has the file, has the content"}
+			Hint: "signet-server check --repair, then signet verify --deep on each device: one sends what it kept, and its next sync the files that it has; an export has them too"}
 	case len(out.Rot) > 0:
 		out.Fault = &control.Fault{Kind: "damaged_file", Message: fmt.Sprintf("%d files on this device are not as they were", len(out.Rot)), Code: control.Attention,
 			Hint: "look after the disk; signet get PATH FILE writes what the region has, to put in the file's place"}

@@ -81,7 +81,7 @@ func (a *app) invite(dir, name string) (service.Invited, error) {
 func (a *app) checkCommand() *cobra.Command {
 	c := &cobra.Command{Use: "check --data DIR [--repair]", Short: "Verify every record, checkpoint and object", Args: exactly(0)}
 	dir := a.data(c)
-	repair := c.Flags().Bool("repair", false, "point the index at whole copies of damaged objects, where there are any; the service must not run")
+	repair := c.Flags().Bool("repair", false, "point the index at whole copies of damaged objects, and let devices send again those that have none; the service must not run")
 	c.RunE = a.withData(dir, func(c *cobra.Command, dir string, _ []string) error {
 		if *repair {
 			release, err := hold(dir)

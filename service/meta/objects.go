@@ -147,6 +147,48 @@ func (tx *Tx) Has(log LogNum, id signet.ObjectID) (bool, error) {
 	return err == nil, err
 }
 
+// A LostObject is an object of a log's region whose bytes are gone.
+type LostObject struct {
+	Log LogNum
+	ID  signet.ObjectID
+}
+
+// Lost lists the objects that have a row and whose bytes are gone.
+func (db *DB) Lost() (list []LostObject, err error) {
+	rows, err := db.readers.Query("SELECT log, id FROM lost JOIN objects USING (log, id)")
+	if err != nil {
+		return nil, fmt.Errorf("list lost objects: %w", err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var o LostObject
+		var id []byte
+		if err := rows.Scan(&o.Log, &id); err != nil {
+			return nil, fmt.Errorf("list lost objects: %w", err)
+		}
+		copy(o.ID[:], id)
+		list = append(list, o)
+	}
+	return list, rows.Err()
+}
+
+// Lose notes that the bytes of an object are gone. Its row stays: entries name it, and
+// whoever sends it again finds its place by Found.
+func (tx *Tx) Lose(log LogNum, id signet.ObjectID) error {
+	if _, err := tx.exec("INSERT INTO lost VALUES (?, ?) ON CONFLICT DO NOTHING", log, id[:]); err != nil {
+		return fmt.Errorf("lose object: %w", err)
+	}
+	return nil
+}
+
+// Found says where a lost object lies now: durable, as one that PutObjects adds.
+func (tx *Tx) Found(log LogNum, id signet.ObjectID, at blob.Place) error {
+	if _, err := tx.exec("DELETE FROM lost WHERE log = ? AND id = ?", log, id[:]); err != nil {
+		return fmt.Errorf("find object: %w", err)
+	}
+	return tx.Move([]Moved{{Log: log, ID: id, Place: at}})
+}
+
 // Objects calls each with every object of a log's region, in the order of
 // their packs.
 func (db *DB) Objects(log LogNum, each func(Object) error) error {

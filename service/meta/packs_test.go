@@ -151,7 +151,7 @@ func TestFormatOneIsMigrated(t *testing.T) {
 	db := open(t, path)
 	put(t, db, 1, 4)
 	put(t, db, 2, 3)
-	for _, q := range []string{"ALTER TABLE logs DROP COLUMN used", "ALTER TABLE packs DROP COLUMN live", "DROP INDEX unpinned",
+	for _, q := range []string{"DROP TABLE lost", "ALTER TABLE logs DROP COLUMN used", "ALTER TABLE packs DROP COLUMN live", "DROP INDEX unpinned",
 		"CREATE INDEX unpinned ON objects (device, len) WHERE entry = 0", "PRAGMA user_version = 1",
 		"DELETE FROM objects WHERE pack = 1 AND added > 2", "DELETE FROM packs WHERE pack = 2"} {
 		if _, err := db.writer.ExecContext(t.Context(), q); err != nil {
@@ -204,7 +204,7 @@ func TestFormatTwoIsMigrated(t *testing.T) {
 		}
 	}
 	check("as it was counted")
-	for _, q := range []string{"ALTER TABLE logs DROP COLUMN used", "PRAGMA user_version = 2"} {
+	for _, q := range []string{"DROP TABLE lost", "ALTER TABLE logs DROP COLUMN used", "PRAGMA user_version = 2"} {
 		if _, err := db.writer.ExecContext(t.Context(), q); err != nil {
 			t.Fatalf("%s: %v", q, err)
 		}

@@ -2,7 +2,7 @@ package meta
 
 // format is PRAGMA user_version. A database with a larger one is refused; one
 // with a smaller one is migrated by steps[its version:] after a copy was made.
-const format = 3
+const format = 4
 
 // application is PRAGMA application_id: "sgnt".
 const application = 0x73676e74
@@ -66,4 +66,7 @@ ALTER TABLE logs ADD COLUMN used INTEGER NOT NULL DEFAULT 0;
 UPDATE logs SET used = (SELECT coalesce(sum(len), 0) FROM objects WHERE log = num AND entry > 0)
 	+ (SELECT coalesce(sum(length(leaf)), 0) FROM leaves WHERE pos >= num << 40 AND pos < (num + 1) << 40)
 	+ (SELECT coalesce(sum(length(head) + length(blob)), 0) FROM records WHERE pos >= num << 40 AND pos < (num + 1) << 40);
+`, `
+-- Objects with a row whose bytes are gone: devices are told so, and may send them again.
+CREATE TABLE lost (log INTEGER NOT NULL, id BLOB NOT NULL, PRIMARY KEY (log, id)) WITHOUT ROWID;
 `}

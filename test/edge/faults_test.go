@@ -2,7 +2,9 @@ package edge
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
+	"sync"
 	"sync/atomic"
 
 	"signet"
@@ -213,4 +215,62 @@ func (l lossy) Read(ctx context.Context, log signet.LogID, from uint64, parts si
 		return signet.Page{}, errCut
 	}
 	return l.line.Read(ctx, log, from, parts)
+}
+
+// Losses are objects that a service lost, and lacks until somebody sends them again.
+type losses struct {
+	mu   sync.Mutex
+	gone map[signet.ObjectID]bool
+}
+
+// forgetful is a service with losses.
+type forgetful struct {
+	engine.Service
+	*losses
+}
+
+func (l *losses) lacks(ids ...signet.ObjectID) (list []signet.ObjectID) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, id := range ids {
+		if l.gone[id] {
+			list = append(list, id)
+		}
+	}
+	return list
+}
+
+func (l forgetful) Have(ctx context.Context, r signet.RegionID, ids []signet.ObjectID) ([]signet.ObjectID, error) {
+	missing, err := l.Service.Have(ctx, r, ids)
+	return append(missing, l.lacks(ids...)...), err
+}
+
+func (l forgetful) Get(ctx context.Context, r signet.RegionID, ids []signet.ObjectID, each func(signet.ObjectID, []byte) error) error {
+	if list := l.lacks(ids...); len(list) > 0 {
+		return fmt.Errorf("%s: %w", list[0], signet.ErrNotFound)
+	}
+	return l.Service.Get(ctx, r, ids, each)
+}
+
+func (l forgetful) Put(ctx context.Context, r signet.RegionID, objects [][]byte) error {
+	err := l.Service.Put(ctx, r, objects)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, o := range objects {
+		delete(l.gone, sha256.Sum256(o))
+	}
+	return err
+}
+
+// A recorder notes what is put.
+type recorder struct {
+	engine.Service
+	ids *[]signet.ObjectID
+}
+
+func (r recorder) Put(ctx context.Context, id signet.RegionID, objects [][]byte) error {
+	for _, o := range objects {
+		*r.ids = append(*r.ids, sha256.Sum256(o))
+	}
+	return r.Service.Put(ctx, id, objects)
 }

@@ -10,7 +10,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
+	"signet"
 	"signet/device/cli/home"
 	"signet/test/edge/oddfs"
 )
@@ -388,6 +390,42 @@ func TestCase110HomeCopiedToASecondMachine(t *testing.T) {
 			twin.sync()
 			w.settle()
 		}
+	})
+}
+
+// A file of which the service lost something waits, with its name; all else goes on. Who
+// sent it sends it again, once asked to look.
+func TestCase124ObjectThatTheServiceLost(t *testing.T) {
+	on(t, []disk{plain}, func(t *testing.T, w *world) {
+		a, b := w.pair("f")
+		lost := &losses{gone: map[signet.ObjectID]bool{}}
+		var ids []signet.ObjectID
+		a.Engine.Service = recorder{a.service, &ids}
+		a.write("lost", "the service loses this")
+		a.sync()
+		for _, id := range ids {
+			lost.gone[id] = true
+		}
+		a.Engine.Service, b.Engine.Service = forgetful{a.service, lost}, forgetful{b.service, lost}
+		a.write("whole", "and not this")
+		a.mv("f", "g")
+		a.sync()
+		b.try()
+		if b.has("lost") || !b.has("whole") || !b.has("g") || b.has("f") {
+			t.Error("does not go on without what the service lacks")
+		}
+		if p := b.status().Problems; len(p) != 1 || p[0].Path != "lost" {
+			t.Errorf("problems %+v", p)
+		}
+		r, err := a.Engine.Recheck(t.Context(), true, nil)
+		must(t, err)
+		if len(r.Faults) != 1 || !r.Faults[0].Given || !slices.Equal(r.Faults[0].Paths, []string{"lost"}) {
+			t.Errorf("found %+v", r.Faults)
+		}
+		b.late += 2 * time.Minute
+		b.again()
+		w.settle()
+		w.want("g=first f", "lost=the service loses this", "whole=and not this")
 	})
 }
 

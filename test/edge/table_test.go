@@ -149,7 +149,7 @@ var catalogue = []known{
 	121: {"a download is cut", "device/owner.TestAFilmOnItsWayIsLeftByAPauseAndGoesOnAfter", ""},
 	122: {"an upload is cut and the program started again", "test/e2e.TestKilledUploadGoesOnWhereItWas", ""},
 	123: {"a damaged object", "device/owner.TestDamagedObjectIsAnAlarmAndHoldsUpNoOtherFile test/attack.TestDeviceRefusesObjectWithOneBitFlipped", ""},
-	124: {"an object that the service lost", "test/e2e.TestDaemonsMakeARestoredServiceWhole", "other devices supply it again after a restoring only"},
+	124: {"an object that the service lost", "test/e2e.TestDaemonsMakeARestoredServiceWhole service.TestALostObjectIsTakenAgain", ""},
 	125: {"one large file and many small ones", "device/owner.TestADocumentDoesNotWaitForAFilm", ""},
 	126: {"small files without end beside a large one", "device/owner.TestADocumentDoesNotWaitForAFilm test/e2e.TestADocumentIsNotHeldUpByASeeding", ""},
 	127: {"a cap on the line", "test/e2e.TestALimitHoldsInBothDirections", ""},
