@@ -517,6 +517,7 @@ func (u *use) backUp(t *testing.T, p *page) {
 	u.laptop.does("signet status --check")
 	want(t, p.typed(u.laptop), `(?s)rollback: the service went back.*ended`)
 	p.typed(u.server)
+	want(t, p.typed(u.laptop), `objects of the service, .* are what they are called\n.* files on this device, .* are as they were hashed`)
 }
 
 func (u *use) moving(t *testing.T, p *page) {
