@@ -37,7 +37,7 @@ import (
 type world struct {
 	t       *testing.T
 	inviter *service.Inviter
-	first   *account.Joined
+	first   *device
 	n       int
 }
 
@@ -101,10 +101,10 @@ func (w *world) device(name string) *device {
 		if j, err = account.Redeem(w.t.Context(), o, invite); err != nil {
 			w.t.Fatal(err)
 		}
-		w.first = j
-		w.t.Cleanup(func() { j.Close() })
+		j.Close()
 	} else {
-		g, err := account.Give(w.t.Context(), w.first.Account, w.first.Keys, w.first.Directory, w.first.Client, time.Now().Add(time.Minute))
+		f := w.first
+		g, err := account.Give(w.t.Context(), f.Account, f.Keys, f.Engine, f.Client, time.Now().Add(time.Minute))
 		if err != nil {
 			w.t.Fatal(err)
 		}
@@ -132,6 +132,9 @@ func (w *world) device(name string) *device {
 	}
 	d.open()
 	w.t.Cleanup(func() { d.Close() })
+	if w.first == nil {
+		w.first = d
+	}
 	return d
 }
 

@@ -31,7 +31,6 @@ type world struct {
 	t       *testing.T
 	on      []disk // of the first device, the second...; the last is that of all others
 	inviter *service.Inviter
-	first   *account.Joined
 	devices []*device
 
 	region   signet.RegionID
@@ -103,7 +102,7 @@ func (w *world) device(name string) *device {
 	}
 	d.was = outside(w.t, d.out)
 	o := account.Options{Home: d.home, Use: keystore.Never, Now: time.Now, Name: name, Version: "test"}
-	if w.first == nil {
+	if len(w.devices) == 0 {
 		w.join(o)
 	} else {
 		w.link(o)
@@ -119,13 +118,19 @@ func (w *world) join(o account.Options) {
 	must(w.t, err)
 	invite, err := ring.ParseInvite(i.URL)
 	must(w.t, err)
-	w.first, err = account.Redeem(w.t.Context(), o, invite)
+	j, err := account.Redeem(w.t.Context(), o, invite)
 	must(w.t, err)
-	w.t.Cleanup(func() { w.first.Close() })
+	must(w.t, j.Close())
 }
 
-func (w *world) link(o account.Options) {
-	g, err := account.Give(w.t.Context(), w.first.Account, w.first.Keys, w.first.Directory, w.first.Client, time.Now().Add(time.Minute))
+// link has the first device take the next one in.
+func (w *world) link(o account.Options) { w.t.Helper(); w.linkBy(w.devices[0], o) }
+
+// linkBy has a device's program take the next one in: what another program signed
+// with its keys would count as a twin's.
+func (w *world) linkBy(f *device, o account.Options) {
+	w.t.Helper()
+	g, err := account.Give(w.t.Context(), f.Account, f.Keys, f.Engine, f.Client, time.Now().Add(time.Minute))
 	must(w.t, err)
 	codes := make(chan enrol.Code, 1)
 	added := make(chan error, 1)
