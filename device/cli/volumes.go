@@ -541,6 +541,9 @@ func (a *app) notices() *cobra.Command {
 				if al.Evidence != "" {
 					fmt.Fprintf(w, "    evidence: %s\n", escape(al.Evidence))
 				}
+				if al.Hint != "" {
+					fmt.Fprintf(w, "    hint: %s\n", escape(al.Hint))
+				}
 			}
 			return nil
 		})

@@ -95,9 +95,11 @@ type Device struct {
 	regions     map[signet.RegionID]*openRegion
 	volumes     map[string]*volume
 	alarms      []Alarm
-	failed      error // an alarm that stopped the directory, and so everything
-	behind      bool  // the service lost some of the directory and gets it back
-	online      bool  // the stream of the service is open
+	failed      error                // an alarm that stopped the directory, and so everything
+	signed      map[signet.Hash]bool // statements that this device signed and has not stored, see noteStatement
+	caught      int64                // when this program first knew all of the directory, ms; 0: not yet
+	behind      bool                 // the service lost some of the directory and gets it back
+	online      bool                 // the stream of the service is open
 	onlineSince time.Time
 	lastErr     error // why not
 
@@ -117,6 +119,7 @@ type Alarm struct {
 	Since    time.Time `json:"since"`
 	Region   string    `json:"region,omitempty"`
 	Device   string    `json:"device,omitempty"` // whom it is about, where it is one
+	Hint     string    `json:"hint,omitempty"`   // what to do, where there is more to say than its kind does
 
 	State  string     `json:"state,omitempty"`  // empty: it stands; AlarmRecovering, AlarmEnded
 	Ended  *time.Time `json:"ended,omitempty"`  // when it ended by itself
@@ -144,6 +147,10 @@ func Open(c Config) (*Device, error) {
 	if err := d.restoreHead(&d.dirHead, d.dir.Tree); err != nil {
 		return nil, err
 	}
+	var err error
+	if d.signed, err = d.loadSigned(d.dirHead.Log); err != nil {
+		return nil, err
+	}
 	if err := d.openKeys(); err != nil && !errors.Is(err, region.ErrNoKey) {
 		return nil, err
 	}
@@ -153,7 +160,11 @@ func Open(c Config) (*Device, error) {
 	if d.Line != nil {
 		d.Line.Assume(line.Up, d.Rate())
 	}
-	return d, d.restoreRegions()
+	if err := d.restoreRegions(); err != nil {
+		return nil, err
+	}
+	d.standing()
+	return d, nil
 }
 
 func (d *Device) now() int64 { return d.Now().UnixMilli() }
@@ -281,6 +292,7 @@ func (d *Device) SyncDirectory(ctx context.Context) error {
 		}
 		if err == nil && !more {
 			d.healed(d.dirHead.Log)
+			d.caught = d.since(d.caught)
 		}
 		d.mu.Unlock()
 		var back *chain.Rollback
@@ -334,18 +346,29 @@ func (d *Device) takeDirectory(p signet.Page) (more bool, err error) {
 	if err := d.acceptHead(&d.dirHead, c, d.dir.Tree); err != nil {
 		return false, d.undoDirectory(err)
 	}
+	var twin *TwinError
+	for i, r := range covered {
+		if twin = d.twinStatement(size+uint64(i), r); twin != nil {
+			d.raiseLocked(twin, signet.RegionID{}) // before it is stored, as in settle
+			break
+		}
+	}
 	if err := d.storeHeads(d.dirHead.Log, &d.dirHead, size, covered); err != nil {
 		return false, err
 	}
 	if len(covered) == 0 {
 		return false, nil
 	}
+	d.storedStatements(covered)
 	if err := d.openKeys(); err != nil && !errors.Is(err, region.ErrNoKey) {
 		return false, err
 	}
 	d.signal()
 	for _, r := range d.regions {
 		r.wake()
+	}
+	if twin != nil {
+		return false, twin
 	}
 	return false, nil
 }
@@ -433,6 +456,9 @@ func (d *Device) AppendStatement(ctx context.Context, build func(dir *ring.State
 		rec, err := build(d.dir.State, d.keys)
 		d.mu.Unlock()
 		if err != nil {
+			return err
+		}
+		if err := d.noteStatement(rec); err != nil {
 			return err
 		}
 		receipt, err := d.Service.Append(ctx, d.dirHead.Log, rec, d.now())

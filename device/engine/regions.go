@@ -42,8 +42,10 @@ type openRegion struct {
 	own     []ownEntry           // this device's entries from there on, replayed
 	revived []signet.NodeID      // what lives again by an entry from there on
 	doomed  []signet.ObjectID    // what was condemned by an entry from there on
-	signed  map[signet.Hash]bool // entries that this device signed, see noteSigned
+	signed  map[signet.Hash]bool // entries that this device signed, see noteSigned: true with operations
 	taken   []signet.Hash        // of these, taken in and still noted
+	caught  int64                // when this program first knew all of the journal, ms; 0: not yet
+	twin    *TwinError           // the first of the pending records that another machine wrote as this device
 }
 
 // An ownEntry is what became of an entry that this device wrote.
@@ -106,7 +108,10 @@ func (d *Device) restoreRegions() error {
 			return err
 		}
 		r.doubt = note != nil
-		if err := errors.Join(d.loadSigned(r), d.replayStored(r)); err != nil {
+		if r.signed, err = d.loadSigned(r.log); err != nil {
+			return err
+		}
+		if err := d.replayStored(r); err != nil {
 			return err
 		}
 	}
@@ -116,7 +121,7 @@ func (d *Device) restoreRegions() error {
 // replayStored makes r from the store alone.
 func (d *Device) replayStored(r *openRegion) error {
 	r.Region = d.blankRegion(signet.RegionID(r.log.ID))
-	r.pending, r.own, r.revived, r.doomed, r.wait = nil, nil, nil, nil, nil
+	r.pending, r.twin, r.own, r.revived, r.doomed, r.wait = nil, nil, nil, nil, nil, nil
 	err := d.Store.heads(r.log, func(_ uint64, rec signet.Record) error {
 		_, _, err := r.Take(rec)
 		return err
@@ -236,6 +241,7 @@ func (d *Device) SyncRegion(ctx context.Context, id signet.RegionID) error {
 		if err == nil && !more {
 			d.mu.Lock()
 			d.healed(r.log)
+			r.caught = d.since(r.caught)
 			d.mu.Unlock()
 		}
 		if err == nil && !more {
@@ -308,13 +314,17 @@ func (d *Device) takeRegion(r *openRegion, p signet.Page) (more bool, err error)
 		if p.From+uint64(i) >= c.Size {
 			break // shown, and not signed: it would be here alone
 		}
-		if _, _, err := r.Take(rec); err != nil {
+		e, _, err := r.Take(rec)
+		if err != nil {
 			if errors.Is(err, journal.ErrNeedDirectory) {
 				return false, err
 			}
 			return false, d.undoRegion(r, err)
 		}
 		r.pending = append(r.pending, rec)
+		if r.twin == nil {
+			r.twin = d.twinOf(r, e, rec.Leaf)
+		}
 	}
 	if c.Size > r.State.Size() || c.Size < r.State.Size() && len(r.pending) > 0 {
 		return true, nil // covers more than there is, or not all that is pending: ask again
@@ -348,23 +358,32 @@ func (d *Device) notBehind(last *chain.Checkpoint, from uint64, p signet.Page) e
 	return nil
 }
 
-// settle replays and stores what a checkpoint covers now.
+// settle replays and stores what a checkpoint covers now. What another machine wrote
+// as this device is a valid entry, which everybody takes: it is stored, so that a
+// person can let the region go on, and the alarm is before it, since it is new once.
 func (d *Device) settle(r *openRegion) error {
-	fresh := r.pending
-	r.pending = nil
+	fresh, twin := r.pending, r.twin
+	r.pending, r.twin = nil, nil
 	first := r.State.Size() - uint64(len(fresh))
+	if twin != nil {
+		d.raiseLocked(twin, r.ID())
+	}
 	if err := d.advance(r, fresh); err != nil {
 		return d.undoRegion(r, err)
 	}
 	if err := d.storeHeads(r.log, &r.Follower, first, fresh); err != nil {
 		return err
 	}
+	d.stored(r, first, fresh)
 	if len(fresh) > 0 {
 		if t := r.State.Time(); t-d.now() > clockSkew.Milliseconds() {
 			d.clock(r, t)
 		}
 		d.signal()
 		r.wake()
+	}
+	if twin != nil {
+		return twin
 	}
 	return nil
 }
@@ -388,8 +407,12 @@ func (d *Device) undoRegion(r *openRegion, cause error) error {
 	return cause
 }
 
-// append sends a record of a journal and takes it, once it is acknowledged.
+// append notes a record of a journal, sends it and takes it, once it is
+// acknowledged.
 func (d *Device) append(ctx context.Context, r *openRegion, rec signet.Record) error {
+	if err := d.noteSigned(r, rec); err != nil {
+		return err
+	}
 	receipt, err := d.Service.Append(ctx, r.log, rec, d.now())
 	if err != nil {
 		return err
@@ -422,6 +445,10 @@ func (d *Device) commit(ctx context.Context, r *openRegion, floor uint64, items 
 	defer r.writing.give()
 	for try := 0; ; try++ {
 		d.mu.Lock()
+		if err := d.stopped(r); err != nil {
+			d.mu.Unlock()
+			return err
+		}
 		if err := r.mayNot(len(items)); err != nil {
 			d.mu.Unlock()
 			return err
@@ -439,9 +466,6 @@ func (d *Device) commit(ctx context.Context, r *openRegion, floor uint64, items 
 			rec, err = r.Rekey(d.dirHead.Last)
 		} else {
 			rec, hash, err = r.Commit(d.dirHead.Last, items, objects)
-		}
-		if err == nil && !stale && len(items) > 0 {
-			err = d.noteSigned(r, rec)
 		}
 		d.mu.Unlock()
 		if err == nil {
@@ -477,6 +501,18 @@ func (d *Device) commit(ctx context.Context, r *openRegion, floor uint64, items 
 			return nil
 		}
 	}
+}
+
+// stopped is the alarm that stopped the directory or a region: nothing is written
+// where nothing is read. With the lock held.
+func (d *Device) stopped(r *openRegion) error {
+	switch {
+	case d.failed != nil:
+		return d.raiseLocked(d.failed, signet.RegionID{})
+	case r.failed != nil:
+		return d.raiseLocked(r.failed, r.ID())
+	}
+	return nil
 }
 
 // A RegionInfo is a region as this device knows it.
@@ -564,10 +600,18 @@ func (d *Device) raise(err error, id signet.RegionID) error {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	return d.raiseLocked(err, id)
+}
+
+// raiseLocked is raise of what was not verified, with the lock held.
+func (d *Device) raiseLocked(err error, id signet.RegionID) error {
 	if w := waitsFor(err); w != nil { // a member's doing, not the log's: nothing stops for good
 		return err
 	}
 	a := Alarm{Kind: AlarmKind(err), Message: err.Error(), Since: d.Now()}
+	if a.Kind == kindTwin {
+		a.Hint = hintTwin
+	}
 	if id != (signet.RegionID{}) {
 		a.Region = id.String()
 		// An object that is damaged blocks what needs it; a journal that does
@@ -640,7 +684,10 @@ func AlarmKind(err error) string {
 	var miss *chain.Mismatch
 	var held *Withheld
 	var contra *journal.Contradicted
+	var twin *TwinError
 	switch {
+	case errors.As(err, &twin):
+		return kindTwin
 	case errors.As(err, &fork), errors.As(err, &contra):
 		return "fork"
 	case errors.As(err, &back):

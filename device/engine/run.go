@@ -429,7 +429,7 @@ func (v *volume) judge(err error, more bool, again time.Time) time.Time {
 	v.d.mu.Unlock()
 	switch {
 	case failed != nil:
-		v.setState(AlarmedAt, failed.Error(), hintAlarm)
+		v.setState(AlarmedAt, failed.Error(), hintOf(failed))
 		return earliest(again, v.d.Now().Add(time.Minute))
 	case err == nil && more:
 		v.setState(Syncing, "", "")

@@ -801,7 +801,7 @@ func (v *volume) Status() VolumeStatus {
 	reason, hint, silent := v.silence.is()
 	switch {
 	case failed != nil: // whatever it was when somebody last looked
-		s.State, s.Reason, s.Hint = AlarmedAt, failed.Error(), hintAlarm
+		s.State, s.Reason, s.Hint = AlarmedAt, failed.Error(), hintOf(failed)
 	case paused:
 		s.State = Paused
 		if !until.IsZero() {

@@ -31,6 +31,7 @@ type Alarm struct {
 	Since    control.Time `json:"since"`
 	Region   string       `json:"region,omitempty"`
 	Device   string       `json:"device,omitempty"` // whom it is about, where it is one
+	Hint     string       `json:"hint,omitempty"`   // what to do
 
 	State string        `json:"state,omitempty"` // recovering, ended; empty: it stands
 	Ended *control.Time `json:"ended,omitempty"`
@@ -44,7 +45,7 @@ func (w *Work) alarms(past bool) []Alarm {
 		if a.State != "" && !past {
 			continue
 		}
-		out := Alarm{a.Kind, a.Message, a.Evidence, control.Time{Time: a.Since}, a.Region, a.Device, a.State, nil}
+		out := Alarm{a.Kind, a.Message, a.Evidence, control.Time{Time: a.Since}, a.Region, a.Device, a.Hint, a.State, nil}
 		if a.Ended != nil {
 			out.Ended = &control.Time{Time: *a.Ended}
 		}

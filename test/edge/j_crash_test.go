@@ -13,7 +13,10 @@ import (
 	"time"
 
 	"signet"
+	"signet/device/account"
 	"signet/device/cli/home"
+	"signet/device/engine"
+	"signet/device/keystore"
 	"signet/test/edge/oddfs"
 )
 
@@ -356,40 +359,156 @@ func TestCase114LineThatComesAndGoes(t *testing.T) {
 	})
 }
 
+// twin is the device's home and folder on a second machine.
+func (d *device) twin() *device {
+	d.t.Helper()
+	d.Close()
+	twin := *d
+	twin.home = home.Dir(filepath.Join(scratch(d.t), "home"))
+	must(d.t, os.CopyFS(string(twin.home), os.DirFS(string(d.home))))
+	must(d.t, filepath.WalkDir(string(twin.home), func(p string, e fs.DirEntry, err error) error {
+		if err == nil && e.IsDir() {
+			return os.Chmod(p, 0o700)
+		}
+		return errors.Join(err, os.Chmod(p, 0o600))
+	}))
+	twin.name, twin.dir, twin.noted = "twin", d.dir+"-twin", map[string]string{}
+	must(d.t, os.CopyFS(twin.dir, os.DirFS(d.dir)))
+	d.open()
+	twin.open()
+	d.t.Cleanup(func() { twin.Close() })
+	twin.relink()
+	d.w.devices = append(d.w.devices, &twin)
+	d.w.attended["key_elsewhere"] = true
+	return &twin
+}
+
+// attend is a pass of a device that may find out that it has a twin: then a person
+// sees the alarm, and has it go on. It says whether it found out.
+func (d *device) attend() (found bool) {
+	d.t.Helper()
+	for {
+		_, err := d.try()
+		var alarm *engine.AlarmError
+		if err == nil {
+			return found
+		}
+		if !errors.As(err, &alarm) || alarm.Alarm.Kind != "key_elsewhere" {
+			d.t.Fatalf("sync of %s: %v", d.name, err)
+		}
+		found = true
+		if s := d.status(); s.State != engine.AlarmedAt || !strings.Contains(s.Hint, "signet logout") {
+			d.t.Errorf("%s has a twin and says %s: %s; hint %s", d.name, s.State, s.Reason, s.Hint)
+		}
+		must(d.t, d.Engine.Seen())
+	}
+}
+
+// anew makes the device forget its keys and join as another one, which some device
+// takes in; its folder stays, and is the volume's again.
+func (d *device) anew(name string, by *device) {
+	d.t.Helper()
+	org := d.Account.Org
+	d.Close()
+	must(d.t, account.Forget(d.home, org))
+	d.name = name
+	d.w.linkBy(by, account.Options{Home: d.home, Use: keystore.Never, Now: time.Now, Name: name, Version: "test"})
+	d.open()
+	must(d.t, d.Engine.Discover(d.t.Context()))
+	d.relink()
+}
+
 // Two that are one device: neither takes the other's entries for its own, and
-// nothing is lost.
+// nothing is lost; and it is found out by the one that runs as the other writes.
 func TestCase110HomeCopiedToASecondMachine(t *testing.T) {
+	edits := func(b, twin *device, i int) {
+		b.write("f", "of b "+strings.Repeat("!", i))
+		twin.write("f", "of its twin "+strings.Repeat("!", i))
+		twin.write(fmt.Sprint("new ", i), "of the twin")
+		b.write(fmt.Sprint("new ", i), "of b")
+		b.rm("g")
+		twin.mv("d", fmt.Sprint("d", i))
+		twin.write("d/h", fmt.Sprint("again ", i))
+	}
 	on(t, []disk{plain}, func(t *testing.T, w *world) {
-		_, b := w.pair("f", "g", "d/h")
-		b.Close()
-		twin := *b
-		twin.home = home.Dir(filepath.Join(scratch(t), "home"))
-		must(t, os.CopyFS(string(twin.home), os.DirFS(string(b.home))))
-		must(t, filepath.WalkDir(string(twin.home), func(p string, e fs.DirEntry, err error) error {
-			if err == nil && e.IsDir() {
-				return os.Chmod(p, 0o700)
-			}
-			return errors.Join(err, os.Chmod(p, 0o600))
-		}))
-		twin.name, twin.dir, twin.noted = "twin", b.dir+"-twin", map[string]string{}
-		must(t, os.CopyFS(twin.dir, os.DirFS(b.dir)))
-		b.open()
-		twin.open()
-		t.Cleanup(func() { twin.Close() })
-		twin.relink()
-		w.devices = append(w.devices, &twin)
+		a, b := w.pair("f", "g", "d/h")
+		twin := b.twin()
+		// A person who only puts the alarms away has them again, and loses nothing.
 		for i := range 4 {
-			b.write("f", "of b "+strings.Repeat("!", i))
-			twin.write("f", "of its twin "+strings.Repeat("!", i))
-			twin.write(fmt.Sprint("new ", i), "of the twin")
-			b.write(fmt.Sprint("new ", i), "of b")
-			b.rm("g")
-			twin.mv("d", fmt.Sprint("d", i))
-			twin.write("d/h", fmt.Sprint("again ", i))
-			b.sync()
-			twin.sync()
+			edits(b, twin, i)
+			var first, second bool
+			for range 3 {
+				first, second = b.attend() || first, twin.attend() || second
+			}
+			if !first || !second && i > 0 { // what was there as it began tells the copy nothing
+				t.Errorf("round %d: found out by the first: %v, by the copy: %v", i, first, second)
+			}
+			a.sync()
+		}
+		// The way out: the copy becomes a device of its own, even by the help of the
+		// first, whose alarm stands meanwhile and through a restart.
+		edits(b, twin, 4)
+		twin.attend()
+		before := a.entries()
+		for range 2 {
+			if c, err := b.try(); !errors.Is(err, signet.ErrNotVerified) || c.Entries > 0 || b.status().State != engine.AlarmedAt {
+				t.Errorf("did %+v with a twin: %v; %s", c, err, b.status().State)
+			}
+			b.again()
+		}
+		if got := b.Engine.Alarms(); len(got) != 1 || got[0].Kind != "key_elsewhere" || got[0].Region != w.region.String() || got[0].Hint == "" {
+			t.Errorf("alarms %+v", got)
+		}
+		twin.anew("twin that was", b)
+		if twin.Self.Device == b.Self.Device {
+			t.Fatal("it is the same device still")
+		}
+		must(t, b.Engine.Seen())
+		w.settle()
+		if a.entries() == before {
+			t.Error("nothing was written since")
+		}
+		for i := range 2 {
+			edits(b, twin, 5+i)
+			w.sync()
 			w.settle()
 		}
+		for _, d := range w.devices {
+			if got := d.Engine.Alarms(); len(got) > 0 {
+				t.Errorf("%s: alarms %+v", d.name, got)
+			}
+		}
+	})
+	// Nobody made a copy: the keys are given up, and the first joins anew.
+	t.Run("stolen", func(t *testing.T) {
+		on(t, []disk{plain}, func(t *testing.T, w *world) {
+			a, b := w.pair("f", "g", "d/h")
+			thief := b.twin()
+			b.sync()
+			edits(b, thief, 0)
+			thief.sync()
+			if _, err := b.try(); !errors.Is(err, signet.ErrNotVerified) {
+				t.Errorf("a pass beside a thief: %v", err)
+			}
+			must(t, a.revoke(b))
+			w.devices = w.devices[:2]
+			for _, d := range []*device{b, thief} {
+				d.write("late", "of "+d.name)
+				before := a.entries()
+				if _, err := d.try(); err == nil {
+					t.Errorf("a pass of %s, whose key is given up", d.name)
+				}
+				if a.sync(); a.entries() != before {
+					t.Errorf("%s wrote after its key was given up", d.name)
+				}
+			}
+			w.forget("of twin") // it is where the thief wrote it, and nowhere else
+			b.anew("b anew", a)
+			w.settle()
+			if !b.has("late") || !a.has("late") || a.read("late") != "of b" {
+				t.Error("what b had not sent is gone")
+			}
+		})
 	})
 }
 

@@ -135,7 +135,7 @@ var catalogue = []known{
 	107: {"a crash at each step of an apply", "test/e2e.TestKillsLoseNothingSettled", ""},
 	108: {"the index is gone", "test/e2e.TestDeletedIndexIsRebuiltByContent core/plan.TestIndexLostAdoptsWhatIsEqual", ""},
 	109: {"the index of an older backup", "test/e2e.TestOlderIndexIsNoReasonToDelete", ""},
-	110: {"a home copied to a second machine", "", "the folder's copy is refused (case 142); that two devices share a key is not noticed yet"},
+	110: {"a home copied to a second machine", "device/engine.TestWhatAnotherMachineSignsWithThisDevicesKeysIsAnAlarm device/engine.TestAnOlderCopyOfAHomeIsNoTwin test/script.TestStories", ""},
 	111: {"two daemons on one folder", "test/e2e.TestSecondDaemonOnAHomeIsRefused device/disk.TestASecondProgramIsRefused", ""},
 	112: {"folders in each other", "device/disk.TestOverlapComparesFoldersNotNames", ""},
 	113: {"an index of another version", "test/compat.TestWhatEarlierVersionsStoredIsReadAndWrittenOn", ""},
