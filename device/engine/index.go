@@ -422,6 +422,26 @@ func (x *index) restore(lost map[*item]bool) {
 	clear(lost)
 }
 
+// gone are lost things that were not seen again, and what was in folders that are: what
+// of it was moved away from there before is in no listing of theirs.
+func (x *index) gone(lost map[*item]bool) map[*item]bool {
+	gone := map[*item]bool{}
+	for it := range lost {
+		if x.kids[it.parent][it.name] != it {
+			x.below(it, func(k *item) { gone[k] = true })
+		}
+	}
+	return gone
+}
+
+// below calls f with an item and all that is known to be in it.
+func (x *index) below(it *item, f func(*item)) {
+	f(it)
+	for _, k := range x.kids[it.id] {
+		x.below(k, f)
+	}
+}
+
 // lose forgets what is nowhere after all was taken in: it is gone from the
 // disk; whether that is a deletion the planner decides.
 func (x *index) lose(lost map[*item]bool) {

@@ -271,25 +271,28 @@ func (v *volume) rulesFirst(ctx context.Context, p *plan.Plan) (did bool, err er
 }
 
 // seek looks for what a look misses where it is ignored: it was moved there, and
-// is no deletion. Of what the watch saw being unlinked it need not; after a
-// whole look the watch may not have seen all.
+// is no deletion, whether its folder is still there or not. Of what the watch saw
+// being unlinked it need not; after a whole look the watch may not have seen all.
 func (v *volume) seek(ctx context.Context, lost map[*item]bool, whole bool) error {
-	x := v.index
-	sought := func(it *item) bool {
-		if !lost[it] || x.kids[it.parent][it.name] == it || x.strayed[it] {
-			return false
-		}
-		p, ok := x.place(it.parent, it.name)
-		return whole || v.hints == nil || !ok || !v.unlinked[p]
-	}
-	missed := 0
-	for it := range lost {
-		if sought(it) {
-			missed++
-		}
-	}
-	if missed == 0 || v.rules.Empty() {
+	if v.rules.Empty() {
 		return nil
+	}
+	x := v.index
+	gone, sought := x.gone(lost), map[*item]bool{}
+	for it := range gone {
+		if x.strayed[it] {
+			continue
+		}
+		if p, ok := x.place(it.parent, it.name); whole || v.hints == nil || !ok || !v.unlinked[p] {
+			sought[it] = true
+		}
+	}
+	if len(sought) == 0 {
+		return nil
+	}
+	found := func(it *item) {
+		x.strayed[it] = true
+		x.below(it, func(k *item) { delete(sought, k) }) // went with it
 	}
 	var folders []string // in an order that is the same at every run
 	for folder, names := range x.kept {
@@ -304,14 +307,17 @@ func (v *volume) seek(ctx context.Context, lost map[*item]bool, whole bool) erro
 	for _, p := range folders {
 		err := v.disk.Scan(ctx, p, nil, func(l Listing) error {
 			for _, e := range l.Entries {
-				if it := x.movedTo(e); it != nil && lost[it] && !x.strayed[it] {
-					x.strayed[it] = true
-					missed--
+				it := x.movedTo(e)
+				if it != nil && e.Stat.Type == tree.Dir && e.Stat.Birth == 0 && !lost[it] {
+					it = nil // a removed folder has many numbers to give: the files say it
+				}
+				if it != nil && gone[it] && !x.strayed[it] {
+					found(it)
 				} else if it := x.mayBe(e); it != nil {
 					x.alike[join(l.Path, e.Name)] = it
 				}
 			}
-			if missed <= 0 {
+			if len(sought) == 0 {
 				return enough
 			}
 			return nil
@@ -324,13 +330,13 @@ func (v *volume) seek(ctx context.Context, lost map[*item]bool, whole bool) erro
 		}
 	}
 	for _, p := range sorted(x.alike) {
-		if it := x.alike[p]; sought(it) {
+		if it := x.alike[p]; sought[it] {
 			same, err := v.sameContent(ctx, p, it)
 			if err != nil {
 				return err
 			}
 			if same {
-				x.strayed[it] = true
+				found(it)
 			}
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"path"
 	"slices"
 	"strings"
 	"testing"
@@ -334,42 +335,114 @@ func TestRulesThatComeAfterAMoveFindWhatTookTheName(t *testing.T) {
 
 // A user moved a file to where it is ignored, and removed the folder that it had been in,
 // which took it for gone with the rest of that: other devices lost it. It is no deletion,
-// whatever becomes of the folder.
+// whatever becomes of the folder, or of those that this was in.
 func TestWhatIsMovedToWhereItIsIgnoredStaysThoughItsFolderGoes(t *testing.T) {
-	for _, x := range []struct{ before, swapped bool }{{}, {before: true}, {swapped: true}, {before: true, swapped: true}} {
+	for _, x := range []struct {
+		before  bool   // the rules are in step already
+		swapped bool   // what was where it is moved has its name
+		to      string // "more/y.txt", ignored by its name, or in an ignored folder
+		touched bool   // there, on a disk that tells of no births
+		watched bool   // it is all done at once, and the device looks at what it is told of
+	}{
+		{}, {before: true}, {swapped: true}, {before: true, swapped: true},
+		{to: "build/one"}, {to: "build/one", before: true}, {to: "build/one", swapped: true}, {to: "build/one", before: true, swapped: true},
+		{touched: true}, {before: true, touched: true},
+		{to: "build/in/one", before: true}, {to: "build/one", touched: true}, {to: "build/one", before: true, touched: true},
+		{watched: true, before: true}, {to: "build/one", watched: true, before: true},
+	} {
+		for _, folder := range []string{"folder", "folder/deep", "folder/deep/down"} {
+			scene(t, func(r *run, a, b *device) {
+				u := &user{device: a, rnd: a.rnd}
+				rules := func() { u.create(ignore.File, "*.txt\n/build") }
+				one, two := folder+"/one", folder+"/two"
+				to := cmp.Or(x.to, "more/y.txt")
+				a.disk.reuse = x.touched
+				u.create(one, "was in step")
+				u.create(two, "goes with its folder")
+				u.create("more/three", "another")
+				u.create("build/in/three", "another")
+				inStep(a, b)
+				if x.before {
+					rules()
+					inStep(a, b)
+				}
+				switch {
+				case x.watched:
+					a.blind = false
+					r.daemon(a, func(e *engine.Device) {
+						a.ask(r.t.Context(), e)
+						u.step("move "+one+", and remove its folder", func() {
+							a.disk.move(one, to)
+							for p := two; p != "."; p = path.Dir(p) {
+								a.disk.remove(p)
+							}
+						})
+						time.Sleep(time.Minute)
+					})
+				case x.swapped:
+					u.create(to, "gets its name")
+					u.swap(to, one)
+					u.remove("folder")
+				default:
+					u.rename(one, to)
+					if x.touched {
+						time.Sleep(time.Second)
+						u.touch(to, func(s *tree.Stat) { s.MTime = a.disk.now() })
+					}
+					u.remove("folder")
+				}
+				if !x.before {
+					rules()
+				}
+				for range 3 {
+					a.pass()
+					b.pass()
+					time.Sleep(5 * time.Minute)
+				}
+				for _, d := range []*device{a, b} {
+					if _, n := d.disk.find(one); n == nil || n.content() != "was in step" {
+						t.Errorf("%+v, %s: %s has\n%s", x, folder, d.name, d.disk.listing())
+					}
+					if _, n := d.disk.find(two); n != nil {
+						t.Errorf("%+v, %s: %s has what was removed", x, folder, d.name)
+					}
+				}
+			})
+		}
+	}
+}
+
+// A folder was removed with another one in it, whose number an ignored folder got, on a
+// disk that tells of no births: that is not the other one, moved. If it was, with a file
+// in it, this stays.
+func TestAnIgnoredFolderThatGotANumberIsNotWhatHadIt(t *testing.T) {
+	for _, moved := range []bool{false, true} {
 		scene(t, func(r *run, a, b *device) {
 			u := &user{device: a, rnd: a.rnd}
-			rules := func() { u.create(ignore.File, "*.txt") }
-			u.create("folder/one", "was in step")
-			u.create("folder/two", "goes with its folder")
-			u.create("more/x.txt", "another")
-			a.pass()
-			b.pass()
-			if x.before {
-				rules()
-				a.pass()
-				b.pass()
-			}
-			if x.swapped {
-				u.swap("more/x.txt", "folder/one")
+			a.disk.reuse = true
+			u.create(ignore.File, "/build")
+			u.create("build/two", "another")
+			u.create("folder/deep/one", "is in step")
+			inStep(a, b)
+			was, _ := a.disk.find("folder/deep")
+			if moved {
+				u.rename("folder/deep", "build/deep")
 			} else {
-				u.rename("folder/one", "more/y.txt")
+				u.remove("folder/deep")
+				u.step("mkdir build/other", func() {
+					a.disk.link("build/other", a.disk.create(tree.Stat{Type: tree.Dir, Mode: 0o755}, nil))
+				})
 			}
 			u.remove("folder")
-			if !x.before {
-				rules()
+			got := false
+			a.disk.walk("build", func(_ string, id uint64, n *node) { got = got || id == was && n.stat.Birth == 0 })
+			if !got {
+				t.Errorf("moved %v: no ignored folder has its number, %d", moved, was)
 			}
-			for range 3 {
-				a.pass()
-				b.pass()
-				time.Sleep(5 * time.Minute)
-			}
+			inStep(a, b)
 			for _, d := range []*device{a, b} {
-				if _, n := d.disk.find("folder/one"); n == nil || n.content() != "was in step" {
-					t.Errorf("%+v: %s has\n%s", x, d.name, d.disk.listing())
-				}
-				if _, n := d.disk.find("folder/two"); n != nil {
-					t.Errorf("%+v: %s has what was removed", x, d.name)
+				if _, n := d.disk.find("folder/deep/one"); (n != nil) != moved {
+					t.Errorf("moved %v: %s has\n%s", moved, d.name, d.disk.listing())
 				}
 			}
 		})
