@@ -25,6 +25,9 @@ func (w *world) offer(t *testing.T, d *device, id signet.RegionID, rec signet.Re
 	s := w.raw(d)
 	defer s.Close()
 	_, err := s.Append(t.Context(), signet.Journal(id), rec, time.Now().UnixMilli())
+	if err == nil {
+		d.reopen() // a program that runs finds what was signed past it: a twin
+	}
 	return err
 }
 

@@ -290,6 +290,7 @@ func (w *world) orderPoint(d *device, s transport.Session) {
 	if _, err := s.Append(w.t.Context(), signet.Journal(id), rec, time.Now().UnixMilli()); err != nil {
 		w.t.Fatal(err)
 	}
+	d.reopen() // as after offer
 }
 
 // splitHead takes the head of an entry apart: header, signature, the two

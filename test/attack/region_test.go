@@ -146,6 +146,7 @@ func TestForgedSnapshotIsNotListed(t *testing.T) {
 	if err := order(good); err != nil {
 		t.Fatal(err)
 	}
+	a.reopen() // as after offer
 	a.sync()
 	listed := func(d *device) (n int, err error) {
 		if err := d.Engine.Peek(t.Context()); err != nil {
