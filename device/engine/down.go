@@ -254,13 +254,24 @@ func (v *volume) keep(it *item, st tree.Stat) {
 	if st.Size != it.stat.Size || st.MTime != it.stat.MTime {
 		it.sha = [32]byte{}
 	}
-	racy := it.racy()
+	racy := it.racy() || v.justSaved(st)
 	it.stat = st
 	if racy { // and is still: what we did to it tells nothing of its bytes
 		it.hashedAt = it.changed()
 	}
 	v.index.refresh(it)
 }
+
+// justSaved reports whether what is saved to a file now may leave no trace in its stat,
+// though we gave it its time ourselves: it was saved elsewhere within the same tick of
+// this disk's clock.
+func (v *volume) justSaved(st tree.Stat) bool {
+	return st.Type == tree.File && v.d.Now().Sub(time.Unix(0, st.MTime)).Abs() <= coarsest
+}
+
+// coarsest is the coarsest tick of a disk's clock, that of FAT, and one more: who saved
+// the file may have another clock, which differs by little where it is noticed at all.
+const coarsest = 4 * time.Second
 
 // actFault judges why an action failed. Where the disk shows something else
 // than the plan saw, it is looked at again.
@@ -474,7 +485,10 @@ func (v *volume) land(ctx context.Context, f *fetched) (bool, error) {
 	it.stat, it.sha = st, a.Remote.Hash
 	it.blame(nil, it.busy())
 	it.gave(a.Remote.MTime)
-	it.hashedAt = 0 // we wrote it ourselves: no window in which a change could hide
+	it.hashedAt = 0 // we wrote it ourselves: a change would show
+	if v.justSaved(st) {
+		it.hashedAt = it.changed()
+	}
 	if !link && (st.Size != a.Remote.Size || st.MTime != a.Remote.MTime) {
 		it.sha = [32]byte{} // somebody writes to it already
 	}

@@ -821,6 +821,42 @@ func TestRulesThatWentAndCameBackDidNotHoldAllTheTime(t *testing.T) {
 	})
 }
 
+// A file came, or got its time, from another device within the tick of a coarse clock in
+// which it was saved there. What is saved over it in that tick leaves no trace.
+func TestWhatIsSavedInTheTickInWhichItCameIsSent(t *testing.T) {
+	scene(t, func(r *run, a, b *device) {
+		x, y := &user{device: a, rnd: a.rnd}, &user{device: b, rnd: b.rnd}
+		a.disk.grain, b.disk.grain = 2*time.Second, 2*time.Second
+		x.create("g", "by a")
+		x.create("h", "by a")
+		a.pass()
+		b.pass()
+		time.Sleep(time.Hour)
+		time.Sleep(time.Until(time.Now().Truncate(b.disk.grain).Add(b.disk.grain))) // a tick begins
+		x.create("f", "by a")
+		x.touch("g", func(s *tree.Stat) { s.MTime = a.disk.now() })
+		x.overwrite("h", "it's a")
+		a.pass()
+		b.pass()
+		for _, p := range []string{"f", "g", "h"} {
+			id, n := b.disk.find(p)
+			if before := n.stat; !y.writeTo(id, p, strings.Replace(n.content(), "a", "b", 1)) || b.disk.nodes[id].stat != before {
+				t.Errorf("%s has a trace of it", p)
+			}
+		}
+		b.pass()
+		time.Sleep(2 * time.Minute)
+		b.pass()
+		a.pass()
+		for _, p := range []string{"f", "g", "h"} {
+			if _, n := a.disk.find(p); n == nil || !strings.HasSuffix(n.content(), "b") {
+				t.Errorf("%s is not as b has it:\n%s", p, a.disk.listing())
+			}
+		}
+		agree(t, a, b, "by b")
+	})
+}
+
 // A user saves a file fifty times over a slow line, while another's edit of it is on its
 // way: whoever comes first, there is one conflict copy at most, and the last save is there.
 // There is none where the other's edit was on the disk before the first save.
