@@ -254,7 +254,7 @@ func (v *volume) keep(it *item, st tree.Stat) {
 	if st.Size != it.stat.Size || st.MTime != it.stat.MTime {
 		it.sha = [32]byte{}
 	}
-	racy := it.racy() || v.justSaved(st)
+	racy := it.racy()
 	it.stat = st
 	if racy { // and is still: what we did to it tells nothing of its bytes
 		it.hashedAt = it.changed()
