@@ -821,6 +821,55 @@ func TestRulesThatWentAndCameBackDidNotHoldAllTheTime(t *testing.T) {
 	})
 }
 
+// Another device moved a folder, and with it here what rules leave out in it, to where they
+// do not: it is a file as any there, and got an edit. The law had taken it for ignored as
+// long as the rules are the same. What is left out there as well is not to go, nor what is
+// in a folder that is left out itself.
+func TestWhatWentWithItsFolderToWhereItIsNotIgnoredIsAFileAsAny(t *testing.T) {
+	for _, back := range []bool{false, true} {
+		scene(t, func(r *run, a, b *device) {
+			r.devices = r.devices[:2]
+			u, other := &user{device: a, rnd: a.rnd}, &user{device: b, rnd: b.rnd}
+			u.create(ignore.File, "c/*")
+			u.create("c/left", "is left out")
+			inStep(a, b)
+			list := r.ignoredNow()
+			other.rename("c", "e")
+			inStep(a, b)
+			other.overwrite("e/left", "is left out, edited")
+			inStep(a, b)
+			at := "e/left"
+			if back {
+				other.rename("e", "c")
+				inStep(a, b)
+				at = "c/left"
+			}
+			if _, n := a.disk.find(at); n == nil || n.content() != "is left out, edited" || len(list) != 1 {
+				t.Errorf("back: %v: %d were ignored, a has\n%s", back, len(list), a.disk.listing())
+			}
+			r.stayed(list)
+		})
+	}
+	for _, rules := range []string{"left", "c/*\ne/*", "/c"} {
+		scene(t, func(r *run, a, b *device) {
+			r.devices = r.devices[:1]
+			u := &user{device: a, rnd: a.rnd}
+			u.create(ignore.File, rules)
+			u.create("c/left", "is left out")
+			inStep(a, b)
+			a.disk.move("c", "before")
+			a.disk.move("before", "c")
+			list := r.ignoredNow()
+			a.disk.move("c", "e")
+			a.disk.remove("e/left")
+			r.removed["is left out"] = true
+			if l := r.notStayed(list); len(l) != 1 || !strings.Contains(l[0], "a: c/left ") {
+				t.Errorf("%q: of %d that are ignored one was removed, and it says %q", rules, len(list), l)
+			}
+		})
+	}
+}
+
 // A file came, or got its time, from another device within the tick of a coarse clock in
 // which it was saved there. What is saved over it in that tick leaves no trace.
 func TestWhatIsSavedInTheTickInWhichItCameIsSent(t *testing.T) {

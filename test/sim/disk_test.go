@@ -39,6 +39,7 @@ type disk struct {
 	choice uint64 // durable at once
 	thrown int    // how often something came into the trash
 	turned int    // how often the name of the rules went to something else, or to nothing
+	moves  []move // of folders, in their order
 	watch  []chan engine.Event
 
 	letters letters
@@ -46,6 +47,9 @@ type disk struct {
 
 	lost func(content []byte) // a user's own doing: overwritten or removed
 }
+
+// A move gave a folder another path.
+type move struct{ from, to string }
 
 // A moment is what all names led to at a time.
 type moment struct {
@@ -309,6 +313,7 @@ func (d *disk) move(from, to string) (over *node, err error) {
 	if d.inside(to, id) && !d.respells(from, to) {
 		return nil, fmt.Errorf("%s into itself: %w", from, fs.ErrInvalid)
 	}
+	was := d.spelt(from)
 	old, x := d.find(to)
 	if old == id {
 		d.link(from, 0)
@@ -327,6 +332,9 @@ func (d *disk) move(from, to string) (over *node, err error) {
 	}
 	if old != id {
 		d.link(from, 0)
+	}
+	if n.stat.Type == tree.Dir {
+		d.moves = append(d.moves, move{was, d.spelt(to)})
 	}
 	d.tell(to, engine.Arrived)
 	now := d.now()

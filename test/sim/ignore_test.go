@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"signet"
 	"signet/core/region"
@@ -127,6 +128,7 @@ type ignored struct {
 	content string
 	rules   string
 	turned  int // disk.turned
+	moves   int // how many disk.moves there were
 }
 
 // ignoredNow lists what is left out on all devices.
@@ -139,7 +141,7 @@ func (r *run) ignoredNow() (list []ignored) {
 		rules := ignore.Parse([]byte(text))
 		d.disk.walk("", func(p string, _ uint64, x *node) {
 			if x.stat.Type == tree.File && len(x.data) > 0 && leaves(rules, p, false) {
-				list = append(list, ignored{d: d, path: p, content: x.content(), rules: text, turned: d.disk.turned})
+				list = append(list, ignored{d: d, path: p, content: x.content(), rules: text, turned: d.disk.turned, moves: len(d.disk.moves)})
 			}
 		})
 	}
@@ -148,8 +150,9 @@ func (r *run) ignoredNow() (list []ignored) {
 
 // stayed fails where something that was ignored is not on its disk any more. What
 // other rules do not leave out any more is a file like all others: it goes where
-// somebody removed it, or nobody here selected it. Those that came back are the same if
-// nothing else had their name meanwhile.
+// somebody removed it, or nobody here selected it. So is what went with its folder to
+// where they do not leave it out. Those that came back are the same if nothing else had
+// their name meanwhile.
 func (r *run) stayed(list []ignored) {
 	for _, l := range r.notStayed(list) {
 		r.t.Error(l)
@@ -161,12 +164,29 @@ func (r *run) notStayed(list []ignored) (gone []string) {
 	for _, i := range list {
 		text, ok := i.d.goesBy()
 		same := ok && text == i.rules && i.d.disk.turned == i.turned
-		if !same && (i.d.chooses || r.removed[i.content]) || i.d.disk.anywhere(i.content) {
+		if (!same || i.carried()) && (i.d.chooses || r.removed[i.content]) || i.d.disk.anywhere(i.content) {
 			continue
 		}
 		gone = append(gone, fmt.Sprintf("%s: %s was ignored, and is gone: %.40q (the same rules: %v)", i.d.name, i.path, i.content, same))
 	}
 	return gone
+}
+
+// carried reports whether it went, with a folder that the rules keep, to where they do
+// not leave it out, if only for a while. Where it is after that is not known. It has to
+// stay where folders go that are left out themselves: nobody but their user moves those.
+func (i *ignored) carried() bool {
+	rules, p := ignore.Parse([]byte(i.rules)), i.path
+	for _, m := range i.d.disk.moves[i.moves:] {
+		rest, in := strings.CutPrefix(p, m.from+"/")
+		if !in || leaves(rules, m.from, true) {
+			continue
+		}
+		if p = join(m.to, rest); !leaves(rules, p, false) {
+			return true
+		}
+	}
+	return false
 }
 
 // regionKeeps fails where a rule took something from the region: what was in step, and
