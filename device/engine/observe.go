@@ -44,6 +44,10 @@ func (v *volume) observe(ctx context.Context) error {
 		v.drain()
 		if len(lost) > 0 {
 			v.again(seen)
+			// Without a watch nobody tells where else it may be: a look at a part does not.
+			if v.hints == nil && !whole && len(v.index.gone(lost)) > 0 {
+				v.scan = true
+			}
 			// The other half of a move may be on its way.
 			if !lingered && len(v.look) == 0 && v.hints != nil {
 				lingered = true

@@ -952,3 +952,56 @@ func TestSavesOverASlowLineAreOneConflictCopyAtMost(t *testing.T) {
 		t.Errorf("conflict copies, and how often there were so many: %v", copies)
 	}
 }
+
+// On a disk that cannot be watched a file was gone when it was to be read, or replaced. Then
+// the folder that it had been in was looked at, or its name, and what had been moved from
+// there to somewhere else counted as gone: its deletion was sent, and what nobody had removed
+// was in the history alone, or there twice.
+func TestWhatALookAtAPartMissesIsLookedForEverywhere(t *testing.T) {
+	const kept = "nobody removes this"
+	for _, x := range []struct{ op, from, to, has string }{
+		{"read", "docs/more", "else", "else/g"},
+		{"read", "docs", "else", "else/more/g"},
+		{"replace", "docs/f", "else/f", "docs/more/g"},
+	} {
+		scene(t, func(r *run, a, b *device) {
+			u, other := &user{device: a, rnd: a.rnd}, &user{device: b, rnd: b.rnd}
+			u.create("docs/f", "one")
+			u.create("docs/more/g", kept)
+			u.create("d", "so that this is not all")
+			inStep(a, b)
+			if x.op == "read" {
+				u.create("docs/f", "two")
+			} else {
+				other.create("docs/f", "two")
+				b.pass()
+			}
+			a.disk.fault = func(op, p string) error {
+				if op != x.op || p != "docs/f" {
+					return nil
+				}
+				a.disk.fault = nil // at this very moment
+				if op == "read" {
+					a.disk.remove(p)
+				}
+				if !u.renameNow(x.from, x.to) {
+					t.Errorf("%s is not moved", x.from)
+				}
+				return nil
+			}
+			a.pass()
+			b.pass()
+			for _, d := range []*device{a, b} {
+				if _, n := d.disk.find(x.has); a.disk.fault != nil || n == nil || n.content() != kept {
+					t.Errorf("%+v: %s has\n%s", x, d.name, d.disk.listing())
+				}
+			}
+			inStep(a, b)
+			agree(t, a, b, kept)
+			_, n := a.disk.find("else/f")
+			if l := a.disk.listing(); x.op == "replace" && (n == nil || strings.Count(l, `"two"`) != 1 || strings.Contains(l, `"one"`)) {
+				t.Errorf("a has\n%s", l)
+			}
+		})
+	}
+}
