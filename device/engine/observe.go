@@ -30,8 +30,10 @@ func (v *volume) observe(ctx context.Context) error {
 		clear(v.index.alike)
 	}()
 	scans, lingered, whole := 0, false, false
+	var gone map[*item]bool // that a look at everything missed
 	for range rounds {
-		whole = whole || v.scan
+		all := v.scan
+		whole = whole || all
 		seen, err := v.gather(ctx)
 		if err != nil {
 			v.index.restore(lost)
@@ -45,8 +47,14 @@ func (v *volume) observe(ctx context.Context) error {
 		if len(lost) > 0 {
 			v.again(seen)
 			// Without a watch nobody tells where else it may be: a look at a part does not.
-			if v.hints == nil && !whole && len(v.index.gone(lost)) > 0 {
-				v.scan = true
+			if v.hints == nil {
+				missed := v.index.gone(lost)
+				if all {
+					gone = missed
+				}
+				for it := range missed {
+					v.scan = v.scan || !gone[it]
+				}
 			}
 			// The other half of a move may be on its way.
 			if !lingered && len(v.look) == 0 && v.hints != nil {

@@ -956,13 +956,15 @@ func TestSavesOverASlowLineAreOneConflictCopyAtMost(t *testing.T) {
 // On a disk that cannot be watched a file was gone when it was to be read, or replaced. Then
 // the folder that it had been in was looked at, or its name, and what had been moved from
 // there to somewhere else counted as gone: its deletion was sent, and what nobody had removed
-// was in the history alone, or there twice.
+// was in the history alone, or there twice. The same while all was looked at: what was listed
+// is looked at again where it changed since, and then something moved to what came before.
 func TestWhatALookAtAPartMissesIsLookedForEverywhere(t *testing.T) {
 	const kept = "nobody removes this"
-	for _, x := range []struct{ op, from, to, has string }{
-		{"read", "docs/more", "else", "else/g"},
-		{"read", "docs", "else", "else/more/g"},
-		{"replace", "docs/f", "else/f", "docs/more/g"},
+	for _, x := range []struct{ op, of, from, to, has string }{
+		{"read", "docs/f", "docs/more", "else", "else/g"},
+		{"read", "docs/f", "docs", "else", "else/more/g"},
+		{"replace", "docs/f", "docs/f", "else/f", "docs/more/g"},
+		{"stat", "docs", "docs/more", "else", "else/g"},
 	} {
 		scene(t, func(r *run, a, b *device) {
 			u, other := &user{device: a, rnd: a.rnd}, &user{device: b, rnd: b.rnd}
@@ -970,14 +972,17 @@ func TestWhatALookAtAPartMissesIsLookedForEverywhere(t *testing.T) {
 			u.create("docs/more/g", kept)
 			u.create("d", "so that this is not all")
 			inStep(a, b)
-			if x.op == "read" {
+			switch x.op {
+			case "read":
 				u.create("docs/f", "two")
-			} else {
+			case "replace":
 				other.create("docs/f", "two")
 				b.pass()
+			case "stat":
+				u.remove("docs/f") // what is missed has folders looked at again
 			}
 			a.disk.fault = func(op, p string) error {
-				if op != x.op || p != "docs/f" {
+				if op != x.op || p != x.of {
 					return nil
 				}
 				a.disk.fault = nil // at this very moment
