@@ -87,7 +87,7 @@ func stages(goroot string) []stage {
 		unraced(),
 		// Programs that tests start do not wait a second at their end for late races.
 		{name: "race", env: []string{"SIGNET_TEST_ALL=1", "GORACE=atexit_sleep_ms=50"}, tests: append([]string{"-race", "-timeout=20m"}, packages(false)...)},
-		{name: "sim", tests: []string{"-count=1", "-timeout=10m", "-run=TestSeeds", "./test/sim", "-args", "-workers=2", "-seconds=130", "-first=2001713"}},
+		{name: "sim", tests: []string{"-count=1", "-timeout=10m", "-run=TestSeeds", "./test/sim", "-args", "-workers=2", "-seconds=130", "-first=2000001"}},
 		{name: "fips", env: []string{"GODEBUG=fips140=only", "SIGNET_TEST_ALL=1"}, tests: []string{"-short", "-timeout=10m", "./device/owner", "./service", "./core/...", "./device/...", "./service/..."}},
 		{name: "grants", tests: []string{"-tags=grants", "-timeout=10m", "-run=Grant|Reader|Role|Demoted|Recipient|Vectors", "./core/journal", "./core/region", "./test/attack"}},
 		{name: "wasm", env: wasm, tests: []string{"-short", "-timeout=10m", node, "./core/seal", "./core/plan", "./core/..."}},
