@@ -66,13 +66,20 @@ func packFile(t *testing.T, b *bench) string {
 	return names[0]
 }
 
-func TestCheckFindsAFlippedByteInAPack(t *testing.T) {
-	b, w, ids := stored(t)
-	name := packFile(t, b)
+// flipped flips a byte of the first object in its pack.
+func flipped(t *testing.T, b *bench) (name string, data []byte) {
+	t.Helper()
+	name = packFile(t, b)
 	data, err := os.ReadFile(name)
 	must(t, err)
-	data[16+72+100] ^= 1 // in the first object
+	data[16+72+100] ^= 1
 	must(t, os.WriteFile(name, data, 0o600))
+	return name, data
+}
+
+func TestCheckFindsAFlippedByteInAPack(t *testing.T) {
+	b, w, ids := stored(t)
+	name, data := flipped(t, b)
 	p := b.problems(t, false)
 	if len(p) != 1 || p[0].Object != ids[0].String() || p[0].Log != w.log().String() || p[0].Mended {
 		t.Fatalf("%+v", p)
@@ -161,11 +168,7 @@ func TestRepairGivesAnUnindexedObjectBackToItsEntry(t *testing.T) {
 // was, of its entry.
 func TestALostObjectIsTakenAgain(t *testing.T) {
 	b, w, ids := stored(t)
-	name := packFile(t, b)
-	data, err := os.ReadFile(name)
-	must(t, err)
-	data[16+72+100] ^= 1 // in the first object
-	must(t, os.WriteFile(name, data, 0o600))
+	flipped(t, b)
 	if p := b.problems(t, true); len(p) != 1 || p[0].Mended || !strings.Contains(p[0].Message, "send it again") {
 		t.Fatalf("%+v", p)
 	}

@@ -6,6 +6,22 @@ import (
 	"testing"
 )
 
+// lostRace is a world in which ben's edit of f, "2", came after ann's, "1", and ben does not
+// know it yet.
+func lostRace(t *testing.T) (w *world, ben *device) {
+	t.Helper()
+	w = newWorld(t, "ann", "ben")
+	ann, ben := w.devices[0], w.devices[1]
+	ann.acknowledges, ben.acknowledges = true, true
+	ann.write("f", "0")
+	w.settle()
+	ann.write("f", "1")
+	step(ann)
+	ben.write("f", "2")
+	step(ben)
+	return w, ben
+}
+
 // A file lost a race, and its user saved on. Whatever came between, what was saved since
 // is in the conflict copy that was made first, and there is no other.
 func TestWhatIsSavedOverAFileThatLostIsInItsCopy(t *testing.T) {
@@ -72,15 +88,7 @@ func TestWhatIsSavedOverAFileThatLostIsInItsCopy(t *testing.T) {
 		{"the node is removed", do(func(d *device) { o := d.w.devices[0]; o.rm("f"); step(o) }, write("f", "3"), pulled), "f CC: 3"},
 		{"being written, the node is removed", do(write("f", "3"), unread("f"), func(d *device) { o := d.w.devices[0]; o.rm("f"); step(o) }, pulled), "f CC: 3"},
 	} {
-		w := newWorld(t, "ann", "ben")
-		ann, ben := w.devices[0], w.devices[1]
-		ann.acknowledges, ben.acknowledges = true, true
-		ann.write("f", "0")
-		w.settle()
-		ann.write("f", "1")
-		step(ann)
-		ben.write("f", "2")
-		step(ben)
+		w, ben := lostRace(t)
 		c.deeds(ben)
 		w.settle()
 		lines := strings.Split(conflictsShort(ben.lines()), "\n")
@@ -93,15 +101,7 @@ func TestWhatIsSavedOverAFileThatLostIsInItsCopy(t *testing.T) {
 
 // A file lost, cannot be read since, and gets another mode, which goes to its node once.
 func TestModeOfAFileThatLostIsSentOnce(t *testing.T) {
-	w := newWorld(t, "ann", "ben")
-	ann, ben := w.devices[0], w.devices[1]
-	ann.acknowledges, ben.acknowledges = true, true
-	ann.write("f", "0")
-	w.settle()
-	ann.write("f", "1")
-	step(ann)
-	ben.write("f", "2")
-	step(ben)
+	w, ben := lostRace(t)
 	ben.unsettled = map[id]bool{ben.must("f"): true}
 	step(ben) // the copy comes to the disk
 	ben.chmod("f", 0o700)
@@ -111,7 +111,7 @@ func TestModeOfAFileThatLostIsSentOnce(t *testing.T) {
 	}
 	ben.unsettled = nil
 	w.settle()
-	if got := conflictsShort(ann.lines()); got != "f CC: 2\nf: 1 (x)" {
+	if got := conflictsShort(w.devices[0].lines()); got != "f CC: 2\nf: 1 (x)" {
 		t.Errorf("ann has\n%s", got)
 	}
 }
@@ -119,15 +119,7 @@ func TestModeOfAFileThatLostIsSentOnce(t *testing.T) {
 // A file that lost is saved by renaming another over it: that one is the copy at once, and
 // the copy is not brought from the service first.
 func TestWhatIsRenamedOverAFileThatLostIsItsCopy(t *testing.T) {
-	w := newWorld(t, "ann", "ben")
-	ann, ben := w.devices[0], w.devices[1]
-	ben.acknowledges = true
-	ann.write("f", "0")
-	w.settle()
-	ann.write("f", "1")
-	step(ann)
-	ben.write("f", "2")
-	step(ben)
+	_, ben := lostRace(t)
 	ben.save("f", "3")
 	file := ben.must("f")
 	p := ben.plan()

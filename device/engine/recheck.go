@@ -37,8 +37,9 @@ type ObjectTrouble struct {
 
 // Recheck replays what the store holds once more, from nothing: statements,
 // entries, checkpoints, digests. Deep, it gets every object that the regions name
-// from the service, and holds it against its name. An error is about the logs,
-// or the road; what is wrong with objects is in Faults.
+// from the service, and holds it against its name; what the service lacks and this
+// device kept is sent again. An error is about the logs, or the road; what is wrong
+// with objects is in Faults.
 func (d *Device) Recheck(ctx context.Context, deep bool, progress func(done, total, bytes int64)) (Recheck, error) {
 	again, err := Open(Config{Self: d.Self, Service: d.Service, Store: d.Store, Now: d.Now, LogKeys: d.LogKeys, Classify: d.Classify})
 	if err != nil {

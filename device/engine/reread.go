@@ -119,12 +119,22 @@ func (v *volume) isAsHashed(ctx context.Context, read func(path string) (Reading
 	return sha == it.sha, err
 }
 
+// errNotOpen says that the loop of a volume has its folder not open.
+var errNotOpen = errors.New("the folder is not open: signet status says why")
+
 // reader opens files of a volume for who is not its loop: by the loop's own opening of
-// the folder, as nobody else may open it while that runs, or by one of its own.
+// the folder, as nobody else may open it while that runs, or, where none does, by one of
+// its own.
 func (v *volume) reader() (read func(path string) (Reading, error), done func(), err error) {
+	v.d.mu.Lock()
+	runs := v.ended != nil
+	v.d.mu.Unlock()
 	v.diskMu.RLock()
 	defer v.diskMu.RUnlock()
-	if v.disk == nil {
+	switch {
+	case v.disk == nil && runs:
+		return nil, nil, errNotOpen
+	case v.disk == nil:
 		disk, err := v.d.OpenVolume(v.dir)
 		if err != nil {
 			return nil, nil, err

@@ -172,13 +172,20 @@ const givesUpAfter = 2 * time.Minute
 
 // syncVolume brings a volume in step that no daemon runs. Where its disk is silent it
 // ends, and leaves what waits for the disk to the end of the program.
-func (w *Work) syncVolume(ctx context.Context, id string) (c engine.Counters, err error) {
-	done := make(chan struct{})
-	go func() { defer close(done); c, err = w.Engine.SyncVolume(ctx, id) }()
+func (w *Work) syncVolume(ctx context.Context, id string) (engine.Counters, error) {
+	type result struct {
+		c   engine.Counters
+		err error
+	}
+	done := make(chan result, 1) // nobody may be there to take it
+	go func() {
+		c, err := w.Engine.SyncVolume(ctx, id)
+		done <- result{c, err}
+	}()
 	for {
 		select {
-		case <-done:
-			return c, err
+		case r := <-done:
+			return r.c, r.err
 		case <-time.After(time.Second):
 			if w.Engine.Silent(id) >= givesUpAfter {
 				return engine.Counters{}, stateError(w.Engine.VolumeStatus(id))
